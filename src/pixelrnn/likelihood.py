@@ -1,0 +1,52 @@
+"""From logits to probabilities: a Bernoulli variable where K = 2, otherwise a softmax over K levels, per channel.
+
+Nats per image are −log p(x); bits/dim = nats / (ln 2 · C·H·W).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+
+def logits_per_channel(levels: int) -> int:
+    """How many logits a model gives per channel: one where K = 2, otherwise K."""
+    return 1 if levels == 2 else levels
+
+
+def log_probabilities(logits: Float[Tensor, "B logits ..."]) -> Float[Tensor, "B K ..."]:
+    """The log-probability of each level, in nats: log σ(∓l) of one logit, log softmax of K. At least float32."""
+    if logits.dtype in (torch.bfloat16, torch.float16):
+        logits = logits.float()
+    if logits.shape[1] == 1:
+        return F.logsigmoid(torch.cat([-logits, logits], dim=1))
+    return F.log_softmax(logits, dim=1)
+
+
+def log_prob_map(logits: Float[Tensor, "B logits C H W"], x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+    """The nats of each sub-pixel of x, log p(x_i | all before it)."""
+    return log_probabilities(logits).gather(1, x.long()[:, None])[:, 0]
+
+
+def draw(
+    logits: Float[Tensor, "B logits"], *, temperature: float = 1.0, generator: torch.Generator | None = None
+) -> UInt8[Tensor, "B"]:
+    """One level for each row of logits, by inverting the distribution function at one uniform number each.
+
+    Args:
+        logits: one row per image.
+        temperature: divides the log-probabilities; below 1 the likely levels are favoured.
+        generator: the source of the uniform numbers; PyTorch's own where it is left out.
+    """
+    probabilities = (log_probabilities(logits) / temperature).double().softmax(dim=1)
+    device = generator.device if generator else logits.device
+    uniform = torch.rand(len(logits), 1, dtype=torch.float64, generator=generator, device=device).to(logits.device)
+    # The last level is what remains, so rounding in the sum cannot lead past it.
+    return (uniform >= probabilities.cumsum(dim=1)[:, :-1]).sum(dim=1).to(torch.uint8)
+
+
+def bits_per_dim(nats: float, dimensions: int) -> float:
+    """Nats per image as bits per sub-pixel; ``dimensions`` is C·H·W."""
+    return nats / (math.log(2) * dimensions)

@@ -1,0 +1,5 @@
+"""Models of images."""
+
+from pixelrnn.models.pixel_rnn import PixelRNN
+
+__all__ = ["PixelRNN"]

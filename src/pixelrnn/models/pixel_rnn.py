@@ -1,0 +1,217 @@
+"""The PixelRNN (paper §3, Table 1): a density of images with any of the paper's three layers."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from pixelrnn import likelihood
+from pixelrnn.errors import InputError
+from pixelrnn.models import pretrained
+from pixelrnn.nn import LayerKind, MaskedConv2d, OutputHead, ResidualBlock
+from pixelrnn.sampling import naive
+
+
+class PixelRNN(nn.Module):
+    """p(x) = Π p(x_i | x_<i), sub-pixel by sub-pixel in the order of generation: rows, pixels, then R, G, B.
+
+        7×7 mask A, C→2h
+        depth × ResidualBlock, 2h→2h          each with a 1×1 mask B skip connection to the output
+        ReLU, 1×1 B, ReLU, 1×1 B              K logits per channel, one where K = 2
+
+    Images are uint8 tensors (B, C, H, W) of levels 0 to K − 1, of any height and width.
+
+    Args:
+        layer: ``"diagonal-bilstm"``, ``"row-lstm"`` or ``"pixel-cnn"``.
+        channels: image channels C.
+        levels: intensity levels K per channel, 2 to 256.
+        hidden: features h of a layer, at least C; the residual stream has 2h.
+        depth: residual blocks.
+        head: features between the two output convolutions; 2h if not given.
+        residual: add each block's input to its output (§3.3).
+        skip: feed the output from every block (§3.3), not just the last.
+        size: the (height, width) of the images that the model is for, which `sample` draws unless told otherwise.
+
+    Raises:
+        InputError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        layer: LayerKind = "diagonal-bilstm",
+        channels: int = 1,
+        levels: int = 256,
+        hidden: int = 32,
+        depth: int = 1,
+        head: int | None = None,
+        residual: bool = True,
+        skip: bool = True,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        if not 2 <= levels <= 256:
+            raise InputError(f"levels must be from 2 to 256, got {levels}")
+        for name, value in {"channels": channels, "depth": depth, "hidden": hidden}.items():
+            if value < 1:
+                raise InputError(f"{name} must be at least 1, got {value}")
+        self.channels, self.levels, self.size = channels, levels, tuple(size) if size else None
+        self.config: dict[str, Any] = {
+            "layer": layer,
+            "channels": channels,
+            "levels": levels,
+            "hidden": hidden,
+            "depth": depth,
+            "head": head,
+            "residual": residual,
+            "skip": skip,
+            "size": self.size,
+        }
+        stream = 2 * hidden
+        self.first = MaskedConv2d("A", channels, stream, 7, channels=channels)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(layer, hidden, channels=channels, residual=residual) for _ in range(depth)
+        )
+        self.skips = nn.ModuleList(
+            MaskedConv2d("B", stream, stream, 1, channels=channels) for _ in range(depth if skip else 0)
+        )
+        self.head = OutputHead(stream, head or stream, likelihood.logits_per_channel(levels), channels=channels)
+
+    def logits(self, intensities: Float[Tensor, "B C H W"]) -> Float[Tensor, "B logits C H W"]:
+        """The network, from intensities scaled to [−1, 1] to the logits of every sub-pixel given all before it."""
+        x = self.first(intensities)
+        to_output: Float[Tensor, "B stream H W"] | int = 0
+        for n, block in enumerate(self.blocks):
+            x = block(x)
+            if self.skips:
+                to_output = to_output + self.skips[n](x)
+        return self.head(to_output if self.skips else x)
+
+    def forward(self, x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B logits C H W"]:
+        """The logits of every sub-pixel given all before it.
+
+        Raises:
+            InputError: x is not a uint8 tensor (B, C, H, W) of the model's channels, or has a level above K − 1.
+        """
+        self._check(x)
+        return self.logits(x.to(self.first.weight.dtype) * (2 / (self.levels - 1)) - 1)
+
+    def log_prob_map(self, x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """log p(x_i | x_<i) of each sub-pixel, in nats. Raises InputError as `forward` does."""
+        return likelihood.log_prob_map(self(x), x)
+
+    def log_prob(self, x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B"]:
+        """log p(x) of each image, in nats. Raises InputError as `forward` does."""
+        return self.log_prob_map(x).sum(dim=(1, 2, 3))
+
+    def sample(
+        self,
+        n: int,
+        *,
+        height: int | None = None,
+        width: int | None = None,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+        on_row: Callable[[int], None] | None = None,
+    ) -> UInt8[Tensor, "n C H W"]:
+        """Draws n images.
+
+        Args:
+            n: how many.
+            height: rows, the model's own `size` if not given.
+            width: columns, likewise.
+            temperature: divides the log-probabilities of every draw; 1 samples the model's distribution.
+            generator: source of randomness, for samples that can be drawn again.
+            on_row: called with the row's index when a row of all images is complete.
+
+        Raises:
+            InputError: n, the size or the temperature is out of range, or no size is known.
+        """
+        own_height, own_width = self.size or (None, None)
+        height, width = height or own_height, width or own_width
+        if height is None or width is None:
+            raise InputError("the model has no size of its own: give height and width")
+        for name, value in {"n": n, "height": height, "width": width}.items():
+            if value < 1:
+                raise InputError(f"{name} must be at least 1, got {value}")
+        nothing = torch.zeros(n, self.channels, height, width, dtype=torch.uint8, device=self.first.weight.device)
+        known = torch.zeros(height, width, dtype=torch.bool, device=nothing.device)
+        return self.complete(nothing, known, temperature=temperature, generator=generator, on_row=on_row)
+
+    def complete(
+        self,
+        x: UInt8[Tensor, "B C H W"],
+        known: Bool[Tensor, "*B H W"],
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+        on_row: Callable[[int], None] | None = None,
+    ) -> UInt8[Tensor, "B C H W"]:
+        """Draws the unknown pixels of x in the order of generation and keeps the known ones.
+
+        Where the known pixels come first in that order, this samples p(unknown | known). Where they are scattered, a
+        known pixel informs only the draws that come after it.
+
+        Args:
+            x: images; the values of unknown pixels are ignored.
+            known: (H, W) for all images or (B, H, W) for each, true where a pixel is kept.
+            temperature: divides the log-probabilities of every draw; 1 samples the model's distribution.
+            generator: source of randomness.
+            on_row: called with the row's index when a row of all images is complete.
+
+        Raises:
+            InputError: x as in `forward`, a mask of another shape or type, a temperature that is not above 0.
+        """
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise InputError(f"temperature must be a finite number above 0, got {temperature}")
+        batch, _, height, width = self._check_shape(x)
+        if known.dtype != torch.bool or tuple(known.shape) not in ((height, width), (batch, height, width)):
+            raise InputError(
+                f"known is a {_name(known.dtype)} tensor {tuple(known.shape)}, expected bool "
+                f"({height}, {width}) or ({batch}, {height}, {width})"
+            )
+        known = known.expand(batch, height, width)[:, None].expand_as(x)
+        self._check(torch.where(known, x, 0))
+        return naive.complete(self, x, known, temperature=temperature, generator=generator, on_row=on_row)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes ``config.json`` and ``model.safetensors`` into a folder, each whole or not at all.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        pretrained.save(self, Path(folder))
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path) -> Self:
+        """Reads a model that `save_pretrained` wrote, from a folder or a repository of the Hugging Face Hub.
+
+        Args:
+            name: the folder, or the Hub's ``owner/name`` where no such folder exists.
+
+        Raises:
+            InputError: nothing is found there, a file is damaged, the weights belong to another configuration, or they
+                are not finite.
+        """
+        return pretrained.load(cls, name)
+
+    def _check_shape(self, x: Tensor) -> torch.Size:
+        if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] != self.channels or 0 in x.shape:
+            raise InputError(
+                f"images are a {_name(x.dtype)} tensor {tuple(x.shape)}, expected uint8 (B, {self.channels}, H, W)"
+            )
+        return x.shape
+
+    def _check(self, x: Tensor) -> None:
+        self._check_shape(x)
+        if self.levels < 256 and (highest := int(x.max())) >= self.levels:
+            raise InputError(f"images have a level {highest}, expected 0 to {self.levels - 1}")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

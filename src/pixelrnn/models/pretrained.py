@@ -1,0 +1,73 @@
+"""Models as files: ``config.json`` (the arguments of the constructor) and ``model.safetensors`` (the weights)."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from pixelrnn.errors import InputError
+from pixelrnn.files import replacing
+
+if TYPE_CHECKING:
+    from pixelrnn.models.pixel_rnn import PixelRNN
+
+Model = TypeVar("Model", bound="PixelRNN")
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+def save(model: "PixelRNN", folder: Path) -> None:
+    """Writes both files; see `PixelRNN.save_pretrained`."""
+    # Both are written before either is renamed: a full disk leaves an earlier model as it was.
+    with replacing(folder / WEIGHTS) as weights, replacing(folder / CONFIG) as config:
+        save_file(model.state_dict(), weights, metadata={"format": "pt"})
+        config.write_text(json.dumps(model.config, indent=2) + "\n", encoding="utf-8")
+
+
+def load(cls: type[Model], name: str | Path) -> Model:
+    """Reads both files; see `PixelRNN.from_pretrained`."""
+    config_path, weights_path = _find(name, CONFIG), _find(name, WEIGHTS)
+    try:
+        model = cls(**json.loads(config_path.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise InputError(f"{config_path} is not the configuration of a {cls.__name__}: {error}") from error
+    try:
+        weights = load_file(weights_path)
+    except SafetensorError as error:
+        raise InputError(f"{weights_path} is damaged, or no safetensors file: {error}") from error
+    fill(model, weights, source=str(weights_path))
+    return model.eval()
+
+
+def fill(model: "PixelRNN", weights: dict[str, torch.Tensor], *, source: str) -> None:
+    """Loads the weights into the model if they are its own and finite.
+
+    Raises:
+        InputError: they are not; the message names ``source`` and the first weight that is wrong.
+    """
+    own = model.state_dict()
+    for name in own.keys() | weights.keys():
+        if name not in weights or name not in own or own[name].shape != weights[name].shape:
+            got = tuple(weights[name].shape) if name in weights else "missing"
+            wanted = tuple(own[name].shape) if name in own else "no such weight"
+            raise InputError(f"{source} belongs to another configuration: {name} is {got}, expected {wanted}")
+        if not weights[name].isfinite().all():
+            raise InputError(f"{source} has weights that are not finite numbers, in {name}")
+    model.load_state_dict(weights)
+
+
+def _find(name: str | Path, file: str) -> Path:
+    if Path(name).is_dir():
+        path = Path(name) / file
+        if not path.is_file():
+            raise InputError(f"no model in {name}: {file} is missing")
+        return path
+    try:
+        return Path(hf_hub_download(str(name), file))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise InputError(f"no model {str(name)!r}: neither a folder here nor found on the Hugging Face Hub") from error

@@ -1,0 +1,23 @@
+"""The layers of PixelRNN, to use in a model of your own."""
+
+from pixelrnn.nn.diagonal_bilstm import DiagonalBiLSTM
+from pixelrnn.nn.head import OutputHead
+from pixelrnn.nn.masked_conv import MaskedConv2d
+from pixelrnn.nn.masks import MaskType, feature_channels, mask
+from pixelrnn.nn.residual import LayerKind, ResidualBlock
+from pixelrnn.nn.row_lstm import RowLSTM
+from pixelrnn.nn.skew import skew, unskew
+
+__all__ = [
+    "DiagonalBiLSTM",
+    "LayerKind",
+    "MaskType",
+    "MaskedConv2d",
+    "OutputHead",
+    "ResidualBlock",
+    "RowLSTM",
+    "feature_channels",
+    "mask",
+    "skew",
+    "unskew",
+]

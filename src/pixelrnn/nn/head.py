@@ -1,0 +1,36 @@
+"""The output layers (paper Table 1): ReLU, 1×1 mask B, ReLU, 1×1 mask B."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pixelrnn.nn.masked_conv import MaskedConv2d
+
+
+class OutputHead(nn.Module):
+    """From the residual stream, or the sum of the skip connections, to the logits of each channel.
+
+    Maps (B, in_features, H, W) to (B, logits, C, H, W).
+
+    Args:
+        in_features: features of the input map, at least ``channels``.
+        features: features between the two convolutions, at least ``channels``.
+        logits: values per channel: K for a softmax over K levels, 1 for a Bernoulli variable.
+        channels: image channels C.
+
+    Raises:
+        InputError: fewer features than channels.
+    """
+
+    def __init__(self, in_features: int, features: int, logits: int, *, channels: int = 1) -> None:
+        super().__init__()
+        self.channels = channels
+        self.layers = nn.Sequential(
+            nn.ReLU(),
+            MaskedConv2d("B", in_features, features, 1, channels=channels),
+            nn.ReLU(),
+            MaskedConv2d("B", features, logits * channels, 1, channels=channels),
+        )
+
+    def forward(self, x: Float[Tensor, "B in_features H W"]) -> Float[Tensor, "B logits C H W"]:
+        # Feature k belongs to channel k mod C, so level l of channel c is feature l·C + c.
+        return self.layers(x).unflatten(1, (-1, self.channels))

@@ -1,0 +1,58 @@
+"""Residual blocks (paper §3.3 and figure 5; §3.5 for PixelCNN)."""
+
+from typing import Literal, get_args
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pixelrnn.errors import InputError
+from pixelrnn.nn.diagonal_bilstm import DiagonalBiLSTM
+from pixelrnn.nn.masked_conv import MaskedConv2d
+from pixelrnn.nn.row_lstm import RowLSTM
+
+LayerKind = Literal["diagonal-bilstm", "row-lstm", "pixel-cnn"]
+
+
+class ResidualBlock(nn.Module):
+    """One block of the network: a layer on h features between the 2h features of the residual stream.
+
+        diagonal-bilstm, row-lstm    LSTM 2h→h, 1×1 mask B h→2h
+        pixel-cnn                    ReLU, 1×1 2h→h, ReLU, 3×3 h→h, ReLU, 1×1 h→2h, all mask B
+
+    Maps (B, 2h, H, W) to (B, 2h, H, W) and adds its input.
+
+    Args:
+        layer: the kind of layer.
+        hidden: features h.
+        channels: image channels C.
+        residual: add the input; switched off in part of the paper's Table 2.
+
+    Raises:
+        InputError: an unknown layer, or fewer features than channels.
+    """
+
+    def __init__(self, layer: LayerKind, hidden: int, *, channels: int = 1, residual: bool = True) -> None:
+        super().__init__()
+        stream = 2 * hidden
+        if layer == "pixel-cnn":
+            self.transform = nn.Sequential(
+                nn.ReLU(),
+                MaskedConv2d("B", stream, hidden, 1, channels=channels),
+                nn.ReLU(),
+                MaskedConv2d("B", hidden, hidden, 3, channels=channels),
+                nn.ReLU(),
+                MaskedConv2d("B", hidden, stream, 1, channels=channels),
+            )
+        elif layer in ("diagonal-bilstm", "row-lstm"):
+            lstm = DiagonalBiLSTM if layer == "diagonal-bilstm" else RowLSTM
+            self.transform = nn.Sequential(
+                lstm(stream, hidden, channels=channels),
+                MaskedConv2d("B", hidden, stream, 1, channels=channels),
+            )
+        else:
+            raise InputError(f"unknown layer {layer!r}: expected one of {', '.join(get_args(LayerKind))}")
+        self.residual = residual
+
+    def forward(self, x: Float[Tensor, "B stream H W"]) -> Float[Tensor, "B stream H W"]:
+        y: Tensor = self.transform(x)
+        return x + y if self.residual else y

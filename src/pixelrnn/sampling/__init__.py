@@ -1,0 +1,1 @@
+"""Drawing images from a model, one sub-pixel after the other."""
