@@ -1,0 +1,40 @@
+"""Images in .npy and .npz files."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from pixelrnn.data.images import RawImages, SplitName, from_array
+from pixelrnn.errors import InputError
+
+SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
+
+
+def load(path: Path, *, levels: int, key: str | None = None, name: str | None = None) -> RawImages:
+    """Images from arrays (N, H, W) or (N, H, W, C) of levels 0 to ``levels`` − 1.
+
+    An .npz file with an array ``train`` has its own splits: ``train``, ``valid`` and ``test``, those that it holds. Any
+    other must hold one array, or ``key`` says which.
+
+    Raises:
+        InputError: no such file or array, a damaged file, or arrays that hold no such images.
+    """
+    name = name or path.name
+    if not path.is_file():
+        raise InputError(f"no file {path}")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        arrays = {name: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is damaged, or no .npy or .npz file: {error}") from error
+
+    if key is not None and key not in arrays:
+        raise InputError(f"no array {key!r} in {path}: it has {', '.join(arrays)}")
+    if key is None and "train" in arrays:
+        splits = {s: from_array(arrays[s], levels=levels, name=f"{s} of {path}") for s in SPLITS if s in arrays}
+        return RawImages(name, levels, splits)
+    if key is None and len(arrays) != 1:
+        raise InputError(f"{path} has {', '.join(arrays) or 'no arrays'}: say which with key")
+    chosen = key or next(iter(arrays))
+    return RawImages(name, levels, {"train": from_array(arrays[chosen], levels=levels, name=str(path))})

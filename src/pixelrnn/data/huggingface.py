@@ -1,0 +1,51 @@
+"""Data sets of the Hugging Face Hub, or local folders that the ``datasets`` library reads (extra ``hf``)."""
+
+from rich.progress import track
+
+from pixelrnn.data import pillow
+from pixelrnn.data.config import Mode
+from pixelrnn.data.images import Images, RawImages, SplitName
+from pixelrnn.errors import InputError
+
+SPLITS: dict[str, SplitName] = {"train": "train", "validation": "valid", "valid": "valid", "test": "test"}
+
+
+def load(
+    name: str, *, key: str | None = None, size: tuple[int, int] | None = None, mode: Mode | None = None
+) -> RawImages:
+    """The image column of a data set, with its own splits ``train``, ``validation`` and ``test``, those that it has.
+
+    Args:
+        name: ``owner/name`` on the Hub, or a local folder.
+        key: the column, where there is more than one of images.
+        size: (height, width) that every image is cropped (at the centre) and scaled to; if not given, all must agree.
+        mode: what every image is converted to; if not given, all must be grey, or all RGB.
+
+    Raises:
+        InputError: the library is not installed, the data set is not found, has no split ``train`` or no such column of
+            images, or its images differ in size or mode.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise InputError("a Hugging Face data set needs the library: pip install 'pixelrnn[hf]'") from error
+    try:
+        loaded = datasets.load_dataset(name)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise InputError(f"no data set {name!r}: {str(error).splitlines()[0]}") from error
+
+    splits: dict[SplitName, Images] = {}
+    for split in (s for s in SPLITS if s in loaded):
+        rows = loaded[split]
+        columns = [c for c, feature in rows.features.items() if isinstance(feature, datasets.Image)]
+        chosen = key or (columns[0] if len(columns) == 1 else None)
+        if chosen not in columns:
+            raise InputError(f"{name} has the image columns {columns}, expected {key or 'one'}: say which with key")
+        progress = track(rows[chosen], f"reading {split}", transient=True, disable=len(rows) < 1000)
+        splits[SPLITS[split]] = pillow.stack(
+            (f"{split}/{n}", pillow.to_array(image, size=size, mode=mode, name=f"{name}, {split}/{n}"))
+            for n, image in enumerate(progress)
+        )
+    if "train" not in splits:
+        raise InputError(f"{name} has the splits {', '.join(loaded)}, expected train")
+    return RawImages(name, 256, splits)

@@ -1,0 +1,75 @@
+"""Sets of images: uint8 until the model."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pixelrnn.errors import InputError
+
+SplitName = Literal["train", "valid", "test"]
+
+
+class Images(Dataset[Tensor]):
+    """Images of one size, with a name for each.
+
+    Args:
+        pixels: levels, (N, C, H, W).
+        names: of each image, its file or its place in the source; 0 to N − 1 if not given.
+    """
+
+    def __init__(self, pixels: UInt8[Tensor, "N C H W"], names: list[str] | None = None) -> None:
+        self.pixels = pixels
+        self.names = names if names is not None else [str(n) for n in range(len(pixels))]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> UInt8[Tensor, "C H W"]:
+        return self.pixels[index]
+
+    def __getitems__(self, indices: list[int]) -> UInt8[Tensor, "B C H W"]:
+        """A whole batch at once, as the data loader asks for it."""
+        return self.pixels[indices]
+
+    def subset(self, indices: Tensor) -> "Images":
+        """The images at the given places."""
+        return Images(self.pixels[indices], [self.names[n] for n in indices.tolist()])
+
+
+@dataclass
+class RawImages:
+    """What a source holds, before requantisation and the drawing of missing splits."""
+
+    name: str
+    """Of the source, as a published number names it."""
+    levels: int
+    """S: the source's levels are 0 to S − 1."""
+    splits: dict[SplitName, Images]
+    """The source's own splits, ``train`` at least."""
+    notes: list[str] = field(default_factory=list)
+    """What was done to the images, for the protocol."""
+
+
+def from_array(array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", *, levels: int, name: str) -> Images:
+    """Images from an array of levels, (N, H, W) or (N, H, W, C) with the channels last.
+
+    Raises:
+        InputError: another shape, a type that holds no whole numbers, no images, or a level outside 0 to ``levels`` − 1.
+    """
+    if array.dtype.kind not in "bui":
+        raise InputError(f"{name} holds {array.dtype} values, expected whole numbers (uint8)")
+    if array.ndim == 3:
+        array = array[..., None]
+    if array.ndim != 4 or array.shape[-1] not in (1, 2, 3, 4):
+        raise InputError(f"{name} has shape {array.shape}, expected (N, H, W) or (N, H, W, C) with C from 1 to 4")
+    if array.size == 0:
+        raise InputError(f"{name} has shape {array.shape}: no images")
+    lowest, highest = int(array.min()), int(array.max())
+    if lowest < 0 or highest >= levels:
+        raise InputError(f"{name} has a level {highest if highest >= levels else lowest}, expected 0 to {levels - 1}")
+    return Images(torch.from_numpy(np.ascontiguousarray(array.astype(np.uint8).transpose(0, 3, 1, 2))))

@@ -1,0 +1,89 @@
+"""From Pillow's images to arrays of one size."""
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pixelrnn.data.config import Mode
+from pixelrnn.data.images import Images
+from pixelrnn.errors import InputError
+
+PILLOW_MODES: dict[Mode, str] = {"grey": "L", "rgb": "RGB"}
+
+Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+
+
+def read(file: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> Array:
+    """An image file as `to_array` gives it.
+
+    Raises:
+        InputError: the file is missing, no image, or damaged; or as in `to_array`.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                image.load()  # reads the pixels: what is damaged shows here
+                return to_array(image, size=size, mode=mode, name=str(file))
+    except FileNotFoundError as error:
+        raise InputError(f"no file {file}") from error
+    except UnidentifiedImageError as error:
+        raise InputError(f"{file} is no image that Pillow can read") from error
+    except (OSError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(f"{file} cannot be read: {error}") from error
+
+
+def to_array(
+    image: Image.Image, *, size: tuple[int, int] | None = None, mode: Mode | None = None, name: str
+) -> Array:
+    """An image as uint8 (H, W, C), turned upright where its EXIF data says so.
+
+    Args:
+        image: of 8 bits per channel or fewer.
+        size: (height, width) to crop (at the centre) and scale to.
+        mode: what to convert to; if not given, the image must be grey or RGB.
+        name: of the image, for the error.
+
+    Raises:
+        InputError: more than 8 bits per channel, or neither grey nor RGB and no ``mode`` given.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):
+        raise InputError(f"{name} has mode {image.mode}, more than 8 bits per channel: expected 8")
+    if mode is not None or image.mode == "1":
+        image = image.convert(PILLOW_MODES[mode or "grey"])
+    if image.mode not in PILLOW_MODES.values():
+        raise InputError(f"{name} has mode {image.mode}, expected grey (L) or RGB: give mode to convert it")
+    if size is not None:
+        image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)
+    array = np.asarray(image)
+    return array[..., None] if array.ndim == 2 else array
+
+
+def stack(named: Iterable[tuple[str, Array]]) -> Images:
+    """Images of one size and mode, with their names.
+
+    Raises:
+        InputError: one differs from the first.
+    """
+    names: list[str] = []
+    arrays: list[Array] = []
+    for name, array in named:
+        if arrays and array.shape != arrays[0].shape:
+            raise InputError(
+                f"{name} is {_describe(array)}, expected {_describe(arrays[0])} as {names[0]} is: "
+                "give size and mode to convert them"
+            )
+        names.append(name)
+        arrays.append(array)
+    return Images(torch.from_numpy(np.stack(arrays)).movedim(-1, 1).contiguous(), names)
+
+
+def _describe(array: Array) -> str:
+    height, width, channels = array.shape
+    return f"{height}×{width} {'grey' if channels == 1 else 'RGB'}"

@@ -1,0 +1,104 @@
+"""From a source to the images that a model sees: requantised, and split into train, valid and test."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from pixelrnn.data import array, digits, folder, huggingface, mnist
+from pixelrnn.data.config import DataConfig
+from pixelrnn.data.images import Images, RawImages, SplitName
+from pixelrnn.errors import InputError
+
+
+@dataclass
+class Data:
+    """Images ready for a model."""
+
+    train: Images
+    valid: Images
+    test: Images
+    levels: int
+    """K."""
+    protocol: str
+    """What a number measured on these images must be printed with: source, levels, splits."""
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return self.train.pixels.shape[1]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        height, width = self.train.pixels.shape[2:]
+        return height, width
+
+
+def load(config: DataConfig) -> Data:
+    """Reads, requantises and splits the images.
+
+    Raises:
+        InputError: the configuration is not possible, or the source is missing, damaged or holds other images.
+    """
+    raw = _read(config)
+    levels = config.levels or raw.levels
+    if not 2 <= levels <= raw.levels:
+        raise InputError(f"data.levels is {levels}, expected 2 to {raw.levels}, the levels of {raw.name}")
+    splits = {name: _requantised(images, raw.levels, levels) for name, images in raw.splits.items()}
+    protocol = [f"{raw.name}, {levels} levels" + (f" (v·{levels} // {raw.levels})" if levels < raw.levels else "")]
+    protocol += raw.notes
+
+    for split, part in (("test", config.test), ("valid", config.valid)):
+        if split in splits:
+            continue
+        total = len(splits["train"])
+        count = round(total * part)
+        if not 0 < count < total:
+            raise InputError(
+                f"data.{split} is {part:g}, that is {count} of {total} images: expected some, but not all"
+            )
+        # The two draws must not be the same permutation.
+        generator = torch.Generator().manual_seed(2 * config.seed + (split == "valid"))
+        order = torch.randperm(total, generator=generator)
+        splits[split] = splits["train"].subset(order[:count].sort().values)  # type: ignore[index]
+        splits["train"] = splits["train"].subset(order[count:].sort().values)
+        protocol.append(f"{split}: {count} of {total} drawn with seed {config.seed}")
+    return Data(splits["train"], splits["valid"], splits["test"], levels, "; ".join(protocol))
+
+
+def requantise(x: UInt8[Tensor, "..."], source: int, target: int) -> UInt8[Tensor, "..."]:
+    """Levels 0 to S − 1 as levels 0 to K − 1: v·K // S."""
+    return (x.to(torch.int32) * target // source).to(torch.uint8)
+
+
+def _requantised(images: Images, source: int, target: int) -> Images:
+    return images if source == target else Images(requantise(images.pixels, source, target), images.names)
+
+
+def _read(config: DataConfig) -> RawImages:
+    if config.source == "digits":
+        return digits.load()
+    if config.source == "mnist":
+        return mnist.load(_path(config, "mnist"))
+    if config.source == "binarized-mnist":
+        return array.load(_path(config, "binarized_mnist.npz"), levels=2, name="static binarized MNIST")
+    if config.path is None:
+        raise InputError(f"data.source {config.source} needs data.path")
+    if config.source == "array":
+        return array.load(Path(config.path), levels=config.array_levels, key=config.key)
+    if config.source == "folder":
+        return folder.load(Path(config.path), size=config.size, mode=config.mode)
+    return huggingface.load(config.path, key=config.key, size=config.size, mode=config.mode)
+
+
+def _path(config: DataConfig, name: str) -> Path:
+    """Where a well-known data set lies: where the configuration says, else under $PIXELRNN_DATA."""
+    if config.path is not None:
+        return Path(config.path)
+    if "PIXELRNN_DATA" in os.environ:
+        return Path(os.environ["PIXELRNN_DATA"]) / name
+    raise InputError(f"data.source {config.source} needs data.path, or {name} in a folder that PIXELRNN_DATA names")

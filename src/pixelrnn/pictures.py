@@ -1,0 +1,43 @@
+"""Grids of images as PNG files."""
+
+from pathlib import Path
+
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from pixelrnn.errors import InputError
+from pixelrnn.files import replacing
+
+
+def to_8_bit(x: UInt8[Tensor, "*batch"], levels: int) -> UInt8[Tensor, "*batch"]:
+    """Levels 0 to K − 1 as intensities 0 to 255."""
+    return (x.float() * (255 / (levels - 1))).round().to(torch.uint8)
+
+
+def grid(x: UInt8[Tensor, "N C H W"], *, columns: int, border: int = 2) -> UInt8[Tensor, "C height width"]:
+    """Images row by row on a grey ground, which fills what is left of the last row."""
+    n, channels, height, width = x.shape
+    rows = -(-n // columns)
+    picture = torch.full((channels, border + rows * (height + border), border + columns * (width + border)), 128)
+    for k, image in enumerate(x.cpu()):
+        top, left = border + k // columns * (height + border), border + k % columns * (width + border)
+        picture[:, top : top + height, left : left + width] = image
+    return picture.to(torch.uint8)
+
+
+def save_grid(path: Path, x: UInt8[Tensor, "N C H W"], *, levels: int, columns: int) -> None:
+    """Writes a grid of images of levels 0 to K − 1 as a PNG, small ones magnified so that their pixels can be seen.
+
+    Raises:
+        InputError: images of neither one nor three channels.
+        OSError: the file cannot be written.
+    """
+    if x.shape[1] not in (1, 3):
+        raise InputError(f"only grey and RGB images can be drawn, these have {x.shape[1]} channels")
+    array = grid(to_8_bit(x, levels), columns=columns).movedim(0, -1).numpy()
+    picture = Image.fromarray(array[..., 0] if x.shape[1] == 1 else array)
+    zoom = max(1, 64 // max(x.shape[2:]))
+    with replacing(path) as temporary:
+        picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST).save(temporary, "PNG")
