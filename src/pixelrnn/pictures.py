@@ -16,7 +16,7 @@ def to_8_bit(x: UInt8[Tensor, "*batch"], levels: int) -> UInt8[Tensor, "*batch"]
     return (x.float() * (255 / (levels - 1))).round().to(torch.uint8)
 
 
-def grid(x: UInt8[Tensor, "N C H W"], *, columns: int, border: int = 2) -> UInt8[Tensor, "C height width"]:
+def grid(x: UInt8[Tensor, "N C H W"], *, columns: int, border: int = 1) -> UInt8[Tensor, "C height width"]:
     """Images row by row on a grey ground, which fills what is left of the last row."""
     n, channels, height, width = x.shape
     rows = -(-n // columns)

@@ -79,7 +79,21 @@ def _requantised(images: Images, source: int, target: int) -> Images:
     return images if source == target else Images(requantise(images.pixels, source, target), images.names)
 
 
+# The options that say something to each source; one that says nothing is refused rather than ignored.
+_OPTIONS: dict[str, set[str]] = {
+    "digits": set(),
+    "mnist": {"path"},
+    "binarized-mnist": {"path"},
+    "folder": {"path", "size", "mode"},
+    "array": {"path", "key", "array_levels"},
+    "huggingface": {"path", "key", "size", "mode"},
+}
+
+
 def _read(config: DataConfig) -> RawImages:
+    for option in sorted(set().union(*_OPTIONS.values()) - _OPTIONS[config.source]):
+        if getattr(config, option) != getattr(DataConfig(), option):
+            raise InputError(f"data.{option} has no meaning for data.source {config.source}")
     if config.source == "digits":
         return digits.load()
     if config.source == "mnist":
