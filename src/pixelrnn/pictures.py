@@ -27,8 +27,8 @@ def grid(x: UInt8[Tensor, "N C H W"], *, columns: int, border: int = 1) -> UInt8
     return picture.to(torch.uint8)
 
 
-def save_grid(path: Path, x: UInt8[Tensor, "N C H W"], *, levels: int, columns: int) -> None:
-    """Writes a grid of images of levels 0 to K − 1 as a PNG, small ones magnified so that their pixels can be seen.
+def save_grid(path: Path, x: UInt8[Tensor, "N C H W"], *, columns: int) -> None:
+    """Writes a grid of 8-bit images as a PNG, small ones magnified so that their pixels can be seen.
 
     Raises:
         InputError: images of neither one nor three channels.
@@ -36,7 +36,7 @@ def save_grid(path: Path, x: UInt8[Tensor, "N C H W"], *, levels: int, columns: 
     """
     if x.shape[1] not in (1, 3):
         raise InputError(f"only grey and RGB images can be drawn, these have {x.shape[1]} channels")
-    array = grid(to_8_bit(x, levels), columns=columns).movedim(0, -1).numpy()
+    array = grid(x, columns=columns).movedim(0, -1).contiguous().numpy()
     picture = Image.fromarray(array[..., 0] if x.shape[1] == 1 else array)
     zoom = max(1, 64 // max(x.shape[2:]))
     with replacing(path) as temporary:

@@ -1,0 +1,348 @@
+"""The command line: train, evaluate, sample, complete, data."""
+
+import csv
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
+from cyclopts.config import Dict, Yaml
+from rich.progress import Progress
+
+from pixelrnn.data import DataConfig, SplitName, folder, load, requantise
+from pixelrnn.errors import InputError
+from pixelrnn.evaluation import Score, check_fit, score
+from pixelrnn.files import replacing
+from pixelrnn.models import PixelRNN
+from pixelrnn.pictures import save_grid, to_8_bit
+from pixelrnn.training.config import ModelConfig, Recipe, TrainConfig
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+# A dataclass has its own group of options in --help.
+_Model = Annotated[ModelConfig, Parameter(group="The network (channels, levels and size follow from the data)")]
+_Data = Annotated[DataConfig, Parameter(group="The images")]
+_Train = Annotated[TrainConfig, Parameter(group="The optimisation")]
+
+
+def defaults_from_files(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fills what the command line left open: `train` from its recipe, others from the run that they are pointed at."""
+    given = {a.names[0].lstrip("-").lower(): a.tokens[0].value for a in arguments if a.tokens}
+    if commands == ("train",):
+        path = _run_config(Path(given["resume"])) if "resume" in given else _recipe(given.get("recipe", "digits"))
+        defaults = Yaml(path).config
+    else:
+        path = Path(given.get("model", "")) / "config.yaml"
+        if "data.source" in given or not path.is_file():
+            return
+        defaults = {"data": Yaml(path).config.get("data", {})}
+    Dict({commands[0]: defaults}, source=str(path))(app, commands, arguments)
+
+
+app = App(name="pixelrnn", config=defaults_from_files, help_format="markdown")
+app.help = """PixelRNN (van den Oord et al., 2016): densities of images with Row LSTM, Diagonal BiLSTM and PixelCNN layers.
+
+Start with `pixelrnn train`, which trains on the embedded digits for about a minute."""
+
+
+@app.command
+def train(
+    recipe: str = "digits",
+    /,
+    *,
+    run: Path | None = None,
+    resume: Path | None = None,
+    model: _Model = ModelConfig(),
+    data: _Data = DataConfig(),
+    train: _Train = TrainConfig(),
+) -> None:
+    """Train a model into a run folder: its recipe, metrics, checkpoints, samples and the best model.
+
+    Example: `pixelrnn train digits --run runs/wide --model.hidden 64 --train.epochs 10`
+
+    Ctrl-C saves and stops; `pixelrnn train --resume runs/wide` goes on as if nothing had happened.
+
+    Parameters
+    ----------
+    recipe
+        A YAML file with sections model, data and train, or the name of a recipe that comes with the package.
+    run
+        The run folder, new or empty; runs/RECIPE if not given.
+    resume
+        Continue the run in this folder instead of starting one.
+    """
+    from pixelrnn.training.fit import fit  # here: Lightning takes seconds to import
+
+    if run is not None and resume is not None:
+        raise InputError("--run starts a run and --resume continues one: give one of them")
+    path = resume or run or Path("runs") / Path(recipe).stem
+    fit(Recipe(model=model, data=data, train=train), path, resume=resume is not None)
+    print(f"run folder: {path}")
+
+
+@app.command
+def evaluate(
+    model: str,
+    /,
+    *,
+    split: list[SplitName] = ["valid"],  # noqa: B006 - cyclopts copies it
+    per_image: Path | None = None,
+    batch: int = 64,
+    device: Device = "auto",
+    data: _Data = DataConfig(),
+) -> None:
+    """Print how well a model describes images: nats per image and bits/dim, with their protocol.
+
+    Example: `pixelrnn evaluate runs/digits --split test --per-image scores.csv`
+
+    The scores of single images find anomalies: the less likely an image, the more nats.
+
+    Parameters
+    ----------
+    model
+        A run folder, the folder of an exported model, or a model on the Hugging Face Hub.
+    split
+        train, valid or test; may be repeated. The images are those of the run unless --data.source says otherwise.
+    per_image
+        A CSV file to write the score of every image to.
+    batch
+        Images at a time.
+    device
+        Where to compute; auto takes a GPU if there is one.
+    """
+    if batch < 1:
+        raise InputError(f"--batch must be at least 1, got {batch}")
+    loaded = _load_model(model, device)
+    images = load(_for_model(data, loaded))
+    scores = [score(loaded, images, name, batch=batch) for name in split]
+    if per_image is not None:
+        _write_scores(per_image, scores)
+    for line in scores:
+        print(line)
+
+
+@app.command
+def sample(
+    model: str,
+    /,
+    *,
+    n: int = 64,
+    out: Path = Path("samples.png"),
+    height: int | None = None,
+    width: int | None = None,
+    temperature: float = 1.0,
+    seed: int = 0,
+    device: Device = "auto",
+) -> None:
+    """Draw images from a model and write them as a PNG grid.
+
+    Example: `pixelrnn sample runs/digits --n 100 --out samples.png`
+
+    Parameters
+    ----------
+    model
+        A run folder, the folder of an exported model, or a model on the Hugging Face Hub.
+    n
+        How many images.
+    out
+        The picture to write.
+    height
+        Rows of an image, those of the training images if not given.
+    width
+        Columns of an image, likewise.
+    temperature
+        Below 1 for likelier images, 1 for the model's own distribution.
+    seed
+        The same seed draws the same images.
+    device
+        Where to compute; auto takes a GPU if there is one.
+    """
+    loaded = _load_model(model, device)
+    with _rows("sampling", height or (loaded.size or (0, 0))[0]) as on_row:
+        generator = torch.Generator().manual_seed(seed)
+        images = loaded.sample(
+            n, height=height, width=width, temperature=temperature, generator=generator, on_row=on_row
+        )
+    save_grid(out, to_8_bit(images, loaded.levels), columns=_square(n))
+    print(f"samples: {out}")
+
+
+@app.command
+def complete(
+    model: str,
+    /,
+    *,
+    images: Path | None = None,
+    keep_rows: int | None = None,
+    n: int = 10,
+    out: Path = Path("completions.png"),
+    temperature: float = 1.0,
+    seed: int = 0,
+    device: Device = "auto",
+    data: _Data = DataConfig(),
+) -> None:
+    """Cover the lower part of images and let a model complete them; write original, covered and completed as a PNG.
+
+    Example: `pixelrnn complete runs/digits --images photo.png --keep-rows 4`
+
+    Parameters
+    ----------
+    model
+        A run folder, the folder of an exported model, or a model on the Hugging Face Hub.
+    images
+        An image file or a folder of them; the validation images of the run if not given.
+    keep_rows
+        How many rows the model is shown, half of them if not given.
+    n
+        How many images, the first ones.
+    out
+        The picture to write: a column per image.
+    temperature
+        Below 1 for likelier completions, 1 for the model's own distribution.
+    seed
+        The same seed draws the same completions.
+    device
+        Where to compute; auto takes a GPU if there is one.
+    """
+    if n < 1:
+        raise InputError(f"--n must be at least 1, got {n}")
+    loaded = _load_model(model, device)
+    if images is None:
+        prepared = load(_for_model(data, loaded))
+        check_fit(loaded, prepared)
+        x = prepared.valid.pixels[:n]
+    else:
+        if loaded.channels not in (1, 3):
+            raise InputError(f"the model is of {loaded.channels} channels: images are files of 1 or 3")
+        raw = folder.read(images, mode="grey" if loaded.channels == 1 else "rgb")
+        x = requantise(raw.pixels[:n], 256, loaded.levels)
+    height, width = x.shape[2:]
+    rows = height // 2 if keep_rows is None else keep_rows
+    if not 0 <= rows <= height:
+        raise InputError(f"--keep-rows must be from 0 to {height}, the height of the images, got {rows}")
+    known = (torch.arange(height) < rows)[:, None].expand(height, width)
+    with _rows("completing", height) as on_row:
+        place = next(loaded.parameters()).device
+        generator = torch.Generator().manual_seed(seed)
+        completed = loaded.complete(
+            x.to(place), known.to(place), temperature=temperature, generator=generator, on_row=on_row
+        ).cpu()
+    original, done = to_8_bit(x, loaded.levels), to_8_bit(completed, loaded.levels)
+    covered = torch.where(known, original, 128)
+    save_grid(out, torch.cat([original, covered, done]), columns=len(x))
+    print(f"completions (original, covered, completed): {out}")
+
+
+@app.command
+def data(*, out: Path | None = None, data: _Data = DataConfig()) -> None:
+    """Say what the images are: source, levels, size, splits and counts; write some as a PNG grid.
+
+    Example: `pixelrnn data --data.source folder --data.path photos --data.size 32 32 --out look.png`
+
+    Parameters
+    ----------
+    out
+        The picture to write: the first 64 training images.
+    """
+    prepared = load(data)
+    height, width = prepared.size
+    print(prepared.protocol)
+    print(f"{height}×{width}, {prepared.channels} channel{'s' * (prepared.channels > 1)}, {prepared.levels} levels")
+    print(f"train {len(prepared.train):,}, valid {len(prepared.valid):,}, test {len(prepared.test):,} images")
+    if out is not None:
+        x = prepared.train.pixels[:64]
+        save_grid(out, to_8_bit(x, prepared.levels), columns=_square(len(x)))
+        print(f"images: {out}")
+
+
+def main(tokens: Sequence[str] | None = None) -> int:
+    """Runs a command. Whatever is wrong with what it was given is one line on standard error.
+
+    Returns:
+        The exit status: 0, 1 for what could not be used or written, 2 for a command line that is wrong, 130 or 143 where
+        SIGINT or SIGTERM stopped it.
+    """
+    try:
+        app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        return _fail(str(error), 2)
+    except InputError as error:
+        return _fail(str(error), 1)
+    except OSError as error:
+        return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
+    except KeyboardInterrupt:
+        return _fail("stopped by SIGINT", 130)
+    except Exception as error:
+        # Not imported above for its name alone: only a training has imported Lightning.
+        signum = getattr(error, "signum", None)
+        if signum is None:
+            raise
+        return _fail(f"{error}; the run was saved and can be resumed", 128 + signum)
+    return 0
+
+
+def _fail(message: str, status: int) -> int:
+    print("pixelrnn: " + " ".join(message.split()), file=sys.stderr)
+    return status
+
+
+def _recipe(name: str) -> Path:
+    """A recipe file, or one that comes with the package."""
+    if Path(name).is_file():
+        return Path(name)
+    shipped = {Path(r.name).stem: Path(str(r)) for r in (resources.files("pixelrnn") / "recipes").iterdir()}
+    if name not in shipped:
+        raise InputError(f"no recipe {name!r}: neither a file nor one of {', '.join(sorted(shipped))}")
+    return shipped[name]
+
+
+def _run_config(run: Path) -> Path:
+    if not (run / "config.yaml").is_file():
+        raise InputError(f"nothing to resume in {run}: no config.yaml")
+    return run / "config.yaml"
+
+
+def _load_model(name: str, device: Device) -> PixelRNN:
+    """The best model of a run, or an exported one, on a device."""
+    exported = Path(name) / "model"
+    model = PixelRNN.from_pretrained(exported if exported.is_dir() else name)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {device} cannot be used here: {error}") from error
+
+
+def _for_model(config: DataConfig, model: PixelRNN) -> DataConfig:
+    return config if config.levels is not None else replace(config, levels=model.levels)
+
+
+def _write_scores(path: Path, scores: list[Score]) -> None:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["split", "image", "nats", "bits_per_dim"])
+        for s in scores:
+            writer.writerows([s.split, *row] for row in s.rows())
+
+
+@contextmanager
+def _rows(what: str, height: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar over the rows of the images that are drawn."""
+    with Progress(transient=True) as progress:
+        task = progress.add_task(what, total=height)
+        yield lambda row: progress.update(task, completed=row + 1)
+
+
+def _square(n: int) -> int:
+    """The columns of a grid of n images about as wide as high."""
+    return max(1, round(n**0.5))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

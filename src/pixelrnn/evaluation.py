@@ -1,0 +1,75 @@
+"""How well a model describes images it has not seen."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from rich.progress import track
+from torch import Tensor
+
+from pixelrnn.data import Data, SplitName
+from pixelrnn.errors import InputError
+from pixelrnn.likelihood import bits_per_dim
+from pixelrnn.models import PixelRNN
+
+
+@dataclass(frozen=True)
+class Score:
+    """A density's score on one split; as text, the line that a published number is printed with."""
+
+    protocol: str
+    split: SplitName
+    names: list[str]
+    per_image: Float[Tensor, "N"]
+    """−log p(x) of each image, in nats."""
+    dimensions: int
+    """C·H·W."""
+
+    @property
+    def nats(self) -> float:
+        """Mean nats per image."""
+        return self.per_image.mean().item()
+
+    @property
+    def bits_per_dim(self) -> float:
+        """Nats per image / (ln 2 · C·H·W)."""
+        return bits_per_dim(self.nats, self.dimensions)
+
+    def rows(self) -> Iterator[tuple[str, float, float]]:
+        """Name, nats and bits/dim of each image."""
+        for name, nats in zip(self.names, self.per_image.tolist(), strict=True):
+            yield name, nats, bits_per_dim(nats, self.dimensions)
+
+    def __str__(self) -> str:
+        count = f"{self.split}, {len(self.per_image):,} images"
+        return f"{self.protocol} | {count} | {self.nats:.3f} nats/image | {self.bits_per_dim:.4f} bits/dim"
+
+
+@torch.no_grad()
+def score(model: PixelRNN, data: Data, split: SplitName, *, batch: int = 64) -> Score:
+    """Scores every image of a split, on the device of the model and with a progress bar.
+
+    Args:
+        model: the density.
+        data: images of the model's channels and levels, of any size.
+        split: ``"train"``, ``"valid"`` or ``"test"``.
+        batch: images at a time.
+
+    Raises:
+        InputError: the images have other channels or levels than the model.
+    """
+    check_fit(model, data)
+    images = {"train": data.train, "valid": data.valid, "test": data.test}[split]
+    batches = track(images.pixels.split(batch), f"evaluating {split}", transient=True)
+    device = next(model.parameters()).device
+    # Averaged in float64: the rounding of 10,000 images must not show in the third decimal.
+    nats = torch.cat([-model.log_prob(x.to(device)).double().cpu() for x in batches])
+    return Score(data.protocol, split, images.names, nats, images[0].numel())
+
+
+def check_fit(model: PixelRNN, data: Data) -> None:
+    """Raises InputError where the images have other channels or levels than the model."""
+    for what, own, given in (("channels", model.channels, data.channels), ("levels", model.levels, data.levels)):
+        if own != given:
+            raise InputError(f"the model is of {own} {what}, the images ({data.protocol}) have {given}")

@@ -1,0 +1,2 @@
+"""Training a model into a run folder."""
+

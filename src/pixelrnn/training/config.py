@@ -1,0 +1,95 @@
+"""A recipe: everything that defines a run. As YAML it is what `pixelrnn train` reads, and what a run folder records."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+from pixelrnn.data import DataConfig
+from pixelrnn.errors import InputError
+from pixelrnn.nn import LayerKind
+
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """The network; channels, levels and size follow from the data."""
+
+    layer: LayerKind = "diagonal-bilstm"
+    """The kind of layer (paper §3.1, §3.2, §3.5)."""
+
+    hidden: int = 32
+    """Features h of a layer; the residual stream has 2h."""
+
+    depth: int = 1
+    """Residual blocks."""
+
+    head: int | None = None
+    """Features between the two output convolutions, 2h if not given."""
+
+    residual: bool = True
+    """Add each block's input to its output (§3.3)."""
+
+    skip: bool = True
+    """Feed the output from every block (§3.3), not just the last."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """The optimisation."""
+
+    epochs: int = 20
+    """Passes over the training images."""
+
+    batch: int = 32
+    """Images per step."""
+
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    """adam, or rmsprop as in the paper (§5.3)."""
+
+    learning_rate: float = 2e-3
+    """Its highest value."""
+
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """After the warm-up: constant, or cosine down to zero at the last step."""
+
+    warmup: int = 0
+    """Steps over which the learning rate rises from zero."""
+
+    clip: float = 1.0
+    """Largest norm of the gradient of the loss (nats per dimension); 0 does not clip."""
+
+    ema: float = 0.999
+    """Decay of the moving average of the weights, which is validated and exported; 0 takes the weights as they are."""
+
+    seed: int = 0
+    """Of the initial weights, the order of the images and the sample grids."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train; auto takes a GPU if there is one."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the forward and backward passes; weights are float32."""
+
+    sample_every: int = 1
+    """Epochs between grids of 16 samples; 0 draws none."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"train.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("warmup", "clip", "sample_every"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"train.{name} must not be negative, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise InputError(f"train.learning_rate must be above 0, got {self.learning_rate}")
+        if not 0 <= self.ema < 1:
+            raise InputError(f"train.ema must be from 0 to below 1, got {self.ema}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """Everything that defines a run."""
+
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()

@@ -1,0 +1,148 @@
+"""Training a model from a recipe into a run folder."""
+
+import logging
+import pickle
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
+from torchdata.stateful_dataloader.sampler import StatefulDistributedSampler
+
+from pixelrnn.data import Data, load
+from pixelrnn.errors import InputError
+from pixelrnn.models import PixelRNN
+from pixelrnn.models.pretrained import fill
+from pixelrnn.training.config import Recipe
+from pixelrnn.training.module import LikelihoodTraining, WeightEMA
+from pixelrnn.training.run_folder import (
+    Checkpoints,
+    Metrics,
+    RunFolder,
+    SampleGrids,
+    WholeCheckpoints,
+)
+
+# What Lightning and torchdata say to their own developers, and that our images, in memory, want no worker processes.
+LIBRARY_WARNINGS = (".*does not have many workers", "'set_vital' is deprecated", ".*LeafSpec.* is deprecated")
+
+PRECISION: dict[str, Literal["32-true", "bf16-mixed"]] = {"float32": "32-true", "bfloat16": "bf16-mixed"}
+
+
+def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> PixelRNN:
+    """Trains as the recipe says and returns the best model by validation.
+
+    Args:
+        recipe: what to train, on what, how.
+        path: the run folder; a new or empty one, or with ``resume`` that of the run to continue.
+        resume: continue from the folder's last checkpoint. With the recipe of the run, on the same machine, the weights
+            are bit by bit those of a run that was never stopped.
+
+    Raises:
+        InputError: the recipe is not possible, the data are wrong, the folder is in use or holds no run, its checkpoint
+            is damaged or of another configuration, or the loss stops being a number.
+        OSError: the folder cannot be written to, or the disk is full; earlier checkpoints are whole.
+        Stopped: SIGINT or SIGTERM; the state was saved.
+    """
+    run = RunFolder(path)
+    if resume and not run.last.is_file():
+        raise InputError(f"nothing to resume in {path}: no {run.last.relative_to(path)}")
+    if not resume and path.exists() and any(path.iterdir()):
+        raise InputError(f"the run folder {path} is not empty: choose another, or resume the run in it")
+    data = load(recipe.data)
+    pl.seed_everything(recipe.train.seed, verbose=False)
+    model = build(recipe, data)
+    if resume:
+        fill(build(recipe, data), averaged_weights(run.last), source=str(run.last))
+    run.write_config(recipe)
+
+    with warnings.catch_warnings():
+        for message in LIBRARY_WARNINGS:
+            warnings.filterwarnings("ignore", message)
+        try:
+            _run(recipe, run, data, model, resume=resume)
+        finally:
+            # However training ended, the best model so far is there to be used.
+            if run.best.is_file():
+                fill(model, averaged_weights(run.best), source=str(run.best))
+                model.save_pretrained(run.model)
+    return model.eval()
+
+
+def _run(recipe: Recipe, run: RunFolder, data: Data, model: PixelRNN, *, resume: bool) -> None:
+    batch = recipe.train.batch
+    # The order of an epoch follows from the seed and its number alone. The loader's own shuffling goes on from a
+    # generator that more than the shuffling draws from: it resumes the epoch, but not the ones after it.
+    order = StatefulDistributedSampler(data.train, num_replicas=1, rank=0, shuffle=True, seed=recipe.train.seed)
+    training = StatefulDataLoader(data.train, batch_size=batch, sampler=order, collate_fn=_whole_batch)
+    # No gradients are kept in validation, so its batches may be larger.
+    validation = DataLoader(data.valid, batch_size=4 * batch, collate_fn=_whole_batch)
+
+    module = LikelihoodTraining(model, recipe.train, steps=len(training) * recipe.train.epochs)
+    trainer = _trainer(recipe, run, steps_per_epoch=len(training), dimensions=data.train[0].numel())
+    trainer.fit(module, training, validation, ckpt_path=str(run.last) if resume else None, weights_only=True)
+
+
+def build(recipe: Recipe, data: Data) -> PixelRNN:
+    """The model of a recipe, for the images at hand."""
+    m = recipe.model
+    return PixelRNN(
+        layer=m.layer,
+        channels=data.channels,
+        levels=data.levels,
+        hidden=m.hidden,
+        depth=m.depth,
+        head=m.head,
+        residual=m.residual,
+        skip=m.skip,
+        size=data.size,
+    )
+
+
+def averaged_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The weights of the model in a checkpoint: their moving average if the run keeps one.
+
+    Raises:
+        InputError: the checkpoint is damaged.
+    """
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise InputError(f"{checkpoint} is damaged, or no checkpoint of a run") from error
+    return {name.removeprefix("model."): weight for name, weight in state.items()}
+
+
+def _trainer(recipe: Recipe, run: RunFolder, *, steps_per_epoch: int, dimensions: int) -> pl.Trainer:
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    train = recipe.train
+    # In this order: samples are drawn while the averaged weights are in place, checkpoints saved when all is updated.
+    callbacks: list[pl.Callback] = [RichProgressBar()]
+    if train.sample_every:
+        callbacks.append(SampleGrids(run, every=train.sample_every, seed=train.seed))
+    if train.ema:
+        callbacks.append(WeightEMA(train.ema))
+    callbacks += [Metrics(run, dimensions=dimensions), Checkpoints(run)]
+    return pl.Trainer(
+        accelerator="gpu" if train.device == "cuda" else train.device,
+        devices=1,
+        precision=PRECISION[train.precision],
+        max_epochs=train.epochs,
+        gradient_clip_val=train.clip or None,
+        logger=TensorBoardLogger(run.path, name=run.tensorboard.name, version="", default_hp_metric=False),
+        callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=min(10, steps_per_epoch),
+    )
+
+
+def _whole_batch(batch: torch.Tensor) -> torch.Tensor:
+    """`Images` gives whole batches: nothing is left to collate."""
+    return batch

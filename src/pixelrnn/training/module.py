@@ -1,0 +1,80 @@
+"""What Lightning trains: the likelihood, the optimiser and its schedule, the moving average of the weights."""
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float, UInt8
+from pytorch_lightning.callbacks import WeightAveraging
+from torch import Tensor
+
+from pixelrnn.errors import InputError
+from pixelrnn.models import PixelRNN
+from pixelrnn.training.config import TrainConfig
+
+
+class LikelihoodTraining(pl.LightningModule):
+    """Maximum likelihood: the loss is the nats per dimension, −log p(x) / (C·H·W), averaged over a batch.
+
+    Args:
+        model: what is trained.
+        config: how.
+        steps: of the whole training, which the schedule spans.
+    """
+
+    def __init__(self, model: PixelRNN, config: TrainConfig, *, steps: int) -> None:
+        super().__init__()
+        self.model, self.config, self.steps = model, config, steps
+
+    def training_step(self, x: UInt8[Tensor, "B C H W"], batch_idx: int) -> dict[str, Tensor]:
+        nats = -self.model.log_prob(x).mean()
+        if not nats.isfinite():
+            raise InputError(
+                f"the loss is {nats.item()} at step {self.global_step}: lower train.learning_rate or train.clip"
+            )
+        self._log("train", nats, x)
+        return {"loss": nats / x[0].numel(), "nats": nats.detach()}
+
+    def validation_step(self, x: UInt8[Tensor, "B C H W"], batch_idx: int) -> None:
+        self._log("valid", -self.model.log_prob(x).mean(), x)
+
+    def _log(self, split: str, nats: Float[Tensor, ""], x: UInt8[Tensor, "B C H W"]) -> None:
+        bits = nats / (math.log(2) * x[0].numel())
+        self.log_dict({f"{split}/nats": nats, f"{split}/bits_per_dim": bits}, batch_size=len(x))
+        # The progress bar has little room.
+        short = {"nats": nats, "bits/dim": bits} if split == "train" else {"valid": bits}
+        self.log_dict(short, prog_bar=True, logger=False, batch_size=len(x))
+
+    def configure_optimizers(self) -> Any:
+        optimizers = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
+        optimizer = optimizers[self.config.optimizer](self.model.parameters(), lr=self.config.learning_rate)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _schedule(self, step: int) -> float:
+        """The learning rate of a step as a fraction of the highest."""
+        warmup = self.config.warmup
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        if self.config.schedule == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, self.steps - warmup)))
+
+
+class WeightEMA(WeightAveraging):
+    """The exponential moving average of the weights after every step: it is what is validated, sampled and exported.
+
+    The decay rises to its value as (1 + n)/(10 + n) over the first n steps, so that the random initial weights are
+    forgotten even in a short run.
+
+    Args:
+        decay: of the average, from 0 to below 1.
+    """
+
+    def __init__(self, decay: float) -> None:
+        def average(ema: Tensor, current: Tensor, n: Tensor | int) -> Tensor:
+            rising = (1 + int(n)) / (10 + int(n))
+            return torch.lerp(current, ema, min(decay, rising))
+
+        super().__init__(use_buffers=False, avg_fn=average)

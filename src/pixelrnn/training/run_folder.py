@@ -1,0 +1,217 @@
+"""A run is a folder, and these callbacks write it.
+
+    config.yaml         the recipe, complete
+    metrics.csv         a row per epoch
+    tensorboard/        the same curves, and the sample grids
+    samples/            a grid of samples per epoch
+    checkpoints/        last.ckpt, from which the run resumes, and best.ckpt, the best by validation
+    model/              the best model, as `PixelRNN.from_pretrained` reads it
+"""
+
+import csv
+import io
+import math
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from pixelrnn.files import replacing
+from pixelrnn.likelihood import bits_per_dim
+from pixelrnn.pictures import grid, save_grid, to_8_bit
+from pixelrnn.training.config import Recipe
+from pixelrnn.training.module import LikelihoodTraining
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class RunFolder:
+    """The places in a run folder.
+
+    Args:
+        path: of the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.metrics = path / "metrics.csv"
+        self.tensorboard = path / "tensorboard"
+        self.samples = path / "samples"
+        self.last = path / "checkpoints" / "last.ckpt"
+        self.best = path / "checkpoints" / "best.ckpt"
+        self.model = path / "model"
+
+    def write_config(self, recipe: Recipe) -> None:
+        """Records the recipe."""
+        # Through plain lists: YAML has no tuples.
+        plain = {
+            section: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+            for section, values in asdict(recipe).items()
+        }
+        with replacing(self.config) as temporary:
+            temporary.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+
+
+class Stopped(Exception):  # noqa: N818 - not an error
+    """The run was stopped by a signal after its state was saved."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are whole or not there: Lightning's own replace an earlier one by copying over it."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        # In memory first: torch.save reports a full disk as an internal error of its zip writer.
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        with replacing(Path(path)) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
+
+
+class Checkpoints(pl.Callback):
+    """Saves ``last.ckpt`` and ``best.ckpt`` after every validation, and ``last.ckpt`` when a signal stops the run.
+
+    A run resumes exactly from the end of a batch, but not from within a validation. So the state is kept before the last
+    batch of every epoch too: if the signal comes in that batch or in the validation, resuming repeats that one batch.
+
+    Args:
+        run: the folder.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.best = math.inf
+        self.signum: int | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Lightning has installed its own handlers by now; it restores the original ones when it ends.
+        for signum in SIGNALS:
+            signal.signal(signum, self._on_signal)
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        self.signum = signum
+        signal.signal(signum, signal.SIG_DFL)  # a second one ends the process at once
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        left = int(trainer.num_training_batches) - 1 - batch_idx
+        if left == 1 or (left > 1 and self.signum is not None):
+            trainer.save_checkpoint(self.run.last)
+        self._stop_if_asked(trainer)
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        self._stop_if_asked(trainer)
+
+    def _stop_if_asked(self, trainer: pl.Trainer) -> None:
+        # An epoch of a single batch has no state before its last one: its validation, as short, is waited for.
+        if self.signum is not None and trainer.num_training_batches > 1:
+            raise Stopped(self.signum)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        score = trainer.callback_metrics["valid/nats"].item()
+        if score < self.best:
+            self.best = score
+            trainer.save_checkpoint(self.run.best)
+        trainer.save_checkpoint(self.run.last)
+        if self.signum is not None:
+            raise Stopped(self.signum)
+
+
+class Metrics(pl.Callback):
+    """Writes a row of ``metrics.csv`` after every validation, and prints it.
+
+    Args:
+        run: the folder.
+        dimensions: C·H·W of an image.
+    """
+
+    def __init__(self, run: RunFolder, *, dimensions: int) -> None:
+        self.run, self.dimensions = run, dimensions
+        self.nats, self.images = 0.0, 0  # of the epoch's training batches so far
+        self.seconds = 0.0  # spent by earlier parts of a resumed run
+        self.start = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"nats": self.nats, "images": self.images, "seconds": self._elapsed()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.nats, self.images, self.seconds = state_dict["nats"], state_dict["images"], state_dict["seconds"]
+
+    def _elapsed(self) -> float:
+        return self.seconds + time.monotonic() - self.start
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(outputs, Mapping)
+        self.nats += outputs["nats"].item() * len(batch)
+        self.images += len(batch)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        train, valid = self.nats / max(1, self.images), trainer.callback_metrics["valid/nats"].item()
+        self.nats, self.images = 0.0, 0
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            "train_nats": train,
+            "train_bits_per_dim": bits_per_dim(train, self.dimensions),
+            "valid_nats": valid,
+            "valid_bits_per_dim": bits_per_dim(valid, self.dimensions),
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "seconds": round(self._elapsed(), 1),
+        }
+        rows: list[dict[str, Any]] = []
+        if self.run.metrics.exists():
+            with self.run.metrics.open(newline="", encoding="utf-8") as file:
+                # A run killed between this and its checkpoint repeats the epoch.
+                rows = [r for r in csv.DictReader(file) if int(r["step"]) < trainer.global_step]
+        with replacing(self.run.metrics) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, row)
+            writer.writeheader()
+            writer.writerows([*rows, row])
+        print(f"epoch {row['epoch']}: train {row['train_bits_per_dim']:.4f}, valid {row['valid_bits_per_dim']:.4f} bits/dim")
+
+
+class SampleGrids(pl.Callback):
+    """Draws 16 samples at the end of a validation, as a picture and into TensorBoard.
+
+    Args:
+        run: the folder.
+        every: epochs between grids; the last epoch is always drawn.
+        seed: of the samples, the same in every grid.
+    """
+
+    def __init__(self, run: RunFolder, *, every: int, seed: int) -> None:
+        self.run, self.every, self.seed = run, every, seed
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every and epoch != trainer.max_epochs:
+            return
+        assert isinstance(pl_module, LikelihoodTraining)
+        model = pl_module.model
+        samples = to_8_bit(model.sample(16, generator=torch.Generator().manual_seed(self.seed)), model.levels)
+        save_grid(self.run.samples / f"epoch-{epoch:04}.png", samples, columns=4)
+        for logger in trainer.loggers:
+            assert isinstance(logger, TensorBoardLogger)
+            logger.experiment.add_image("samples", grid(samples, columns=4), global_step=trainer.global_step)
