@@ -2,8 +2,7 @@
 
 import csv
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Annotated, Literal
 import torch
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict, Yaml
-from rich.progress import Progress
 
+from pixelrnn import progress
 from pixelrnn.data import DataConfig, SplitName, folder, load, requantise
 from pixelrnn.errors import InputError
 from pixelrnn.evaluation import Score, check_fit, score
@@ -38,14 +37,15 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
         defaults = Yaml(path).config
     else:
         path = Path(given.get("model", "")) / "config.yaml"
-        if "data.source" in given or not path.is_file():
+        takes_data = any("--data" in a.names for a in arguments)
+        if not takes_data or "data.source" in given or not path.is_file():
             return
         defaults = {"data": Yaml(path).config.get("data", {})}
     Dict({commands[0]: defaults}, source=str(path))(app, commands, arguments)
 
 
 app = App(name="pixelrnn", config=defaults_from_files, help_format="markdown")
-app.help = """PixelRNN (van den Oord et al., 2016): densities of images with Row LSTM, Diagonal BiLSTM and PixelCNN layers.
+app.help = """PixelRNN (van den Oord et al., 2016): densities of images, from Row LSTM, Diagonal BiLSTM or PixelCNN layers.
 
 Start with `pixelrnn train`, which trains on the embedded digits for about a minute."""
 
@@ -163,7 +163,7 @@ def sample(
         Where to compute; auto takes a GPU if there is one.
     """
     loaded = _load_model(model, device)
-    with _rows("sampling", height or (loaded.size or (0, 0))[0]) as on_row:
+    with progress.rows("sampling", height or (loaded.size or (0, 0))[0]) as on_row:
         generator = torch.Generator().manual_seed(seed)
         images = loaded.sample(
             n, height=height, width=width, temperature=temperature, generator=generator, on_row=on_row
@@ -226,7 +226,7 @@ def complete(
     if not 0 <= rows <= height:
         raise InputError(f"--keep-rows must be from 0 to {height}, the height of the images, got {rows}")
     known = (torch.arange(height) < rows)[:, None].expand(height, width)
-    with _rows("completing", height) as on_row:
+    with progress.rows("completing", height) as on_row:
         place = next(loaded.parameters()).device
         generator = torch.Generator().manual_seed(seed)
         completed = loaded.complete(
@@ -264,8 +264,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
     """Runs a command. Whatever is wrong with what it was given is one line on standard error.
 
     Returns:
-        The exit status: 0, 1 for what could not be used or written, 2 for a command line that is wrong, 130 or 143 where
-        SIGINT or SIGTERM stopped it.
+        The exit status: 0, 1 for what could not be used or written, 2 for a command line that is wrong, 130 or 143
+        where SIGINT or SIGTERM stopped it.
     """
     try:
         app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
@@ -329,14 +329,6 @@ def _write_scores(path: Path, scores: list[Score]) -> None:
         writer.writerow(["split", "image", "nats", "bits_per_dim"])
         for s in scores:
             writer.writerows([s.split, *row] for row in s.rows())
-
-
-@contextmanager
-def _rows(what: str, height: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar over the rows of the images that are drawn."""
-    with Progress(transient=True) as progress:
-        task = progress.add_task(what, total=height)
-        yield lambda row: progress.update(task, completed=row + 1)
 
 
 def _square(n: int) -> int:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from rich.progress import track
 from torch import Tensor
 
 from pixelrnn.data import Data, SplitName
 from pixelrnn.errors import InputError
 from pixelrnn.likelihood import bits_per_dim
 from pixelrnn.models import PixelRNN
+from pixelrnn.progress import track
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Score:
     protocol: str
     split: SplitName
     names: list[str]
-    per_image: Float[Tensor, "N"]
+    per_image: Float[Tensor, " N"]
     """−log p(x) of each image, in nats."""
     dimensions: int
     """C·H·W."""
@@ -61,7 +61,7 @@ def score(model: PixelRNN, data: Data, split: SplitName, *, batch: int = 64) -> 
     """
     check_fit(model, data)
     images = {"train": data.train, "valid": data.valid, "test": data.test}[split]
-    batches = track(images.pixels.split(batch), f"evaluating {split}", transient=True)
+    batches = track(torch.split(images.pixels, batch), f"evaluating {split}")
     device = next(model.parameters()).device
     # Averaged in float64: the rounding of 10,000 images must not show in the third decimal.
     nats = torch.cat([-model.log_prob(x.to(device)).double().cpu() for x in batches])

@@ -32,7 +32,7 @@ def log_prob_map(logits: Float[Tensor, "B logits C H W"], x: UInt8[Tensor, "B C 
 
 def draw(
     logits: Float[Tensor, "B logits"], *, temperature: float = 1.0, generator: torch.Generator | None = None
-) -> UInt8[Tensor, "B"]:
+) -> UInt8[Tensor, " B"]:
     """One level for each row of logits, by inverting the distribution function at one uniform number each.
 
     Args:

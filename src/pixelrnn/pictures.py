@@ -17,10 +17,10 @@ def to_8_bit(x: UInt8[Tensor, "*batch"], levels: int) -> UInt8[Tensor, "*batch"]
 
 
 def grid(x: UInt8[Tensor, "N C H W"], *, columns: int, border: int = 1) -> UInt8[Tensor, "C height width"]:
-    """Images row by row on a grey ground, which fills what is left of the last row."""
+    """Images row by row on a white ground, which fills what is left of the last row."""
     n, channels, height, width = x.shape
     rows = -(-n // columns)
-    picture = torch.full((channels, border + rows * (height + border), border + columns * (width + border)), 128)
+    picture = torch.full((channels, border + rows * (height + border), border + columns * (width + border)), 255)
     for k, image in enumerate(x.cpu()):
         top, left = border + k // columns * (height + border), border + k % columns * (width + border)
         picture[:, top : top + height, left : left + width] = image

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from PIL import Image
-from rich.progress import track
 
 from pixelrnn.data import pillow
 from pixelrnn.data.config import Mode
 from pixelrnn.data.images import Images, RawImages, SplitName
 from pixelrnn.errors import InputError
+from pixelrnn.progress import track
 
 SUBFOLDERS: dict[SplitName, tuple[str, ...]] = {
     "train": ("train", "training"),
@@ -31,9 +31,12 @@ def load(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None =
     Raises:
         InputError: as `read`; or the splits hold images of different sizes or modes.
     """
-    found = {split: next((path / n for n in names if (path / n).is_dir()), None) for split, names in SUBFOLDERS.items()}
-    roots = {split: root for split, root in found.items() if root} if found["train"] else {"train": path}
-    splits: dict[SplitName, Images] = {split: read(root, size=size, mode=mode) for split, root in roots.items()}
+    roots: dict[SplitName, Path] = {}
+    for split, names in SUBFOLDERS.items():
+        roots |= {split: path / name for name in names if (path / name).is_dir()}
+    if "train" not in roots:
+        roots = {"train": path}
+    splits = {split: read(root, size=size, mode=mode) for split, root in roots.items()}
     shapes = {split: tuple(images.pixels.shape[1:]) for split, images in splits.items()}
     for split, shape in shapes.items():
         if shape != shapes["train"]:
@@ -57,6 +60,6 @@ def read(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None =
         raise InputError(f"no folder or file {path}")
     if not files:
         raise InputError(f"no images in {path}")
-    progress = track(files, f"reading {path.name}", transient=True, disable=len(files) < 1000)
+    progress = track(files, f"reading {path.name}")
     names = {f: str(f.relative_to(path)) if path.is_dir() else f.name for f in files}
     return pillow.stack((names[f], pillow.read(f, size=size, mode=mode)) for f in progress)

@@ -1,11 +1,10 @@
 """Data sets of the Hugging Face Hub, or local folders that the ``datasets`` library reads (extra ``hf``)."""
 
-from rich.progress import track
-
 from pixelrnn.data import pillow
 from pixelrnn.data.config import Mode
 from pixelrnn.data.images import Images, RawImages, SplitName
 from pixelrnn.errors import InputError
+from pixelrnn.progress import track
 
 SPLITS: dict[str, SplitName] = {"train": "train", "validation": "valid", "valid": "valid", "test": "test"}
 
@@ -41,7 +40,7 @@ def load(
         chosen = key or (columns[0] if len(columns) == 1 else None)
         if chosen not in columns:
             raise InputError(f"{name} has the image columns {columns}, expected {key or 'one'}: say which with key")
-        progress = track(rows[chosen], f"reading {split}", transient=True, disable=len(rows) < 1000)
+        progress = track(rows[chosen], f"reading {split}")
         splits[SPLITS[split]] = pillow.stack(
             (f"{split}/{n}", pillow.to_array(image, size=size, mode=mode, name=f"{name}, {split}/{n}"))
             for n, image in enumerate(progress)

@@ -59,7 +59,8 @@ def from_array(array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", *, le
     """Images from an array of levels, (N, H, W) or (N, H, W, C) with the channels last.
 
     Raises:
-        InputError: another shape, a type that holds no whole numbers, no images, or a level outside 0 to ``levels`` − 1.
+        InputError: another shape, a type that holds no whole numbers, no images, or a level outside 0 to
+            ``levels`` − 1.
     """
     if array.dtype.kind not in "bui":
         raise InputError(f"{name} holds {array.dtype} values, expected whole numbers (uint8)")

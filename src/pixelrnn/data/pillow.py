@@ -38,9 +38,7 @@ def read(file: Path, *, size: tuple[int, int] | None = None, mode: Mode | None =
         raise InputError(f"{file} cannot be read: {error}") from error
 
 
-def to_array(
-    image: Image.Image, *, size: tuple[int, int] | None = None, mode: Mode | None = None, name: str
-) -> Array:
+def to_array(image: Image.Image, *, size: tuple[int, int] | None = None, mode: Mode | None = None, name: str) -> Array:
     """An image as uint8 (H, W, C), turned upright where its EXIF data says so.
 
     Args:

@@ -52,19 +52,18 @@ def load(config: DataConfig) -> Data:
     protocol = [f"{raw.name}, {levels} levels" + (f" (v·{levels} // {raw.levels})" if levels < raw.levels else "")]
     protocol += raw.notes
 
-    for split, part in (("test", config.test), ("valid", config.valid)):
+    drawn: tuple[tuple[SplitName, float], ...] = (("test", config.test), ("valid", config.valid))
+    for split, part in drawn:
         if split in splits:
             continue
         total = len(splits["train"])
         count = round(total * part)
         if not 0 < count < total:
-            raise InputError(
-                f"data.{split} is {part:g}, that is {count} of {total} images: expected some, but not all"
-            )
+            raise InputError(f"data.{split} is {part:g}, that is {count} of {total} images: expected some, but not all")
         # The two draws must not be the same permutation.
         generator = torch.Generator().manual_seed(2 * config.seed + (split == "valid"))
         order = torch.randperm(total, generator=generator)
-        splits[split] = splits["train"].subset(order[:count].sort().values)  # type: ignore[index]
+        splits[split] = splits["train"].subset(order[:count].sort().values)
         splits["train"] = splits["train"].subset(order[count:].sort().values)
         protocol.append(f"{split}: {count} of {total} drawn with seed {config.seed}")
     return Data(splits["train"], splits["valid"], splits["test"], levels, "; ".join(protocol))

@@ -1,14 +1,13 @@
 """The PixelRNN (paper §3, Table 1): a density of images with any of the paper's three layers."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
-from typing_extensions import Self
 
 from pixelrnn import likelihood
 from pixelrnn.errors import InputError
@@ -52,14 +51,16 @@ class PixelRNN(nn.Module):
         head: int | None = None,
         residual: bool = True,
         skip: bool = True,
-        size: tuple[int, int] | None = None,
+        size: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if not 2 <= levels <= 256:
             raise InputError(f"levels must be from 2 to 256, got {levels}")
-        for name, value in {"channels": channels, "depth": depth, "hidden": hidden}.items():
-            if value < 1:
+        for name, value in {"channels": channels, "depth": depth, "hidden": hidden, "head": head}.items():
+            if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, got {value}")
+        if size is not None and (len(size) != 2 or min(size) < 1):
+            raise InputError(f"size must be (height, width), each at least 1, got {tuple(size)}")
         self.channels, self.levels, self.size = channels, levels, tuple(size) if size else None
         self.config: dict[str, Any] = {
             "layer": layer,
@@ -105,7 +106,7 @@ class PixelRNN(nn.Module):
         """log p(x_i | x_<i) of each sub-pixel, in nats. Raises InputError as `forward` does."""
         return likelihood.log_prob_map(self(x), x)
 
-    def log_prob(self, x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B"]:
+    def log_prob(self, x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, " B"]:
         """log p(x) of each image, in nats. Raises InputError as `forward` does."""
         return self.log_prob_map(x).sum(dim=(1, 2, 3))
 
@@ -133,7 +134,7 @@ class PixelRNN(nn.Module):
             InputError: n, the size or the temperature is out of range, or no size is known.
         """
         own_height, own_width = self.size or (None, None)
-        height, width = height or own_height, width or own_width
+        height, width = own_height if height is None else height, own_width if width is None else width
         if height is None or width is None:
             raise InputError("the model has no size of its own: give height and width")
         for name, value in {"n": n, "height": height, "width": width}.items():
@@ -185,10 +186,10 @@ class PixelRNN(nn.Module):
         Raises:
             OSError: the folder cannot be written to.
         """
-        pretrained.save(self, Path(folder))
+        pretrained.save(self, self.config, Path(folder))
 
     @classmethod
-    def from_pretrained(cls, name: str | Path) -> Self:
+    def from_pretrained(cls, name: str | Path) -> "PixelRNN":
         """Reads a model that `save_pretrained` wrote, from a folder or a repository of the Hugging Face Hub.
 
         Args:

@@ -2,31 +2,29 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from pixelrnn.errors import InputError
 from pixelrnn.files import replacing
 
-if TYPE_CHECKING:
-    from pixelrnn.models.pixel_rnn import PixelRNN
-
-Model = TypeVar("Model", bound="PixelRNN")
+Model = TypeVar("Model", bound=nn.Module)
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
-def save(model: "PixelRNN", folder: Path) -> None:
+def save(model: nn.Module, config: dict[str, Any], folder: Path) -> None:
     """Writes both files; see `PixelRNN.save_pretrained`."""
     # Both are written before either is renamed: a full disk leaves an earlier model as it was.
-    with replacing(folder / WEIGHTS) as weights, replacing(folder / CONFIG) as config:
-        save_file(model.state_dict(), weights, metadata={"format": "pt"})
-        config.write_text(json.dumps(model.config, indent=2) + "\n", encoding="utf-8")
+    with replacing(folder / WEIGHTS) as weights_path, replacing(folder / CONFIG) as config_path:
+        save_file(model.state_dict(), weights_path, metadata={"format": "pt"})
+        config_path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def load(cls: type[Model], name: str | Path) -> Model:
@@ -44,7 +42,7 @@ def load(cls: type[Model], name: str | Path) -> Model:
     return model.eval()
 
 
-def fill(model: "PixelRNN", weights: dict[str, torch.Tensor], *, source: str) -> None:
+def fill(model: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> None:
     """Loads the weights into the model if they are its own and finite.
 
     Raises:

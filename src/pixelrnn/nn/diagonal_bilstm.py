@@ -26,9 +26,9 @@ from pixelrnn.recurrence import diagonal_lines
 class DiagonalBiLSTM(nn.Module):
     """Two LSTMs that scan an image from its upper corners, each diagonal at once (§3.2).
 
-    Maps (B, in_features, H, W) to (B, hidden, H, W), for any H and W. The output at a pixel depends on the input at that
-    pixel (its own channel and the ones before) and at every earlier pixel. A neighbour outside the image holds the
-    learned initial state of its direction.
+    Maps (B, in_features, H, W) to (B, hidden, H, W), for any H and W. The output at a pixel depends on the input at
+    that pixel (its own channel and the ones before) and at every earlier pixel. A neighbour outside the image holds
+    the learned initial state of its direction.
 
     Args:
         in_features: features of the input map, at least ``channels``.

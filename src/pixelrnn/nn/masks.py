@@ -22,7 +22,7 @@ from pixelrnn.errors import InputError
 MaskType = Literal["A", "B"]
 
 
-def feature_channels(features: int, channels: int, maps: int = 1) -> Int[Tensor, "features"]:
+def feature_channels(features: int, channels: int, maps: int = 1) -> Int[Tensor, " features"]:
     """The image channel of each of ``features`` features: k mod C, counted from 0 in each of ``maps`` equal maps.
 
     The four gates of an LSTM, say, are four maps of h features; counting through all 4h would leak across channels.
@@ -33,7 +33,9 @@ def feature_channels(features: int, channels: int, maps: int = 1) -> Int[Tensor,
     if features % maps:
         raise InputError(f"{features} features cannot be divided into {maps} equal maps")
     if features // maps < channels:
-        raise InputError(f"a map of {features // maps} features cannot hold {channels} channels: use at least {channels}")
+        raise InputError(
+            f"a map of {features // maps} features cannot hold {channels} channels: use at least {channels}"
+        )
     return (torch.arange(features // maps) % channels).repeat(maps)
 
 

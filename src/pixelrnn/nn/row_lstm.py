@@ -22,9 +22,9 @@ from pixelrnn.recurrence import row_lines
 class RowLSTM(nn.Module):
     """An LSTM that scans an image row by row, each row at once (§3.1).
 
-    Maps (B, in_features, H, W) to (B, hidden, H, W), for any H and W. The output at a pixel depends on the input at that
-    pixel (its own channel and the ones before), at the pixel to the left, and at the triangle above: d rows up, the
-    columns from j − d − 1 to j + d. A neighbour outside the image holds the learned initial state.
+    Maps (B, in_features, H, W) to (B, hidden, H, W), for any H and W. The output at a pixel depends on the input at
+    that pixel (its own channel and the ones before), at the pixel to the left, and at the triangle above: d rows
+    up, the columns from j − d − 1 to j + d. A neighbour outside the image holds the learned initial state.
 
     Args:
         in_features: features of the input map, at least ``channels``.

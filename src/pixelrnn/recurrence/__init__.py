@@ -42,7 +42,7 @@ def line_lstm(
     directions, positions, _, features = gates.shape
     taps, hidden = len(lines.taps[0]), features // 4
     expected = {
-        "gates": (tuple(gates.shape[:2]) + (features,), (len(lines.positions), lines.height * lines.width, 4 * hidden)),
+        "gates": ((directions, positions, features), (len(lines.positions), lines.height * lines.width, 4 * hidden)),
         "weight": (tuple(weight.shape), (directions, taps, hidden, 4 * hidden)),
         "initial": (tuple(initial.shape), (directions, 2, hidden)),
     }

@@ -19,7 +19,7 @@ def line_lstm(
     h0, c0 = initial[:, :, None, None].expand(-1, -1, -1, batch, -1).unbind(1)  # each (D, 1, B, h)
 
     # The positions sorted by line and taken apart once: a slice per step would cost a whole map in its backward.
-    input_to_state = _pick(gates, order).split(lines.lengths, dim=1)  # L of (D, n, B, 4h)
+    input_to_state = torch.split(_pick(gates, order), lines.lengths, dim=1)  # L of (D, n, B, 4h)
 
     h, c = h0[:, :0], c0[:, :0]  # before the first line there is nothing
     outputs = []

@@ -34,7 +34,7 @@ def complete(
         x: images; where they are not known their values are ignored.
         known: which sub-pixels are kept.
         temperature: divides the log-probabilities of every draw.
-        generator: source of the uniform numbers, one for each image and each sub-pixel that is not known in all of them.
+        generator: source of the uniform numbers, one for each image at each sub-pixel that is not known in all images.
         on_row: called with the row's index when a row is complete.
     """
     x = torch.where(known, x, 0)

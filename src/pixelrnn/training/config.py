@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-
 from pixelrnn.data import DataConfig
 from pixelrnn.errors import InputError
 from pixelrnn.nn import LayerKind
-
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,7 @@ import logging
 import pickle
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -143,6 +143,6 @@ def _trainer(recipe: Recipe, run: RunFolder, *, steps_per_epoch: int, dimensions
     )
 
 
-def _whole_batch(batch: torch.Tensor) -> torch.Tensor:
+def _whole_batch(batch: Any) -> Any:
     """`Images` gives whole batches: nothing is left to collate."""
     return batch

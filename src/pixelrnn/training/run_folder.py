@@ -1,11 +1,11 @@
 """A run is a folder, and these callbacks write it.
 
-    config.yaml         the recipe, complete
-    metrics.csv         a row per epoch
-    tensorboard/        the same curves, and the sample grids
-    samples/            a grid of samples per epoch
-    checkpoints/        last.ckpt, from which the run resumes, and best.ckpt, the best by validation
-    model/              the best model, as `PixelRNN.from_pretrained` reads it
+config.yaml         the recipe, complete
+metrics.csv         a row per epoch
+tensorboard/        the same curves, and the sample grids
+samples/            a grid of samples per epoch
+checkpoints/        last.ckpt, from which the run resumes, and best.ckpt, the best by validation
+model/              the best model, as `PixelRNN.from_pretrained` reads it
 """
 
 import csv
@@ -84,8 +84,9 @@ class WholeCheckpoints(TorchCheckpointIO):
 class Checkpoints(pl.Callback):
     """Saves ``last.ckpt`` and ``best.ckpt`` after every validation, and ``last.ckpt`` when a signal stops the run.
 
-    A run resumes exactly from the end of a batch, but not from within a validation. So the state is kept before the last
-    batch of every epoch too: if the signal comes in that batch or in the validation, resuming repeats that one batch.
+    A run resumes exactly from the end of a batch, but not from within a validation. So the state is kept before the
+    last batch of every epoch too: if the signal comes in that batch or in the validation, resuming repeats that one
+    batch.
 
     Args:
         run: the folder.
@@ -189,7 +190,8 @@ class Metrics(pl.Callback):
             writer = csv.DictWriter(file, row)
             writer.writeheader()
             writer.writerows([*rows, row])
-        print(f"epoch {row['epoch']}: train {row['train_bits_per_dim']:.4f}, valid {row['valid_bits_per_dim']:.4f} bits/dim")
+        bits = {split: row[f"{split}_bits_per_dim"] for split in ("train", "valid")}
+        print(f"epoch {row['epoch']}: train {bits['train']:.4f}, valid {bits['valid']:.4f} bits/dim")
 
 
 class SampleGrids(pl.Callback):

@@ -1,0 +1,30 @@
+"""Progress bars, on standard error and only where somebody can see them."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import Progress
+
+T = TypeVar("T")
+
+
+def bar() -> Progress:
+    """A bar that disappears when it is done."""
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
+
+
+def track(items: Collection[T], what: str) -> Iterable[T]:
+    """The items, with a bar over them."""
+    with bar() as progress:
+        yield from progress.track(items, description=what)
+
+
+@contextmanager
+def rows(what: str, height: int) -> Iterator[Callable[[int], None]]:
+    """A function to call with the index of each row of the images that is complete."""
+    with bar() as progress:
+        task = progress.add_task(what, total=height)
+        yield lambda row: progress.update(task, completed=row + 1)

@@ -1,0 +1,45 @@
+"""Comparisons that several tests make."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def equals_oracle(
+    layer: nn.Module, oracle: Callable[[Tensor, dict[str, Any]], Tensor], x: Tensor, tolerance: float = 1e-10
+) -> None:
+    """Asserts that a layer equals its oracle: its output, and the gradients of its input and of every parameter."""
+    layer.double()
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter, std=0.5)  # the initial states too, which start at zero
+    x = x.double().requires_grad_()
+    parameters = dict(layer.named_parameters())
+    inputs = [x, *parameters.values()]
+
+    output, expected = layer(x), oracle(x, parameters)
+    torch.testing.assert_close(output, expected, rtol=0, atol=tolerance)
+
+    weights = torch.randn_like(output)
+    gradients = torch.autograd.grad((output * weights).sum(), inputs, materialize_grads=True)
+    wanted = torch.autograd.grad((expected * weights).sum(), inputs, materialize_grads=True)
+    for name, gradient, want in zip(["x", *parameters], gradients, wanted, strict=True):
+        difference = (gradient - want).abs().max().item()
+        assert difference <= tolerance, f"the gradient of {name} differs by {difference}"
+
+
+def reach(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Which inputs each output depends on, from the whole Jacobian: (outputs without batch…, inputs without batch…).
+
+    x is a batch of one.
+    """
+    jacobian = torch.func.jacrev(lambda one: f(one[None])[0])(x[0])
+    assert isinstance(jacobian, Tensor)
+    return jacobian != 0
+
+
+def sub_pixel_order(reached: Tensor) -> Tensor:
+    """From (C, H, W, C, H, W) to (n, n) with sub-pixels in the order of generation: rows, pixels, channels."""
+    n = reached[..., 0, 0, 0].numel()
+    return reached.permute(1, 2, 0, 4, 5, 3).reshape(n, n)

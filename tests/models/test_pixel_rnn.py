@@ -1,0 +1,227 @@
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from pixelrnn import InputError, PixelRNN
+from pixelrnn.nn import LayerKind
+from tests import oracle
+from tests.checks import equals_oracle, reach, sub_pixel_order
+
+LAYERS: list[LayerKind] = ["diagonal-bilstm", "row-lstm", "pixel-cnn"]
+
+
+class Logits(torch.nn.Module):
+    """The network of a model, from intensities, as a module."""
+
+    def __init__(self, model: PixelRNN) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model.logits(x)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize(("residual", "skip"), [(True, True), (False, True), (True, False)])
+def test_the_network_equals_the_oracle(layer: LayerKind, residual: bool, skip: bool) -> None:
+    options: dict[str, Any] = {"layer": layer, "channels": 3, "depth": 2, "residual": residual, "skip": skip}
+    equals_oracle(
+        Logits(PixelRNN(levels=3, hidden=3, **options)),
+        lambda x, p: oracle.network(x, oracle.part(p, "model"), **options),
+        torch.randn(1, 3, 2, 2),
+        tolerance=1e-9,  # the logits of these wild weights are in the hundreds
+    )
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize("size", [(3, 4), (4, 2)])
+def test_no_logit_depends_on_its_own_or_a_later_sub_pixel(
+    layer: LayerKind, channels: int, depth: int, residual: bool, skip: bool, size: tuple[int, int]
+) -> None:
+    model = PixelRNN(
+        layer=layer, channels=channels, levels=3, hidden=4, depth=depth, residual=residual, skip=skip
+    ).double()
+    # Positive weights on positive intensities: no ReLU hides a path.
+    for parameter in model.parameters():
+        torch.nn.init.uniform_(parameter, 0.01, 0.1)
+    reached = reach(model.logits, torch.rand(1, channels, *size, dtype=torch.double)).any(dim=0)
+    order = sub_pixel_order(reached)
+    n = channels * size[0] * size[1]
+    earlier = torch.ones(n, n).tril(-1).bool()
+    assert not (order & ~earlier).any()
+    if layer == "diagonal-bilstm":  # and every earlier one is seen, R → G → B included
+        assert torch.equal(order, earlier)
+    else:  # at least the channels before in the pixel itself, and the pixel to the left
+        assert order.diagonal(-1).all() or size[1] == 1
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize(("channels", "height", "width"), [(1, 2, 3), (3, 1, 2)])
+def test_the_probabilities_of_all_images_sum_to_one(layer: LayerKind, channels: int, height: int, width: int) -> None:
+    model = PixelRNN(layer=layer, channels=channels, levels=2, hidden=4, depth=2).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)  # far from uniform
+    images = torch.tensor(list(itertools.product([0, 1], repeat=channels * height * width)), dtype=torch.uint8)
+    p = model.log_prob(images.reshape(-1, channels, height, width)).exp()
+    assert p.max() > 2 * p.min()
+    assert p.sum().item() == pytest.approx(1, abs=1e-6)
+
+
+def test_the_probabilities_of_three_levels_sum_to_one() -> None:
+    model = PixelRNN(levels=3, hidden=4).double()
+    images = torch.tensor(list(itertools.product([0, 1, 2], repeat=4)), dtype=torch.uint8).reshape(-1, 1, 2, 2)
+    assert model.log_prob(images).exp().sum().item() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (6, 1), (5, 3)])
+def test_any_size_with_the_same_weights(layer: LayerKind, size: tuple[int, int]) -> None:
+    model = PixelRNN(layer=layer, channels=2, levels=5, hidden=3, depth=2)
+    x = torch.randint(5, (2, 2, *size), dtype=torch.uint8)
+    by_sub_pixel = model.log_prob_map(x)
+    assert by_sub_pixel.shape == x.shape
+    assert model(x).shape == (2, 5, 2, *size)
+    torch.testing.assert_close(model.log_prob(x), by_sub_pixel.sum(dim=(1, 2, 3)))
+
+
+def test_log_prob_map_is_given_all_before_it() -> None:
+    model = PixelRNN(channels=3, levels=4, hidden=6)
+    x = torch.randint(4, (1, 3, 3, 3), dtype=torch.uint8)
+    changed = x.clone()
+    changed[0, 1, 1, 1] = (x[0, 1, 1, 1] + 1) % 4  # G of the pixel in the middle
+    same = model.log_prob_map(x) == model.log_prob_map(changed)
+    assert same[0, :, 0].all()
+    assert same[0, :, 1, 0].all()
+    assert same[0, 0, 1, 1]
+    assert not same[0, 1:, 1, 1].any()
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_samples_are_of_the_size_and_levels_and_can_be_drawn_again(layer: LayerKind) -> None:
+    model = PixelRNN(layer=layer, channels=3, levels=4, hidden=3, size=(2, 3))
+    first = model.sample(5, generator=torch.Generator().manual_seed(1))
+    assert first.shape == (5, 3, 2, 3)
+    assert first.dtype == torch.uint8
+    assert first.max() < 4
+    assert torch.equal(first, model.sample(5, generator=torch.Generator().manual_seed(1)))
+    assert not torch.equal(first, model.sample(5, generator=torch.Generator().manual_seed(2)))
+    assert model.sample(1, height=1, width=4).shape == (1, 3, 1, 4)
+    assert not torch.is_grad_enabled() or model.sample(1).grad_fn is None
+
+
+def test_samples_follow_the_model() -> None:
+    model = PixelRNN(layer="row-lstm", levels=2, hidden=3).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    images = torch.tensor(list(itertools.product([0, 1], repeat=6)), dtype=torch.uint8).reshape(-1, 1, 2, 3)
+    n = 20_000
+    expected = model.log_prob(images).exp() * n
+    samples = model.sample(n, height=2, width=3, generator=torch.Generator().manual_seed(0)).reshape(n, 6)
+    observed = torch.bincount((samples.long() * 2 ** torch.arange(5, -1, -1)).sum(dim=1), minlength=64)
+    chi_square = ((observed - expected) ** 2 / expected).sum()
+    assert chi_square < 103.4  # the 99.9th percentile for 63 degrees of freedom
+
+
+def test_a_low_temperature_takes_the_likeliest_level() -> None:
+    model = PixelRNN(levels=4, hidden=3)
+    x = model.sample(3, height=3, width=3, temperature=1e-4)
+    assert torch.equal(model(x).argmax(dim=1), x)
+
+
+def test_completion_keeps_what_is_known_and_ignores_what_is_not() -> None:
+    model = PixelRNN(channels=3, levels=4, hidden=3)
+    x = torch.randint(4, (4, 3, 3, 3), dtype=torch.uint8)
+    scattered = torch.rand(4, 3, 3) < 0.5
+    completed = model.complete(x, scattered, generator=torch.Generator().manual_seed(0))
+    kept = scattered[:, None].expand_as(x)
+    assert torch.equal(completed[kept], x[kept])
+    assert not torch.equal(completed, x)
+
+    other = torch.where(kept, x, 255)  # a level that the model does not have, where nothing is known
+    again = model.complete(other, scattered, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(again, completed)
+    everything = torch.ones(3, 3, dtype=torch.bool)
+    assert torch.equal(model.complete(x, everything), x)
+
+
+def test_completion_of_a_known_beginning_follows_the_conditional() -> None:
+    model = PixelRNN(levels=2, hidden=3).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    known = torch.tensor([[True, True], [False, False]])
+    ends = torch.tensor(list(itertools.product([0, 1], repeat=2)), dtype=torch.uint8)
+    images = torch.cat([torch.tensor([[1, 0]], dtype=torch.uint8).expand(4, 2), ends], dim=1).reshape(4, 1, 2, 2)
+    expected = model.log_prob(images).softmax(dim=0)
+    n = 20_000
+    drawn = model.complete(images[:1].expand(n, 1, 2, 2), known, generator=torch.Generator().manual_seed(0))
+    observed = torch.bincount(drawn[:, 0, 1, 0].long() * 2 + drawn[:, 0, 1, 1].long(), minlength=4)
+    chi_square = ((observed - expected * n) ** 2 / (expected * n)).sum()
+    assert chi_square < 16.3  # the 99.9th percentile for 3 degrees of freedom
+
+
+def test_untrained_models_are_near_uniform() -> None:
+    x = torch.randint(17, (8, 1, 8, 8), dtype=torch.uint8)
+    per_pixel = -PixelRNN(levels=17).log_prob(x).mean().item() / 64
+    assert per_pixel == pytest.approx(math.log(17), rel=0.1)
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"levels": 1}, "levels must be from 2 to 256, got 1"),
+        ({"levels": 257}, "levels must be from 2 to 256, got 257"),
+        ({"depth": 0}, "depth must be at least 1, got 0"),
+        ({"hidden": 0}, "hidden must be at least 1, got 0"),
+        ({"channels": 0}, "channels must be at least 1, got 0"),
+        ({"channels": 3, "hidden": 2}, "2 features cannot hold 3 channels"),
+        ({"channels": 3, "hidden": 3, "head": 2}, "2 features cannot hold 3 channels"),
+        ({"head": 0}, "head must be at least 1, got 0"),
+        ({"size": (0, 4)}, r"size must be \(height, width\), each at least 1, got \(0, 4\)"),
+        ({"layer": "lstm"}, "unknown layer 'lstm'"),
+    ],
+)
+def test_bad_models_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        PixelRNN(**options)
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_bad_images_are_refused() -> None:
+    model = PixelRNN(levels=4, hidden=2)
+    with pytest.raises(InputError, match=r"a float32 tensor \(1, 1, 2, 2\), expected uint8 \(B, 1, H, W\)"):
+        model.log_prob(torch.zeros(1, 1, 2, 2))
+    with pytest.raises(InputError, match=r"a uint8 tensor \(1, 3, 2, 2\), expected uint8 \(B, 1, H, W\)"):
+        model.log_prob(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))
+    with pytest.raises(InputError, match=r"\(2, 2\), expected"):
+        model.log_prob(torch.zeros(2, 2, dtype=torch.uint8))
+    with pytest.raises(InputError, match="a level 4, expected 0 to 3"):
+        model.log_prob(torch.full((1, 1, 2, 2), 4, dtype=torch.uint8))
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_bad_sampling_is_refused() -> None:
+    model = PixelRNN(levels=4, hidden=2)
+    x, known = torch.zeros(2, 1, 3, 4, dtype=torch.uint8), torch.ones(3, 4, dtype=torch.bool)
+    with pytest.raises(InputError, match="no size of its own"):
+        model.sample(1)
+    with pytest.raises(InputError, match="n must be at least 1, got 0"):
+        model.sample(0, height=2, width=2)
+    with pytest.raises(InputError, match="width must be at least 1, got 0"):
+        model.sample(1, height=2, width=0)
+    for temperature in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(InputError, match="temperature must be a finite number above 0"):
+            model.sample(1, height=2, width=2, temperature=temperature)
+    with pytest.raises(InputError, match=r"bool tensor \(4, 3\), expected bool \(3, 4\) or \(2, 3, 4\)"):
+        model.complete(x, known.T)
+    with pytest.raises(InputError, match="uint8 tensor"):
+        model.complete(x, known.to(torch.uint8))
+    with pytest.raises(InputError, match="a level 9, expected 0 to 3"):
+        model.complete(x + 9, known)

@@ -1,0 +1,80 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pixelrnn import InputError, PixelRNN
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    model = PixelRNN(layer="row-lstm", channels=3, levels=5, hidden=3, depth=2, head=7, skip=False, size=(4, 6))
+    model.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_model_comes_back_as_it_was(tmp_path: Path) -> None:
+    model = PixelRNN(layer="row-lstm", channels=3, levels=5, hidden=3, depth=2, head=7, residual=False, size=(4, 6))
+    model.save_pretrained(tmp_path / "new" / "model")
+    loaded = PixelRNN.from_pretrained(tmp_path / "new" / "model")
+    x = torch.randint(5, (2, 3, 4, 6), dtype=torch.uint8)
+    assert torch.equal(loaded.log_prob(x), model.log_prob(x))
+    assert loaded.config == model.config
+    assert loaded.size == (4, 6)
+    assert not loaded.training
+    assert sorted(p.name for p in (tmp_path / "new" / "model").iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_model_without_a_size_comes_back(tmp_path: Path) -> None:
+    PixelRNN(hidden=2).save_pretrained(str(tmp_path))
+    assert PixelRNN.from_pretrained(str(tmp_path)).size is None
+
+
+def test_a_corrupt_safetensors_file(saved: Path) -> None:
+    weights = saved / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"model\.safetensors is damaged"):
+        PixelRNN.from_pretrained(saved)
+    weights.write_bytes(b"")
+    with pytest.raises(InputError, match=r"model\.safetensors is damaged"):
+        PixelRNN.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite(saved: Path, value: float) -> None:
+    weights = load_file(saved / "model.safetensors")
+    weights["first.weight"][0] = value
+    save_file(weights, saved / "model.safetensors")
+    with pytest.raises(InputError, match=r"not finite numbers, in first\.weight"):
+        PixelRNN.from_pretrained(saved)
+
+
+def test_weights_of_another_configuration(saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps(config | {"hidden": 4}))
+    with pytest.raises(InputError, match=r"belongs to another configuration: .* is \(.*\), expected \(.*\)"):
+        PixelRNN.from_pretrained(saved)
+    (saved / "config.json").write_text(json.dumps(config | {"depth": 3}))
+    with pytest.raises(InputError, match=r"blocks\.2\..* is missing, expected \(.*\)"):
+        PixelRNN.from_pretrained(saved)
+    (saved / "config.json").write_text(json.dumps(config | {"depth": 1}))
+    with pytest.raises(InputError, match=r"blocks\.1\..* is \(.*\), expected no such weight"):
+        PixelRNN.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]", '{"levels": 5, "colour": true}', '{"levels": "five"}', "\x00"])
+def test_a_configuration_that_is_none(saved: Path, text: str) -> None:
+    (saved / "config.json").write_text(text)
+    with pytest.raises(InputError, match=r"config\.json is not the configuration of a PixelRNN"):
+        PixelRNN.from_pretrained(saved)
+
+
+def test_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"no model in .*: config\.json is missing"):
+        PixelRNN.from_pretrained(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for name in (tmp_path / "none", "nobody/nothing"):
+        with pytest.raises(InputError, match="neither a folder here nor found on the Hugging Face Hub"):
+            PixelRNN.from_pretrained(name)

@@ -1,0 +1,37 @@
+import pytest
+import torch
+
+from pixelrnn.errors import InputError
+from pixelrnn.nn import DiagonalBiLSTM
+from tests import oracle
+from tests.checks import equals_oracle, reach
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 1), (3, 4), (4, 3)])
+@pytest.mark.parametrize(("channels", "features", "hidden"), [(1, 1, 2), (3, 4, 5)])
+def test_equals_the_oracle(size: tuple[int, int], channels: int, features: int, hidden: int) -> None:
+    equals_oracle(
+        DiagonalBiLSTM(features, hidden, channels=channels),
+        lambda x, p: oracle.diagonal_bilstm(x, p, channels),
+        torch.randn(2, features, *size),
+    )
+
+
+@pytest.mark.parametrize("size", [(3, 5), (5, 3), (1, 4), (4, 1)])
+def test_one_layer_sees_every_earlier_pixel_and_no_later_one(size: tuple[int, int]) -> None:
+    n = size[0] * size[1]
+    layer = DiagonalBiLSTM(1, 3).double()
+    reached = reach(layer, torch.randn(1, 1, *size, dtype=torch.double)).any(dim=0)
+    assert torch.equal(reached.reshape(n, n), torch.ones(n, n).tril().bool())
+
+
+def test_channels_of_a_pixel_see_the_ones_before() -> None:
+    layer = DiagonalBiLSTM(3, 3, channels=3).double()
+    reached = reach(layer, torch.randn(1, 3, 1, 1, dtype=torch.double))[:, 0, 0, :, 0, 0]
+    assert torch.equal(reached, torch.ones(3, 3).tril().bool())
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_too_few_features_are_refused() -> None:
+    with pytest.raises(InputError, match="2 features cannot hold 3 channels"):
+        DiagonalBiLSTM(3, 2, channels=3)

@@ -1,0 +1,24 @@
+import pytest
+import torch
+
+from pixelrnn.errors import InputError
+from pixelrnn.nn import LayerKind, ResidualBlock
+from tests import oracle
+from tests.checks import equals_oracle
+
+
+@pytest.mark.parametrize("layer", ["diagonal-bilstm", "row-lstm", "pixel-cnn"])
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize(("channels", "hidden"), [(1, 2), (3, 4)])
+def test_equals_the_oracle(layer: LayerKind, residual: bool, channels: int, hidden: int) -> None:
+    equals_oracle(
+        ResidualBlock(layer, hidden, channels=channels, residual=residual),
+        lambda x, p: oracle.residual_block(x, p, layer, channels, residual),
+        torch.randn(2, 2 * hidden, 2, 3),
+    )
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_an_unknown_layer_is_refused() -> None:
+    with pytest.raises(InputError, match="unknown layer 'lstm': expected one of diagonal-bilstm, row-lstm, pixel-cnn"):
+        ResidualBlock("lstm", 4)  # type: ignore[arg-type]

@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from pixelrnn.errors import InputError
+from pixelrnn.nn import RowLSTM
+from tests import oracle
+from tests.checks import equals_oracle, reach
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 1), (3, 4), (4, 3)])
+@pytest.mark.parametrize(("channels", "features", "hidden"), [(1, 1, 2), (3, 4, 5)])
+def test_equals_the_oracle(size: tuple[int, int], channels: int, features: int, hidden: int) -> None:
+    equals_oracle(
+        RowLSTM(features, hidden, channels=channels),
+        lambda x, p: oracle.row_lstm(x, p, channels),
+        torch.randn(2, features, *size),
+    )
+
+
+@pytest.mark.parametrize("size", [(4, 7), (5, 3)])
+def test_sees_exactly_its_triangle(size: tuple[int, int]) -> None:
+    height, width = size
+    layer = RowLSTM(1, 3).double()
+    reached = reach(layer, torch.randn(1, 1, height, width, dtype=torch.double)).any(dim=0)[:, :, 0]
+    for i in range(height):
+        for j in range(width):
+            wanted = torch.zeros(height, width, dtype=torch.bool)
+            for d in range(i + 1):
+                wanted[i - d, max(0, j - d - 1) : j + d + (d > 0 or 1)] = True
+            wanted[i, j + 1 :] = False
+            assert torch.equal(reached[i, j], wanted), (i, j)
+
+
+def test_channels_of_a_pixel_see_the_ones_before() -> None:
+    layer = RowLSTM(3, 3, channels=3).double()
+    reached = reach(layer, torch.randn(1, 3, 1, 1, dtype=torch.double))[:, 0, 0, :, 0, 0]
+    assert torch.equal(reached, torch.ones(3, 3).tril().bool())
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_too_few_features_are_refused() -> None:
+    with pytest.raises(InputError, match="2 features cannot hold 3 channels"):
+        RowLSTM(3, 2, channels=3)

@@ -1,0 +1,52 @@
+import math
+
+import pytest
+import torch
+
+from pixelrnn.likelihood import bits_per_dim, draw, log_prob_map, log_probabilities, logits_per_channel
+
+
+def test_two_levels_are_a_bernoulli_variable() -> None:
+    logits = torch.tensor([[-2.0], [0.0], [3.0]])
+    p = log_probabilities(logits).exp()
+    torch.testing.assert_close(p[:, 1], 1 / (1 + torch.exp(-logits[:, 0])))
+    torch.testing.assert_close(p.sum(dim=1), torch.ones(3))
+    assert logits_per_channel(2) == 1
+    assert logits_per_channel(3) == 3
+
+
+def test_extreme_logits_stay_finite() -> None:
+    assert log_probabilities(torch.tensor([[-200.0], [200.0]])).isfinite().all()
+    assert log_probabilities(torch.tensor([[-1e4, 1e4, 0.0]])).isfinite().all()
+
+
+def test_log_prob_map_reads_the_level_of_each_sub_pixel() -> None:
+    logits = torch.randn(2, 5, 3, 2, 2)
+    x = torch.randint(5, (2, 3, 2, 2), dtype=torch.uint8)
+    got = log_prob_map(logits, x)
+    for b in range(2):
+        for c in range(3):
+            for i in range(2):
+                for j in range(2):
+                    row = logits[b, :, c, i, j]
+                    expected = row[int(x[b, c, i, j])] - row.exp().sum().log()
+                    assert got[b, c, i, j].item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_half_precision_logits_give_float32() -> None:
+    assert log_probabilities(torch.zeros(1, 4, dtype=torch.bfloat16)).dtype == torch.float32
+
+
+def test_draws_have_the_probabilities() -> None:
+    p = torch.tensor([0.1, 0.0, 0.6, 0.3])
+    n = 50_000
+    x = draw(p.log().expand(n, 4), generator=torch.Generator().manual_seed(0))
+    frequencies = torch.bincount(x.long(), minlength=4) / n
+    assert frequencies[1] == 0
+    torch.testing.assert_close(frequencies, p, rtol=0, atol=0.01)
+    sharp = draw(p.log().expand(n, 4), temperature=0.5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(torch.bincount(sharp.long(), minlength=4) / n, p**2 / (p**2).sum(), rtol=0, atol=0.01)
+
+
+def test_bits_per_dim() -> None:
+    assert bits_per_dim(784 * math.log(2), 784) == pytest.approx(1)
