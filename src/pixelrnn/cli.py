@@ -45,7 +45,7 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
 
 
 app = App(name="pixelrnn", config=defaults_from_files, help_format="markdown")
-app.help = """PixelRNN (van den Oord et al., 2016): densities of images, from Row LSTM, Diagonal BiLSTM or PixelCNN layers.
+app.help = """PixelRNN (van den Oord et al., 2016): densities of images, with the paper's layers.
 
 Start with `pixelrnn train`, which trains on the embedded digits for about a minute."""
 

@@ -26,8 +26,7 @@ def test_sees_exactly_its_triangle(size: tuple[int, int]) -> None:
         for j in range(width):
             wanted = torch.zeros(height, width, dtype=torch.bool)
             for d in range(i + 1):
-                wanted[i - d, max(0, j - d - 1) : j + d + (d > 0 or 1)] = True
-            wanted[i, j + 1 :] = False
+                wanted[i - d, max(0, j - d - 1) : j + d + 1] = True
             assert torch.equal(reached[i, j], wanted), (i, j)
 
 

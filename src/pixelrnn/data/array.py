@@ -24,8 +24,9 @@ def load(path: Path, *, levels: int, key: str | None = None, name: str | None = 
     if not path.is_file():
         raise InputError(f"no file {path}")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = {name: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            arrays = {name: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is damaged, or no .npy or .npz file: {error}") from error
 

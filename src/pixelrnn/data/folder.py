@@ -33,7 +33,9 @@ def load(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None =
     """
     roots: dict[SplitName, Path] = {}
     for split, names in SUBFOLDERS.items():
-        roots |= {split: path / name for name in names if (path / name).is_dir()}
+        for name in names:
+            if (path / name).is_dir():
+                roots[split] = path / name
     if "train" not in roots:
         roots = {"train": path}
     splits = {split: read(root, size=size, mode=mode) for split, root in roots.items()}

@@ -44,8 +44,15 @@ def load(config: DataConfig) -> Data:
     Raises:
         InputError: the configuration is not possible, or the source is missing, damaged or holds other images.
     """
+    for name, part in (("valid", config.valid), ("test", config.test)):
+        if not 0 <= part <= 1:
+            raise InputError(f"data.{name} must be from 0 to 1, got {part:g}")
+    if config.size is not None and min(config.size) < 1:
+        raise InputError(f"data.size must be at least 1 1, got {config.size[0]} {config.size[1]}")
+    if not 2 <= config.array_levels <= 256:
+        raise InputError(f"data.array_levels is {config.array_levels}, expected 2 to 256")
     raw = _read(config)
-    levels = config.levels or raw.levels
+    levels = raw.levels if config.levels is None else config.levels
     if not 2 <= levels <= raw.levels:
         raise InputError(f"data.levels is {levels}, expected 2 to {raw.levels}, the levels of {raw.name}")
     splits = {name: _requantised(images, raw.levels, levels) for name, images in raw.splits.items()}

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pixelrnn.data import folder
+from pixelrnn.errors import InputError
+
+
+def write(path: Path, size: tuple[int, int] = (4, 3), mode: str = "L", level: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, level).save(path)
+
+
+def test_images_are_read_through_folders_in_order_of_name(tmp_path: Path) -> None:
+    write(tmp_path / "b.png", level=2)
+    write(tmp_path / "a" / "z.PNG", level=1)
+    (tmp_path / "notes.txt").write_text("no image")
+    raw = folder.load(tmp_path)
+    assert raw.splits["train"].names == [str(Path("a") / "z.PNG"), "b.png"]
+    assert raw.splits["train"].pixels[:, 0, 0, 0].tolist() == [1, 2]
+    assert raw.levels == 256
+    assert folder.read(tmp_path / "b.png").names == ["b.png"]
+
+
+def test_splits_of_the_source(tmp_path: Path) -> None:
+    for n, split in enumerate(["train", "train", "val", "test"]):
+        write(tmp_path / split / "class" / f"{n}.png")
+    write(tmp_path / "extra.png")
+    assert {name: len(s) for name, s in folder.load(tmp_path).splits.items()} == {"train": 2, "valid": 1, "test": 1}
+    write(tmp_path / "test" / "9.png", size=(5, 5))
+    with pytest.raises(InputError, match=r"9\.png is 5×5 grey|5×5 grey as 9\.png"):
+        folder.load(tmp_path)
+    assert folder.load(tmp_path, size=(2, 2)).notes == ["scaled to 2×2"]
+
+
+def test_splits_must_agree(tmp_path: Path) -> None:
+    write(tmp_path / "train" / "a.png")
+    write(tmp_path / "test" / "a.png", mode="RGB")
+    with pytest.raises(InputError, match=r"are \(1, 3, 4\) in train but \(3, 3, 4\) in test"):
+        folder.load(tmp_path)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(InputError, match="no images in"):
+        folder.load(tmp_path)
+    with pytest.raises(InputError, match="no folder or file"):
+        folder.load(tmp_path / "none")

@@ -1,0 +1,50 @@
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pixelrnn.data import huggingface
+from pixelrnn.errors import InputError
+
+datasets = pytest.importorskip("datasets", reason="the extra hf is not installed")
+
+
+@pytest.fixture(autouse=True)
+def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    datasets.disable_progress_bars()
+
+
+def write(folder: Path, *, columns: tuple[str, ...] = ("image",), splits: tuple[str, ...] = ("train", "test")) -> str:
+    for split in splits:
+        rows = {c: [Image.new("L", (4, 3), n) for n in range(3)] for c in columns} | {"label": [0, 1, 2]}
+        features = datasets.Features({c: datasets.Image() for c in columns} | {"label": datasets.Value("int64")})
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(folder / "data" / f"{split}-0.parquet")
+    return str(folder)
+
+
+def test_the_image_column_and_the_splits(tmp_path: Path) -> None:
+    raw = huggingface.load(write(tmp_path / "set", splits=("train", "validation", "test")))
+    assert list(raw.splits) == ["train", "valid", "test"]
+    assert raw.splits["train"].pixels.shape == (3, 1, 3, 4)
+    assert raw.splits["valid"].pixels[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert raw.splits["test"].names == ["test/0", "test/1", "test/2"]
+
+
+def test_bad_sets_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = write(tmp_path / "two", columns=("image", "mask"))
+    with pytest.raises(InputError, match=r"image columns \['image', 'mask'\], expected one: say which with key"):
+        huggingface.load(two)
+    with pytest.raises(InputError, match="expected photo: say which with key"):
+        huggingface.load(two, key="photo")
+    assert len(huggingface.load(two, key="mask", mode="rgb", size=(2, 2)).splits["train"]) == 3
+    with pytest.raises(InputError, match="has the splits test, expected train"):
+        huggingface.load(write(tmp_path / "test-only", splits=("test",)))
+    with pytest.raises(InputError, match="no data set 'nobody/nothing'"):
+        huggingface.load("nobody/nothing")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(InputError, match=r"pip install 'pixelrnn\[hf\]'"):
+        huggingface.load(two)

@@ -1,0 +1,49 @@
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pixelrnn.data import mnist
+from pixelrnn.errors import InputError
+
+
+def write(path: Path, array: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> None:
+    data = struct.pack(">4I", 2051, *array.shape) + array.tobytes()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "train-images-idx3-ubyte.gz", np.full((5, 3, 4), 7, np.uint8))
+    write(tmp_path / "t10k-images-idx3-ubyte", np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
+    return tmp_path
+
+
+def test_files_gzipped_or_not(folder: Path) -> None:
+    raw = mnist.load(folder)
+    assert raw.levels == 256
+    assert raw.splits["train"].pixels.shape == (5, 1, 3, 4)
+    assert raw.splits["test"].pixels[1, 0, 2, 3] == 23
+
+
+def test_damaged_files_are_named(folder: Path) -> None:
+    plain = folder / "t10k-images-idx3-ubyte"
+    plain.write_bytes(plain.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"t10k-images-idx3-ubyte is cut short: 39 bytes, expected 40"):
+        mnist.load(folder)
+    plain.write_bytes(struct.pack(">4I", 2049, 1, 1, 1))
+    with pytest.raises(InputError, match="begins with 2049, expected 2051"):
+        mnist.load(folder)
+    plain.write_bytes(b"")
+    with pytest.raises(InputError, match="no IDX file of images"):
+        mnist.load(folder)
+    plain.unlink()
+    with pytest.raises(InputError, match=r"no t10k-images-idx3-ubyte or t10k-images-idx3-ubyte\.gz in"):
+        mnist.load(folder)
+    zipped = folder / "train-images-idx3-ubyte.gz"
+    for data in (zipped.read_bytes()[:-9], b"no gzip file"):
+        zipped.write_bytes(data)
+        with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz is damaged"):
+            mnist.load(folder)

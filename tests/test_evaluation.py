@@ -1,0 +1,34 @@
+import math
+
+import pytest
+import torch
+
+from pixelrnn import InputError, PixelRNN
+from pixelrnn.data import Data, Images
+from pixelrnn.evaluation import score
+
+
+def data(levels: int = 4, channels: int = 1) -> Data:
+    images = Images(torch.randint(levels, (7, channels, 3, 2), dtype=torch.uint8), [f"{n}.png" for n in range(7)])
+    return Data(images, images.subset(torch.arange(5)), images.subset(torch.arange(5, 7)), levels, "made up, 4 levels")
+
+
+def test_a_score_is_the_mean_of_its_images() -> None:
+    model, images = PixelRNN(levels=4, hidden=2), data()
+    got = score(model, images, "valid", batch=2)
+    expected = -model.log_prob(images.valid.pixels).double()
+    torch.testing.assert_close(got.per_image, expected, rtol=0, atol=1e-5)
+    assert got.nats == pytest.approx(expected.mean().item())
+    assert got.bits_per_dim == pytest.approx(expected.mean().item() / (6 * math.log(2)))
+    assert [name for name, _, _ in got.rows()] == [f"{n}.png" for n in range(5)]
+    assert str(got) == (
+        f"made up, 4 levels | valid, 5 images | {got.nats:.3f} nats/image | {got.bits_per_dim:.4f} bits/dim"
+    )
+
+
+def test_images_of_another_kind_are_refused() -> None:
+    model = PixelRNN(levels=4, hidden=3)
+    with pytest.raises(InputError, match=r"the model is of 4 levels, the images \(made up, 4 levels\) have 2"):
+        score(model, data(levels=2), "test")
+    with pytest.raises(InputError, match="the model is of 1 channels, the images .* have 3"):
+        score(model, data(channels=3), "test")
