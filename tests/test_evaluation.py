@@ -30,5 +30,5 @@ def test_images_of_another_kind_are_refused() -> None:
     model = PixelRNN(levels=4, hidden=3)
     with pytest.raises(InputError, match=r"the model is of 4 levels, the images \(made up, 4 levels\) have 2"):
         score(model, data(levels=2), "test")
-    with pytest.raises(InputError, match="the model is of 1 channels, the images .* have 3"):
+    with pytest.raises(InputError, match=r"the model is of 1 channels, the images .* have 3"):
         score(model, data(channels=3), "test")

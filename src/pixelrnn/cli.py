@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import torch
+import yaml
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
-from cyclopts.config import Dict, Yaml
+from cyclopts.config import Dict
 
 from pixelrnn import progress
 from pixelrnn.data import DataConfig, SplitName, folder, load, requantise
+from pixelrnn.devices import Device, resolve
 from pixelrnn.errors import InputError
 from pixelrnn.evaluation import Score, check_fit, score
 from pixelrnn.files import replacing
 from pixelrnn.models import PixelRNN
 from pixelrnn.pictures import save_grid, to_8_bit
 from pixelrnn.training.config import ModelConfig, Recipe, TrainConfig
-
-Device = Literal["auto", "cpu", "cuda", "mps"]
 
 # A dataclass has its own group of options in --help.
 _Model = Annotated[ModelConfig, Parameter(group="The network (channels, levels and size follow from the data)")]
@@ -34,13 +34,13 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
     given = {a.names[0].lstrip("-").lower(): a.tokens[0].value for a in arguments if a.tokens}
     if commands == ("train",):
         path = _run_config(Path(given["resume"])) if "resume" in given else _recipe(given.get("recipe", "digits"))
-        defaults = Yaml(path).config
+        defaults = _read_yaml(path)
     else:
         path = Path(given.get("model", "")) / "config.yaml"
         takes_data = any("--data" in a.names for a in arguments)
         if not takes_data or "data.source" in given or not path.is_file():
             return
-        defaults = {"data": Yaml(path).config.get("data", {})}
+        defaults = {"data": _read_yaml(path).get("data", {})}
     Dict({commands[0]: defaults}, source=str(path))(app, commands, arguments)
 
 
@@ -52,7 +52,7 @@ Start with `pixelrnn train`, which trains on the embedded digits for about a min
 
 @app.command
 def train(
-    recipe: str = "digits",
+    recipe: str | None = None,
     /,
     *,
     run: Path | None = None,
@@ -70,7 +70,8 @@ def train(
     Parameters
     ----------
     recipe
-        A YAML file with sections model, data and train, or the name of a recipe that comes with the package.
+        A YAML file with sections model, data and train, or the name of a recipe that comes with the package; digits if
+        not given.
     run
         The run folder, new or empty; runs/RECIPE if not given.
     resume
@@ -78,9 +79,9 @@ def train(
     """
     from pixelrnn.training.fit import fit  # here: Lightning takes seconds to import
 
-    if run is not None and resume is not None:
-        raise InputError("--run starts a run and --resume continues one: give one of them")
-    path = resume or run or Path("runs") / Path(recipe).stem
+    if resume is not None and (recipe is not None or run is not None):
+        raise InputError("--resume continues the run in a folder with its own recipe: give neither RECIPE nor --run")
+    path = resume or run or Path("runs") / Path(recipe or "digits").stem
     fit(Recipe(model=model, data=data, train=train), path, resume=resume is not None)
     print(f"run folder: {path}")
 
@@ -307,16 +308,21 @@ def _run_config(run: Path) -> Path:
     return run / "config.yaml"
 
 
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not YAML: {error}") from error
+    if not isinstance(recipe, dict):
+        raise InputError(f"{path} is no recipe: expected the sections model, data and train")
+    return recipe
+
+
 def _load_model(name: str, device: Device) -> PixelRNN:
     """The best model of a run, or an exported one, on a device."""
     exported = Path(name) / "model"
     model = PixelRNN.from_pretrained(exported if exported.is_dir() else name)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return model.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {device} cannot be used here: {error}") from error
+    return model.to(resolve(device))
 
 
 def _for_model(config: DataConfig, model: PixelRNN) -> DataConfig:

@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-
 from benchmarks.digits_baselines import counts, histogram, markov, nats
 
 

@@ -25,7 +25,12 @@ def test_npy_and_npz(tmp_path: Path) -> None:
 def test_bad_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no file .*none\.npy"):
         array.load(tmp_path / "none.npy", levels=2)
-    for name, data in (("a.npy", b""), ("b.npz", b"PK\x03\x04 cut"), ("c.npy", b"\x93NUMPY\x01\x00"), ("d.npy", b"x" * 99)):
+    for name, data in (
+        ("a.npy", b""),
+        ("b.npz", b"PK\x03\x04 cut"),
+        ("c.npy", b"\x93NUMPY\x01\x00"),
+        ("d.npy", b"x" * 99),
+    ):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(InputError, match=f"{name} is damaged, or no .npy or .npz file"):
             array.load(tmp_path / name, levels=2)

@@ -16,7 +16,9 @@ def test_missing_splits_are_drawn_by_seed_and_do_not_overlap() -> None:
     assert len(set().union(*names)) == 1797
     assert load(DataConfig(valid=0.2, test=0.1, seed=3)).test.names == data.test.names
     assert load(DataConfig(valid=0.2, test=0.1, seed=4)).test.names != data.test.names
-    assert data.protocol == "digits, 17 levels; test: 180 of 1797 drawn with seed 3; valid: 323 of 1617 drawn with seed 3"
+    assert (
+        data.protocol == "digits, 17 levels; test: 180 of 1797 drawn with seed 3; valid: 323 of 1617 drawn with seed 3"
+    )
     assert (data.levels, data.channels, data.size) == (17, 1, (8, 8))
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pixelrnn.data import DataConfig
+from pixelrnn.devices import Device
 from pixelrnn.errors import InputError
 from pixelrnn.nn import LayerKind
 
@@ -62,13 +63,13 @@ class TrainConfig:
     seed: int = 0
     """Of the initial weights, the order of the images and the sample grids."""
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     """Where to train; auto takes a GPU if there is one."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the forward and backward passes; weights are float32."""
 
-    sample_every: int = 1
+    sample_every: int = 5
     """Epochs between grids of 16 samples; 0 draws none."""
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """Training a model from a recipe into a run folder."""
 
+import io
 import logging
-import pickle
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from torchdata.stateful_dataloader.sampler import StatefulDistributedSampler
 
 from pixelrnn.data import Data, load
+from pixelrnn.devices import resolve
 from pixelrnn.errors import InputError
 from pixelrnn.models import PixelRNN
 from pixelrnn.models.pretrained import fill
@@ -52,8 +53,11 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> PixelRNN:
     run = RunFolder(path)
     if resume and not run.last.is_file():
         raise InputError(f"nothing to resume in {path}: no {run.last.relative_to(path)}")
+    if path.exists() and not path.is_dir():
+        raise InputError(f"the run folder {path} is a file")
     if not resume and path.exists() and any(path.iterdir()):
         raise InputError(f"the run folder {path} is not empty: choose another, or resume the run in it")
+    resolve(recipe.train.device)  # before anything is written
     data = load(recipe.data)
     pl.seed_everything(recipe.train.seed, verbose=False)
     model = build(recipe, data)
@@ -110,9 +114,10 @@ def averaged_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     Raises:
         InputError: the checkpoint is damaged.
     """
+    data = io.BytesIO(checkpoint.read_bytes())
     try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        state = torch.load(data, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:  # damaged bytes can raise anything
         raise InputError(f"{checkpoint} is damaged, or no checkpoint of a run") from error
     return {name.removeprefix("model."): weight for name, weight in state.items()}
 
@@ -128,7 +133,7 @@ def _trainer(recipe: Recipe, run: RunFolder, *, steps_per_epoch: int, dimensions
         callbacks.append(WeightEMA(train.ema))
     callbacks += [Metrics(run, dimensions=dimensions), Checkpoints(run)]
     return pl.Trainer(
-        accelerator="gpu" if train.device == "cuda" else train.device,
+        accelerator=resolve(train.device).type,
         devices=1,
         precision=PRECISION[train.precision],
         max_epochs=train.epochs,

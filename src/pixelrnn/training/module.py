@@ -49,17 +49,19 @@ class LikelihoodTraining(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         optimizers = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
         optimizer = optimizers[self.config.optimizer](self.model.parameters(), lr=self.config.learning_rate)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _schedule(self, step: int) -> float:
-        """The learning rate of a step as a fraction of the highest."""
-        warmup = self.config.warmup
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        if self.config.schedule == "constant":
-            return 1.0
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, self.steps - warmup)))
+        def schedule(step: int) -> float:
+            """The learning rate of a step as a fraction of the highest."""
+            warmup = self.config.warmup
+            if step < warmup:
+                return (step + 1) / (warmup + 1)
+            if self.config.schedule == "constant":
+                return 1.0
+            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, self.steps - warmup)))
+
+        # A plain function: LambdaLR writes any other callable into the checkpoint.
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 class WeightEMA(WeightAveraging):

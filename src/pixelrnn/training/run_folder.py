@@ -103,6 +103,13 @@ class Checkpoints(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            # The sampler would skip in the next epoch what it has given in this one: all of it.
+            del checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Lightning has installed its own handlers by now; it restores the original ones when it ends.
         for signum in SIGNALS:

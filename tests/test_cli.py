@@ -1,0 +1,247 @@
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from pixelrnn import PixelRNN
+from pixelrnn.cli import main
+
+SHORT = ["--train.batch", "256", "--train.sample-every", "0", "--train.epochs"]
+TINY = ["--model.hidden", "2", *SHORT, "1"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the digits, too short to be any good."""
+    path = tmp_path_factory.mktemp("runs") / "digits"
+    assert main(["train", "digits", "--run", str(path), *TINY]) == 0
+    return path
+
+
+def test_from_training_to_pictures(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "epochs: 1\n" in (run / "config.yaml").read_text()
+
+    scores = tmp_path / "scores.csv"
+    assert main(["evaluate", str(run), "--split", "valid", "--split", "test", "--per-image", str(scores)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    pattern = r"digits, 17 levels; .* \| (valid, 162|test, 180) images \| [\d.]+ nats/image \| [\d.]+ bits/dim"
+    assert len(lines) == 2
+    assert all(re.fullmatch(pattern, line) for line in lines)
+    with scores.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["split"] for row in rows] == ["valid"] * 162 + ["test"] * 180
+    mean = np.mean([float(row["nats"]) for row in rows[:162]])
+    assert f"{mean:.3f} nats" in lines[0]
+
+    assert main(["sample", str(run), "--n", "5", "--out", str(tmp_path / "s.png")]) == 0
+    assert capsys.readouterr().out == f"samples: {tmp_path / 's.png'}\n"
+    with Image.open(tmp_path / "s.png") as picture:
+        assert picture.size == (8 * 19, 8 * 28)
+    assert main(["sample", str(run / "model"), "--n", "1", "--height", "2", "--out", str(tmp_path / "t.png")]) == 0
+
+    assert main(["complete", str(run), "--n", "3", "--keep-rows", "5", "--out", str(tmp_path / "c.png")]) == 0
+    with Image.open(tmp_path / "c.png") as picture:
+        pixels = np.asarray(picture)[4::8, 4::8]  # one value per pixel of the grid
+    original, covered, completed = (pixels[1 + 9 * k : 9 + 9 * k, 1:9] for k in range(3))
+    assert (covered[5:] == 128).all()
+    assert (covered[:5] == original[:5]).all()
+    assert (completed[:5] == original[:5]).all()
+    assert not (completed[5:] == original[5:]).all()
+
+
+def test_images_of_ones_own(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for n in range(20):
+        noise = np.random.default_rng(n).integers(0, 256, (6, 5, 3), np.uint8)
+        Image.fromarray(noise).save(photos / f"{n:02}.png")
+    folder = ["--data.source", "folder", "--data.path", str(photos)]
+    assert main(["data", *folder, "--out", str(tmp_path / "look.png")]) == 0
+    assert capsys.readouterr().out.splitlines()[:3] == [
+        "photos, 256 levels; test: 2 of 20 drawn with seed 0; valid: 2 of 18 drawn with seed 0",
+        "6×5, 3 channels, 256 levels",
+        "train 16, valid 2, test 2 images",
+    ]
+    own = tmp_path / "own"
+    assert main(["train", "--run", str(own), *folder, "--data.levels", "8", *SHORT, "1", "--model.hidden", "3"]) == 0
+    assert PixelRNN.from_pretrained(own / "model").config["size"] == (6, 5)
+    assert main(["sample", str(own), "--n", "2", "--out", str(tmp_path / "s.png")]) == 0
+    assert main(["complete", str(own), "--images", str(photos / "03.png"), "--out", str(tmp_path / "c.png")]) == 0
+    with Image.open(tmp_path / "c.png") as picture:
+        assert picture.mode == "RGB"
+    # The digits' model on other images: made grey, and requantised to its levels.
+    assert main(["evaluate", str(run), *folder, "--data.mode", "grey", "--per-image", str(tmp_path / "s.csv")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("photos, 17 levels (v·17 // 256); converted to grey;")
+    assert (tmp_path / "s.csv").read_text().splitlines()[1].split(",")[1].endswith(".png")
+
+
+def fails(capsys: pytest.CaptureFixture[str], tokens: Sequence[str], message: str, status: int = 1) -> None:
+    """Asserts that a command ends with a status and one line on standard error, and nothing else."""
+    capsys.readouterr()
+    assert main(tokens) == status
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert re.fullmatch(rf"pixelrnn: .*{message}.*\n", output.err), output.err
+
+
+def test_bad_images(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def complete(path: Path, message: str) -> None:
+        fails(capsys, ["complete", str(run), "--images", str(path)], message)
+
+    complete(tmp_path / "missing.png", r"no folder or file .*missing\.png")
+    complete(tmp_path, "no images in")  # an empty folder
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:500])
+    complete(tmp_path / "cut.png", r"cut\.png cannot be read: image file is truncated")
+    (tmp_path / "text.png").write_text("text")
+    complete(tmp_path / "text.png", r"text\.png is no image")
+    (tmp_path / "sizes").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "sizes" / "a.png")
+    Image.new("L", (8, 9)).save(tmp_path / "sizes" / "b.png")
+    complete(tmp_path / "sizes", r"b\.png is 9×8 grey, expected 8×8 grey as a\.png is")
+    (tmp_path / "modes").mkdir()
+    Image.new("RGBA", (8, 8)).save(tmp_path / "modes" / "a.png")
+    folder = ["--data.source", "folder", "--data.path", str(tmp_path / "modes")]
+    fails(capsys, ["data", *folder], r"a\.png has mode RGBA, expected grey \(L\) or RGB: give mode")
+    np.save(tmp_path / "high.npy", np.full((20, 8, 8), 17, np.uint8))
+    array = ["--data.source", "array", "--data.path", str(tmp_path / "high.npy"), "--data.array-levels", "17"]
+    fails(capsys, ["evaluate", str(run), *array], r"high\.npy has a level 17, expected 0 to 16")
+
+
+def test_bad_models(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "model"
+    PixelRNN.from_pretrained(run / "model").save_pretrained(model)
+    weights, config = load_file(model / "model.safetensors"), json.loads((model / "config.json").read_text())
+    sample = ["sample", str(model), "--out", str(tmp_path / "s.png")]
+
+    save_file(weights | {"first.bias": torch.full_like(weights["first.bias"], torch.nan)}, model / "model.safetensors")
+    fails(capsys, sample, r"weights that are not finite numbers, in first\.bias")
+    save_file(weights, model / "model.safetensors")
+    (model / "config.json").write_text(json.dumps(config | {"hidden": 5}))
+    fails(capsys, sample, "belongs to another configuration")
+    (model / "config.json").write_text("{")
+    fails(capsys, sample, r"config\.json is not the configuration of a PixelRNN")
+    (model / "config.json").write_text(json.dumps(config))
+    (model / "model.safetensors").write_bytes(b"damaged")
+    fails(capsys, sample, r"model\.safetensors is damaged")
+    assert not (tmp_path / "s.png").exists()
+
+
+def test_bad_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    for text, message, status in (
+        (
+            "model: {hiden: 3}",
+            r'Unknown option: "\[model\]\[hiden\]" from .*recipe\.yaml\. Did you mean --model\.hidden\?',
+            2,
+        ),
+        ("modle: {hidden: 3}", r"Unknown option: .*modle.* Did you mean --model\.hidden\?", 2),
+        ("model: {layer: row-lst}", r'Invalid value "row-lst" for .* Did you mean "row-lstm"\?', 2),
+        ("train: {epochs: many}", r'unable to convert "many" into int', 2),
+        ("train: {epochs: 0}", r"train\.epochs must be at least 1, got 0", 1),
+        ("model: [", r"recipe\.yaml is not YAML: while parsing", 1),
+        ("just text", r"recipe\.yaml is no recipe: expected the sections", 1),
+        ("model: 3", "model", 2),
+    ):
+        recipe.write_text(text)
+        fails(capsys, ["train", str(recipe), "--run", str(tmp_path / "run")], message, status)
+    fails(capsys, ["train", "digit"], r"no recipe 'digit': neither a file nor one of .*digits")
+    fails(
+        capsys, ["train", "--model.hiden", "3"], r"Unknown option: --model\.hiden\. Did you mean --model\.hidden\?", 2
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_run_folders(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("no folder")
+    fails(capsys, ["train", "--run", str(tmp_path / "file" / "run"), *TINY], "Not a directory: .*file")
+    fails(capsys, ["train", "--run", str(tmp_path / "file"), *TINY], "the run folder .*file is a file")
+    fails(capsys, ["train", "--run", str(run), *TINY], "is not empty: choose another, or resume the run in it")
+    fails(capsys, ["train", "--resume", str(tmp_path)], r"nothing to resume in .*: no config\.yaml")
+    fails(capsys, ["train", "--resume", str(run), "--run", str(run)], "give neither RECIPE nor --run")
+    fails(capsys, ["train", "digits", "--resume", str(run)], "give neither RECIPE nor --run")
+    fails(capsys, ["train", "--resume", str(run), "--model.hidden", "3"], "belongs to another configuration")
+    fails(capsys, ["sample", str(run), "--out", str(tmp_path / "file" / "s.png")], "File exists: .*file")
+
+
+def test_bad_options(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fails(capsys, ["sample", str(run), "--n", "0"], "n must be at least 1, got 0")
+    fails(capsys, ["sample", str(run), "--height", "0"], "height must be at least 1, got 0")
+    fails(capsys, ["sample", str(run), "--temperature", "0"], r"temperature must be a finite number above 0, got 0\.0")
+    fails(capsys, ["complete", str(run), "--keep-rows", "9"], "--keep-rows must be from 0 to 8")
+    fails(capsys, ["complete", str(run), "--n", "0"], "--n must be at least 1, got 0")
+    fails(capsys, ["evaluate", str(run), "--batch", "0"], "--batch must be at least 1, got 0")
+    fails(capsys, ["evaluate", str(run), "--split", "tset"], r'Invalid value .*tset.* Did you mean "test"\?', 2)
+    fails(capsys, ["evaluate", str(run), "--data.levels", "4"], r"the model is of 17 levels, the images .* have 4")
+    if not torch.cuda.is_available():
+        fails(capsys, ["sample", str(run), "--device", "cuda"], "device cuda cannot be used here: PyTorch finds no GPU")
+        fails(
+            capsys,
+            ["train", "--train.device", "cuda", "--run", str(run / "new"), *TINY],
+            "device cuda cannot be used here: PyTorch finds no GPU",
+        )
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("train", "evaluate", "sample", "complete", "data"):
+        assert main([command, "--help"]) == 0
+        assert f"Example: pixelrnn {command}" in " ".join(capsys.readouterr().out.split())
+
+
+def spawn(*tokens: str, before: str = "") -> subprocess.Popen[str]:
+    code = f"import sys\n{before}\nfrom pixelrnn.cli import main\nsys.exit(main({list(tokens)!r}))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
+
+
+@pytest.mark.slow  # two processes that import Lightning: what a signal does to a process cannot be seen from within
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_save_and_stop(tmp_path: Path, signum: signal.Signals, status: int) -> None:
+    run = tmp_path / "run"
+    process = spawn("train", "--run", str(run), "--model.hidden", "2", *SHORT, "1000")
+    while not (run / "metrics.csv").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signum)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert errors.splitlines()[-1] == f"pixelrnn: stopped by {signum.name}; the run was saved and can be resumed"
+    assert "Traceback" not in errors
+    assert PixelRNN.from_pretrained(run / "model").levels == 17
+    epochs = (run / "metrics.csv").read_text().count("\n") - 1
+    assert main(["train", "--resume", str(run), "--train.epochs", str(epochs + 1)]) == 0
+    assert (run / "metrics.csv").read_text().count("\n") - 1 == epochs + 1
+
+
+@pytest.mark.slow  # a process of its own, which alone may have a quota
+def test_a_full_disk_leaves_earlier_checkpoints_whole(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("resource", reason="no quotas on this system")
+    own = tmp_path / "run"
+    assert main(["train", "--run", str(own), *TINY]) == 0
+    before = {p: p.read_bytes() for p in own.rglob("*") if p.suffix in (".ckpt", ".json", ".safetensors")}
+    quota = (own / "checkpoints" / "last.ckpt").stat().st_size // 2
+    process = spawn(
+        *("train", "--resume", str(own), "--train.epochs", "2"),
+        before=f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({quota}, {quota}))",
+    )
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1] == "pixelrnn: File too large"
+    assert "Traceback" not in errors
+    assert {p: p.read_bytes() for p in before} == before
+    assert not list(own.rglob(".*"))
+    assert main(["train", "--resume", str(own), "--train.epochs", "2"]) == 0

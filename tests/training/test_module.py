@@ -1,0 +1,54 @@
+import math
+
+import pytest
+import torch
+
+from pixelrnn import InputError, PixelRNN
+from pixelrnn.training.config import TrainConfig
+from pixelrnn.training.module import LikelihoodTraining, WeightEMA
+
+
+def module(**options: object) -> LikelihoodTraining:
+    return LikelihoodTraining(PixelRNN(levels=4, hidden=2), TrainConfig(**options), steps=20)  # type: ignore[arg-type]
+
+
+def rates(**options: object) -> list[float]:
+    configured = module(**options).configure_optimizers()
+    optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    values = []
+    for _ in range(20):
+        values.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return values
+
+
+def test_the_learning_rate_warms_up_and_falls_as_a_cosine() -> None:
+    values = rates(learning_rate=0.5, warmup=4)
+    assert values[:5] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert values[12] == pytest.approx(0.25)
+    assert values[19] == pytest.approx(0.25 * (1 + math.cos(math.pi * 15 / 16)))
+    assert rates(learning_rate=0.5, schedule="constant", warmup=1) == pytest.approx([0.25] + [0.5] * 19)
+
+
+def test_the_optimizers() -> None:
+    assert isinstance(module(optimizer="adam").configure_optimizers()["optimizer"], torch.optim.Adam)
+    assert isinstance(module(optimizer="rmsprop").configure_optimizers()["optimizer"], torch.optim.RMSprop)
+
+
+def test_a_loss_that_is_no_number_stops_the_training() -> None:
+    broken = module()
+    torch.nn.init.constant_(broken.model.first.weight, math.nan)
+    with pytest.raises(InputError, match=r"the loss is nan at step 0: lower train\.learning_rate or train\.clip"):
+        broken.training_step(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), 0)
+
+
+def test_the_moving_average_forgets_the_beginning() -> None:
+    average = WeightEMA(0.9)._kwargs["avg_fn"]
+    ema = torch.tensor(1.0)
+    for n in range(1, 30):
+        decay = min(0.9, (1 + n) / (10 + n))
+        expected = decay * ema + (1 - decay) * 5
+        ema = average(ema, torch.tensor(5.0), torch.tensor(n))
+        assert ema.item() == pytest.approx(expected.item())
+    assert ema.item() == pytest.approx(5, abs=0.2)
