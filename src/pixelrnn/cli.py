@@ -16,7 +16,7 @@ from cyclopts.config import Dict
 from pixelrnn import progress
 from pixelrnn.data import DataConfig, SplitName, folder, load, requantise
 from pixelrnn.devices import Device, resolve
-from pixelrnn.errors import InputError
+from pixelrnn.errors import InputError, Stopped
 from pixelrnn.evaluation import Score, check_fit, score
 from pixelrnn.files import replacing
 from pixelrnn.models import PixelRNN
@@ -278,12 +278,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
     except KeyboardInterrupt:
         return _fail("stopped by SIGINT", 130)
-    except Exception as error:
-        # Not imported above for its name alone: only a training has imported Lightning.
-        signum = getattr(error, "signum", None)
-        if signum is None:
-            raise
-        return _fail(f"{error}; the run was saved and can be resumed", 128 + signum)
+    except Stopped as stopped:
+        return _fail(str(stopped), 128 + stopped.signum)
     return 0
 
 

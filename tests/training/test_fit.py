@@ -13,10 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pixelrnn import InputError, PixelRNN
 from pixelrnn.data import DataConfig
+from pixelrnn.errors import Stopped
 from pixelrnn.training import fit as fit_module
 from pixelrnn.training.config import ModelConfig, Recipe, TrainConfig
 from pixelrnn.training.fit import fit
-from pixelrnn.training.run_folder import Stopped
 
 
 @pytest.fixture
@@ -93,6 +93,9 @@ class Raise(pl.Callback):
     def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
         self._raise("valid", trainer)
 
+    def on_validation_epoch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        self._raise("sample", trainer)
+
 
 @pytest.mark.parametrize("ema", [0.99, 0.0])
 @pytest.mark.parametrize(
@@ -103,6 +106,7 @@ class Raise(pl.Callback):
         (8, "train", 5),  # the last batch of an epoch
         (8, "valid", 5),
         (8, "valid", 10),  # the last validation
+        (8, "sample", 5),
         (20, "train", 1),  # two batches an epoch
         (20, "train", 2),
         (40, "train", 1),  # one
@@ -112,20 +116,14 @@ class Raise(pl.Callback):
 def test_a_resumed_run_ends_bit_by_bit_as_one_never_stopped(
     tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch, ema: float, batch: int, where: str, step: int
 ) -> None:
-    r = recipe(images, batch=batch, ema=ema)
+    r = recipe(images, batch=batch, ema=ema, sample_every=1)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     fit(r, whole)
 
-    make_trainer = fit_module._trainer
-
-    def interrupted(*args: Any, **options: Any) -> pl.Trainer:
-        trainer = make_trainer(*args, **options)
-        trainer.callbacks.insert(0, Raise(where, step))  # type: ignore[attr-defined]
-        return trainer
-
+    callbacks = fit_module._callbacks
     handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
     with monkeypatch.context() as patched:
-        patched.setattr(fit_module, "_trainer", interrupted)
+        patched.setattr(fit_module, "_callbacks", lambda *a, **k: [Raise(where, step), *callbacks(*a, **k)])
         with pytest.raises(Stopped, match="stopped by SIGTERM"):
             fit(r, stopped)
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
@@ -136,9 +134,8 @@ def test_a_resumed_run_ends_bit_by_bit_as_one_never_stopped(
         pairs = list(zip(weights(stopped / "checkpoints" / name), weights(whole / "checkpoints" / name), strict=True))
         assert len(pairs) > 10
         assert all(torch.equal(a, b) for a, b in pairs)
-    assert (stopped / "model" / "model.safetensors").read_bytes() == (
-        whole / "model" / "model.safetensors"
-    ).read_bytes()
+    exported = [(path / "model" / "model.safetensors").read_bytes() for path in (stopped, whole)]
+    assert exported[0] == exported[1]
 
 
 def test_a_run_killed_between_two_epochs_resumes_bit_by_bit(tmp_path: Path, images: DataConfig) -> None:
@@ -149,6 +146,29 @@ def test_a_run_killed_between_two_epochs_resumes_bit_by_bit(tmp_path: Path, imag
     assert rows(parts) == rows(whole)
     pairs = zip(weights(parts / "checkpoints" / "last.ckpt"), weights(whole / "checkpoints" / "last.ckpt"), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+
+
+class Crash(pl.Callback):
+    """Ends a run within its second epoch, without any warning."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        if trainer.global_step == 7:
+            raise RuntimeError("crash")
+
+
+def test_a_long_epoch_is_saved_now_and_then(
+    tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(recipe(images), tmp_path / "whole")
+    callbacks = fit_module._callbacks
+    monkeypatch.setattr("pixelrnn.training.run_folder.SECONDS_BETWEEN_CHECKPOINTS", 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(fit_module, "_callbacks", lambda *a, **k: [*callbacks(*a, **k), Crash()])
+        with pytest.raises(RuntimeError, match="crash"):
+            fit(recipe(images), tmp_path / "crashed")
+    assert torch.load(tmp_path / "crashed" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 7
+    fit(recipe(images), tmp_path / "crashed", resume=True)
+    assert rows(tmp_path / "crashed") == rows(tmp_path / "whole")
 
 
 def test_a_finished_run_resumes_to_nothing_more(tmp_path: Path, images: DataConfig) -> None:

@@ -88,8 +88,11 @@ def _run(recipe: Recipe, run: RunFolder, data: Data, model: PixelRNN, *, resume:
     validation = DataLoader(data.valid, batch_size=4 * batch, collate_fn=_whole_batch)
 
     module = LikelihoodTraining(model, recipe.train, steps=len(training) * recipe.train.epochs)
-    trainer = _trainer(recipe, run, steps_per_epoch=len(training), dimensions=data.train[0].numel())
-    trainer.fit(module, training, validation, ckpt_path=str(run.last) if resume else None, weights_only=True)
+    checkpoints = Checkpoints(run)
+    callbacks = _callbacks(recipe, run, checkpoints, dimensions=data.train[0].numel())
+    with checkpoints.stop_on_signals():
+        trainer = _trainer(recipe, run, callbacks, steps_per_epoch=len(training))
+        trainer.fit(module, training, validation, ckpt_path=str(run.last) if resume else None, weights_only=True)
 
 
 def build(recipe: Recipe, data: Data) -> PixelRNN:
@@ -122,16 +125,20 @@ def averaged_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     return {name.removeprefix("model."): weight for name, weight in state.items()}
 
 
-def _trainer(recipe: Recipe, run: RunFolder, *, steps_per_epoch: int, dimensions: int) -> pl.Trainer:
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+def _callbacks(recipe: Recipe, run: RunFolder, checkpoints: Checkpoints, *, dimensions: int) -> list[pl.Callback]:
     train = recipe.train
     # In this order: samples are drawn while the averaged weights are in place, checkpoints saved when all is updated.
     callbacks: list[pl.Callback] = [RichProgressBar()]
     if train.sample_every:
-        callbacks.append(SampleGrids(run, every=train.sample_every, seed=train.seed))
+        callbacks.append(SampleGrids(run, every=train.sample_every, seed=train.seed, checkpoints=checkpoints))
     if train.ema:
         callbacks.append(WeightEMA(train.ema))
-    callbacks += [Metrics(run, dimensions=dimensions), Checkpoints(run)]
+    return [*callbacks, Metrics(run, dimensions=dimensions), checkpoints]
+
+
+def _trainer(recipe: Recipe, run: RunFolder, callbacks: list[pl.Callback], *, steps_per_epoch: int) -> pl.Trainer:
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    train = recipe.train
     return pl.Trainer(
         accelerator=resolve(train.device).type,
         devices=1,

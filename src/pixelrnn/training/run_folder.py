@@ -12,8 +12,10 @@ import csv
 import io
 import math
 import signal
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -25,13 +27,14 @@ import yaml
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from pixelrnn.errors import InputError, Stopped
 from pixelrnn.files import replacing
 from pixelrnn.likelihood import bits_per_dim
 from pixelrnn.pictures import grid, save_grid, to_8_bit
 from pixelrnn.training.config import Recipe
 from pixelrnn.training.module import LikelihoodTraining
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SECONDS_BETWEEN_CHECKPOINTS = 600
 
 
 class RunFolder:
@@ -62,14 +65,6 @@ class RunFolder:
             temporary.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
 
 
-class Stopped(Exception):  # noqa: N818 - not an error
-    """The run was stopped by a signal after its state was saved."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
-        self.signum = signum
-
-
 class WholeCheckpoints(TorchCheckpointIO):
     """Checkpoints that are whole or not there: Lightning's own replace an earlier one by copying over it."""
 
@@ -82,7 +77,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class Checkpoints(pl.Callback):
-    """Saves ``last.ckpt`` and ``best.ckpt`` after every validation, and ``last.ckpt`` when a signal stops the run.
+    """Saves ``last.ckpt`` and ``best.ckpt`` after every validation, and ``last.ckpt`` now and then and on a signal.
 
     A run resumes exactly from the end of a batch, but not from within a validation. So the state is kept before the
     last batch of every epoch too: if the signal comes in that batch or in the validation, resuming repeats that one
@@ -96,6 +91,24 @@ class Checkpoints(pl.Callback):
         self.run = run
         self.best = math.inf
         self.signum: int | None = None
+        self.saved = time.monotonic()
+
+    @contextmanager
+    def stop_on_signals(self) -> Iterator[None]:
+        """Within this context SIGINT and SIGTERM stop the training where it can be resumed, by raising `Stopped`."""
+        if threading.current_thread() is not threading.main_thread():  # no other may handle signals
+            yield
+            return
+        before = {signum: signal.signal(signum, self._on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        self.signum = signum
+        signal.signal(signum, signal.SIG_DFL)  # a second one ends the process at once
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -110,33 +123,29 @@ class Checkpoints(pl.Callback):
             # The sampler would skip in the next epoch what it has given in this one: all of it.
             del checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Lightning has installed its own handlers by now; it restores the original ones when it ends.
-        for signum in SIGNALS:
-            signal.signal(signum, self._on_signal)
-
-    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        self.signum = signum
-        signal.signal(signum, signal.SIG_DFL)  # a second one ends the process at once
-
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         left = int(trainer.num_training_batches) - 1 - batch_idx
-        if left == 1 or (left > 1 and self.signum is not None):
+        due = self.signum is not None or time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS
+        if left == 1 or (left > 1 and due):
             trainer.save_checkpoint(self.run.last)
-        self._stop_if_asked(trainer)
+            self.saved = time.monotonic()
+        self.stop_if_asked(trainer)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
-        self._stop_if_asked(trainer)
+        self.stop_if_asked(trainer)
 
-    def _stop_if_asked(self, trainer: pl.Trainer) -> None:
+    def stop_if_asked(self, trainer: pl.Trainer) -> None:
+        """Raises `Stopped` if a signal has come, and there is a state to resume from."""
         # An epoch of a single batch has no state before its last one: its validation, as short, is waited for.
         if self.signum is not None and trainer.num_training_batches > 1:
             raise Stopped(self.signum)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         score = trainer.callback_metrics["valid/nats"].item()
+        if not math.isfinite(score):
+            raise InputError(f"the validation images have {score} nats at step {trainer.global_step}")
         if score < self.best:
             self.best = score
             trainer.save_checkpoint(self.run.best)
@@ -208,18 +217,20 @@ class SampleGrids(pl.Callback):
         run: the folder.
         every: epochs between grids; the last epoch is always drawn.
         seed: of the samples, the same in every grid.
+        checkpoints: asked after every row whether to stop.
     """
 
-    def __init__(self, run: RunFolder, *, every: int, seed: int) -> None:
-        self.run, self.every, self.seed = run, every, seed
+    def __init__(self, run: RunFolder, *, every: int, seed: int, checkpoints: Checkpoints) -> None:
+        self.run, self.every, self.seed, self.checkpoints = run, every, seed, checkpoints
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
         if epoch % self.every and epoch != trainer.max_epochs:
             return
         assert isinstance(pl_module, LikelihoodTraining)
-        model = pl_module.model
-        samples = to_8_bit(model.sample(16, generator=torch.Generator().manual_seed(self.seed)), model.levels)
+        model, generator = pl_module.model, torch.Generator().manual_seed(self.seed)
+        drawn = model.sample(16, generator=generator, on_row=lambda _: self.checkpoints.stop_if_asked(trainer))
+        samples = to_8_bit(drawn, model.levels)
         save_grid(self.run.samples / f"epoch-{epoch:04}.png", samples, columns=4)
         for logger in trainer.loggers:
             assert isinstance(logger, TensorBoardLogger)
