@@ -60,6 +60,7 @@ def test_a_run_is_a_folder(tmp_path: Path, images: DataConfig) -> None:
 
     events = EventAccumulator(str(run / "tensorboard")).Reload()
     assert {"train/nats", "train/bits_per_dim", "valid/nats", "valid/bits_per_dim"} <= set(events.Tags()["scalars"])
+    assert any("lr-" in tag for tag in events.Tags()["scalars"])
     assert len(events.Images("samples")) == 2
     valid = [event.value for event in events.Scalars("valid/nats")]
     assert valid == pytest.approx([float(row["valid_nats"]) for row in rows(run)])

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.callbacks import LearningRateMonitor, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
@@ -128,7 +128,7 @@ def averaged_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
 def _callbacks(recipe: Recipe, run: RunFolder, checkpoints: Checkpoints, *, dimensions: int) -> list[pl.Callback]:
     train = recipe.train
     # In this order: samples are drawn while the averaged weights are in place, checkpoints saved when all is updated.
-    callbacks: list[pl.Callback] = [RichProgressBar()]
+    callbacks: list[pl.Callback] = [RichProgressBar(), LearningRateMonitor("step")]
     if train.sample_every:
         callbacks.append(SampleGrids(run, every=train.sample_every, seed=train.seed, checkpoints=checkpoints))
     if train.ema:
