@@ -111,11 +111,15 @@ def test_bad_images(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     (tmp_path / "sizes").mkdir()
     Image.new("L", (8, 8)).save(tmp_path / "sizes" / "a.png")
     Image.new("L", (8, 9)).save(tmp_path / "sizes" / "b.png")
-    complete(tmp_path / "sizes", r"b\.png is 9×8 grey, expected 8×8 grey as a\.png is")
+    folder = ["--data.source", "folder", "--data.path"]
+    fails(capsys, ["data", *folder, str(tmp_path / "sizes")], r"b\.png is 9×8 grey, expected 8×8 grey as a\.png is")
     (tmp_path / "modes").mkdir()
     Image.new("RGBA", (8, 8)).save(tmp_path / "modes" / "a.png")
-    folder = ["--data.source", "folder", "--data.path", str(tmp_path / "modes")]
-    fails(capsys, ["data", *folder], r"a\.png has mode RGBA, expected grey \(L\) or RGB: give mode")
+    fails(
+        capsys,
+        ["data", *folder, str(tmp_path / "modes")],
+        r"a\.png has mode RGBA, expected grey \(L\) or RGB: give mode",
+    )
     np.save(tmp_path / "high.npy", np.full((20, 8, 8), 17, np.uint8))
     array = ["--data.source", "array", "--data.path", str(tmp_path / "high.npy"), "--data.array-levels", "17"]
     fails(capsys, ["evaluate", str(run), *array], r"high\.npy has a level 17, expected 0 to 16")
@@ -154,7 +158,11 @@ def test_bad_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         ("train: {epochs: 0}", r"train\.epochs must be at least 1, got 0", 1),
         ("model: [", r"recipe\.yaml is not YAML: while parsing", 1),
         ("just text", r"recipe\.yaml is no recipe: expected the sections", 1),
-        ("model: 3", "model", 2),
+        ("model: 3", "expected the sections", 1),
+        ("1: 2", "expected the sections", 1),
+        ("model: {1: 2}", "expected the sections", 1),
+        ("train: {epochs: 1.5}", "--train.epochs must be a whole number, got 1.5", 1),
+        ("train: {seed: -1}", r"train\.seed must be from 0 to 4294967295, got -1", 1),
     ):
         recipe.write_text(text)
         fails(capsys, ["train", str(recipe), "--run", str(tmp_path / "run")], message, status)
@@ -173,7 +181,9 @@ def test_bad_run_folders(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     fails(capsys, ["train", "--resume", str(tmp_path)], r"nothing to resume in .*: no config\.yaml")
     fails(capsys, ["train", "--resume", str(run), "--run", str(run)], "give neither RECIPE nor --run")
     fails(capsys, ["train", "digits", "--resume", str(run)], "give neither RECIPE nor --run")
-    fails(capsys, ["train", "--resume", str(run), "--model.hidden", "3"], "belongs to another configuration")
+    fails(
+        capsys, ["train", "--resume", str(run), "--data.seed", "1"], r"has data\.seed 0, not 1: it resumes with its own"
+    )
     fails(capsys, ["sample", str(run), "--out", str(tmp_path / "file" / "s.png")], "File exists: .*file")
 
 

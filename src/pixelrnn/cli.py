@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import torch
 import yaml
@@ -21,6 +21,7 @@ from pixelrnn.evaluation import Score, check_fit, score
 from pixelrnn.files import replacing
 from pixelrnn.models import PixelRNN
 from pixelrnn.pictures import save_grid, to_8_bit
+from pixelrnn.randomness import generator
 from pixelrnn.training.config import ModelConfig, Recipe, TrainConfig
 
 # A dataclass has its own group of options in --help.
@@ -36,12 +37,21 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
         path = _run_config(Path(given["resume"])) if "resume" in given else _recipe(given.get("recipe", "digits"))
         defaults = _read_yaml(path)
     else:
-        path = Path(given.get("model", "")) / "config.yaml"
         takes_data = any("--data" in a.names for a in arguments)
-        if not takes_data or "data.source" in given or not path.is_file():
+        if "model" not in given or not takes_data or "data.source" in given:
             return
-        defaults = {"data": _read_yaml(path).get("data", {})}
+        path = Path(given["model"]) / "config.yaml"
+        if not path.is_file():
+            if "images" in given:
+                return
+            raise InputError(f"{given['model']} is no run folder, which would say what images: give --data.source")
+        defaults = {"data": _read_yaml(path).get("data") or {}}
     Dict({commands[0]: defaults}, source=str(path))(app, commands, arguments)
+    for argument in arguments:
+        if argument.hint is int or int in get_args(argument.hint):
+            for token in argument.tokens:
+                if "." in token.value:  # cyclopts would round it
+                    raise InputError(f"{argument.names[0]} must be a whole number, got {token.value}")
 
 
 app = App(name="pixelrnn", config=defaults_from_files, help_format="markdown")
@@ -165,10 +175,8 @@ def sample(
     """
     loaded = _load_model(model, device)
     with progress.rows("sampling", height or (loaded.size or (0, 0))[0]) as on_row:
-        generator = torch.Generator().manual_seed(seed)
-        images = loaded.sample(
-            n, height=height, width=width, temperature=temperature, generator=generator, on_row=on_row
-        )
+        random = generator(seed, "--seed")
+        images = loaded.sample(n, height=height, width=width, temperature=temperature, generator=random, on_row=on_row)
     save_grid(out, to_8_bit(images, loaded.levels), columns=_square(n))
     print(f"samples: {out}")
 
@@ -196,7 +204,8 @@ def complete(
     model
         A run folder, the folder of an exported model, or a model on the Hugging Face Hub.
     images
-        An image file or a folder of them; the validation images of the run if not given.
+        An image file or a folder of them, cropped and scaled to --data.size or else to the size of the training images;
+        the validation images of the run if not given.
     keep_rows
         How many rows the model is shown, half of them if not given.
     n
@@ -220,7 +229,8 @@ def complete(
     else:
         if loaded.channels not in (1, 3):
             raise InputError(f"the model is of {loaded.channels} channels: images are files of 1 or 3")
-        raw = folder.read(images, mode="grey" if loaded.channels == 1 else "rgb")
+        size = data.size or loaded.config["size"]
+        raw = folder.read(images, size=size, mode="grey" if loaded.channels == 1 else "rgb")
         x = requantise(raw.pixels[:n], 256, loaded.levels)
     height, width = x.shape[2:]
     rows = height // 2 if keep_rows is None else keep_rows
@@ -229,9 +239,9 @@ def complete(
     known = (torch.arange(height) < rows)[:, None].expand(height, width)
     with progress.rows("completing", height) as on_row:
         place = next(loaded.parameters()).device
-        generator = torch.Generator().manual_seed(seed)
+        random = generator(seed, "--seed")
         completed = loaded.complete(
-            x.to(place), known.to(place), temperature=temperature, generator=generator, on_row=on_row
+            x.to(place), known.to(place), temperature=temperature, generator=random, on_row=on_row
         ).cpu()
     original, done = to_8_bit(x, loaded.levels), to_8_bit(completed, loaded.levels)
     covered = torch.where(known, original, 128)
@@ -309,8 +319,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not YAML: {error}") from error
-    if not isinstance(recipe, dict):
-        raise InputError(f"{path} is no recipe: expected the sections model, data and train")
+    sections = list(recipe.values()) if isinstance(recipe, dict) else [recipe]
+    if not all(isinstance(s, dict) and all(isinstance(key, str) for key in s) for s in (recipe, *sections)):
+        raise InputError(f"{path} is no recipe: expected the sections model, data and train, each with its options")
+    assert isinstance(recipe, dict)
     return recipe
 
 

@@ -40,7 +40,9 @@ def draw(
         temperature: divides the log-probabilities; below 1 the likely levels are favoured.
         generator: the source of the uniform numbers; PyTorch's own where it is left out.
     """
-    probabilities = (log_probabilities(logits) / temperature).double().softmax(dim=1)
+    log_p = log_probabilities(logits).double()
+    # Against the largest, so that the lowest temperature leaves it standing.
+    probabilities = ((log_p - log_p.amax(dim=1, keepdim=True)) / temperature).softmax(dim=1)
     device = generator.device if generator else logits.device
     uniform = torch.rand(len(logits), 1, dtype=torch.float64, generator=generator, device=device).to(logits.device)
     # The last level is what remains, so rounding in the sum cannot lead past it.

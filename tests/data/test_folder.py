@@ -31,13 +31,16 @@ def test_splits_of_the_source(tmp_path: Path) -> None:
     write(tmp_path / "test" / "9.png", size=(5, 5))
     with pytest.raises(InputError, match=r"9\.png is 5×5 grey|5×5 grey as 9\.png"):
         folder.load(tmp_path)
-    assert folder.load(tmp_path, size=(2, 2)).notes == ["scaled to 2×2"]
+    assert folder.load(tmp_path, size=(2, 2)).splits["test"].pixels.shape == (2, 1, 2, 2)
 
 
-def test_splits_must_agree(tmp_path: Path) -> None:
-    write(tmp_path / "train" / "a.png")
-    write(tmp_path / "test" / "a.png", mode="RGB")
-    with pytest.raises(InputError, match=r"are \(1, 3, 4\) in train but \(3, 3, 4\) in test"):
+def test_splits_without_one_to_train_on_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "test" / "a.png")
+    write(tmp_path / "val" / "a.png")
+    with pytest.raises(InputError, match="has test and val, expected train too"):
+        folder.load(tmp_path)
+    write(tmp_path / "valid" / "a.png")
+    with pytest.raises(InputError, match="has both val and valid, expected one of them"):
         folder.load(tmp_path)
 
 

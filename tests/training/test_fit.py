@@ -1,5 +1,6 @@
 import csv
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -211,8 +212,11 @@ def test_bfloat16_and_rmsprop_train(tmp_path: Path, images: DataConfig) -> None:
 
 def test_a_folder_in_use_is_refused(tmp_path: Path, images: DataConfig) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"the run folder .* is not empty: choose another, or resume"):
+    with pytest.raises(InputError, match=r"the run folder .* is not empty: choose another, or empty it"):
         fit(recipe(images), tmp_path)
+    fit(recipe(images, epochs=1), tmp_path / "run")
+    with pytest.raises(InputError, match=r"the run folder .* is not empty: choose another, or resume the run in it"):
+        fit(recipe(images), tmp_path / "run")
     with pytest.raises(InputError, match=r"nothing to resume in .*: no checkpoints/last\.ckpt"):
         fit(recipe(images), tmp_path, resume=True)
 
@@ -220,11 +224,15 @@ def test_a_folder_in_use_is_refused(tmp_path: Path, images: DataConfig) -> None:
 def test_checkpoints_that_cannot_be_resumed_are_named(tmp_path: Path, images: DataConfig) -> None:
     run = tmp_path / "run"
     fit(recipe(images, epochs=1), run)
-    other = Recipe(model=ModelConfig(hidden=3), data=images)
     before = (run / "config.yaml").read_text()
+    with pytest.raises(InputError, match=r"has train\.optimizer adam, not rmsprop: it resumes with its own recipe"):
+        fit(recipe(images, optimizer="rmsprop"), run, resume=True)
+    assert (run / "config.yaml").read_text() == before
+    (run / "config.yaml").write_text(before.replace("hidden: 2", "hidden: 3"))
+    other = replace(recipe(images, epochs=1), model=ModelConfig(hidden=3))
     with pytest.raises(InputError, match=r"last\.ckpt belongs to another configuration: .* expected"):
         fit(other, run, resume=True)
-    assert (run / "config.yaml").read_text() == before
+    (run / "config.yaml").write_text(before)
     last = run / "checkpoints" / "last.ckpt"
     for data in (last.read_bytes()[:-100], b"", b"text"):
         last.write_bytes(data)

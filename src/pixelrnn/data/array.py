@@ -1,14 +1,11 @@
 """Images in .npy and .npz files."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from pixelrnn.data.images import RawImages, SplitName, from_array
+from pixelrnn.data.images import RawImages, from_array, own_splits
 from pixelrnn.errors import InputError
-
-SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
 
 
 def load(path: Path, *, levels: int, key: str | None = None, name: str | None = None) -> RawImages:
@@ -23,17 +20,17 @@ def load(path: Path, *, levels: int, key: str | None = None, name: str | None = 
     name = name or path.name
     if not path.is_file():
         raise InputError(f"no file {path}")
-    try:
-        with path.open("rb") as file:
+    with path.open("rb") as file:
+        try:
             loaded = np.load(file, allow_pickle=False)
             arrays = {name: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is damaged, or no .npy or .npz file: {error}") from error
+        except Exception as error:  # damaged bytes can raise anything
+            raise InputError(f"{path} is damaged, or no .npy or .npz file: {error}") from error
 
     if key is not None and key not in arrays:
         raise InputError(f"no array {key!r} in {path}: it has {', '.join(arrays)}")
-    if key is None and "train" in arrays:
-        splits = {s: from_array(arrays[s], levels=levels, name=f"{s} of {path}") for s in SPLITS if s in arrays}
+    if key is None and (own := own_splits(arrays, name=str(path))):
+        splits = {s: from_array(arrays[a], levels=levels, name=f"{a} of {path}") for s, a in own.items()}
         return RawImages(name, levels, splits)
     if key is None and len(arrays) != 1:
         raise InputError(f"{path} has {', '.join(arrays) or 'no arrays'}: say which with key")

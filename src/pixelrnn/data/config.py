@@ -36,10 +36,10 @@ class DataConfig:
     """The levels S that the values of an array count, 2 for binary images."""
 
     valid: float = 0.1
-    """The part drawn for validation from the training images, where the source has no validation split."""
+    """The part drawn for validation from what is then left to train on, where the source has no validation split."""
 
     test: float = 0.1
-    """The part drawn for the test from all images, where the source has no test split."""
+    """The part drawn for the test, where the source has no test split."""
 
     seed: int = 0
     """Of the drawn splits."""

@@ -6,15 +6,9 @@ from PIL import Image
 
 from pixelrnn.data import pillow
 from pixelrnn.data.config import Mode
-from pixelrnn.data.images import Images, RawImages, SplitName
+from pixelrnn.data.images import Images, RawImages, SplitName, own_splits
 from pixelrnn.errors import InputError
 from pixelrnn.progress import track
-
-SUBFOLDERS: dict[SplitName, tuple[str, ...]] = {
-    "train": ("train", "training"),
-    "valid": ("valid", "val", "validation"),
-    "test": ("test", "testing"),
-}
 
 
 def load(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> RawImages:
@@ -29,22 +23,13 @@ def load(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None =
         mode: what every image is converted to; if not given, all must be grey, or all RGB.
 
     Raises:
-        InputError: as `read`; or the splits hold images of different sizes or modes.
+        InputError: as `read`; or there are subfolders of splits, but none to train on.
     """
-    roots: dict[SplitName, Path] = {}
-    for split, names in SUBFOLDERS.items():
-        for name in names:
-            if (path / name).is_dir():
-                roots[split] = path / name
-    if "train" not in roots:
-        roots = {"train": path}
+    subfolders = sorted(p.name for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
+    own = own_splits(subfolders, name=str(path))
+    roots: dict[SplitName, Path] = {split: path / part for split, part in own.items()} or {"train": path}
     splits = {split: read(root, size=size, mode=mode) for split, root in roots.items()}
-    shapes = {split: tuple(images.pixels.shape[1:]) for split, images in splits.items()}
-    for split, shape in shapes.items():
-        if shape != shapes["train"]:
-            raise InputError(f"{path}: images (C, H, W) are {shapes['train']} in train but {shape} in {split}")
-    notes = [f"scaled to {size[0]}×{size[1]}"] if size else []
-    return RawImages(path.resolve().name, 256, splits, notes + ([f"converted to {mode}"] if mode else []))
+    return RawImages(path.resolve().name, 256, splits)
 
 
 def read(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> Images:

@@ -2,11 +2,9 @@
 
 from pixelrnn.data import pillow
 from pixelrnn.data.config import Mode
-from pixelrnn.data.images import Images, RawImages, SplitName
+from pixelrnn.data.images import Images, RawImages, SplitName, own_splits
 from pixelrnn.errors import InputError
 from pixelrnn.progress import track
-
-SPLITS: dict[str, SplitName] = {"train": "train", "validation": "valid", "valid": "valid", "test": "test"}
 
 
 def load(
@@ -34,17 +32,17 @@ def load(
         raise InputError(f"no data set {name!r}: {str(error).splitlines()[0]}") from error
 
     splits: dict[SplitName, Images] = {}
-    for split in (s for s in SPLITS if s in loaded):
-        rows = loaded[split]
+    for split, part in own_splits(loaded, name=name).items():
+        rows = loaded[part]
         columns = [c for c, feature in rows.features.items() if isinstance(feature, datasets.Image)]
         chosen = key or (columns[0] if len(columns) == 1 else None)
         if chosen not in columns:
             raise InputError(f"{name} has the image columns {columns}, expected {key or 'one'}: say which with key")
-        progress = track(rows[chosen], f"reading {split}")
-        splits[SPLITS[split]] = pillow.stack(
-            (f"{split}/{n}", pillow.to_array(image, size=size, mode=mode, name=f"{name}, {split}/{n}"))
+        progress = track(rows[chosen], f"reading {part}")
+        splits[split] = pillow.stack(
+            (f"{part}/{n}", pillow.to_array(image, size=size, mode=mode, name=f"{name}, {part}/{n}"))
             for n, image in enumerate(progress)
         )
-    if "train" not in splits:
+    if not splits:
         raise InputError(f"{name} has the splits {', '.join(loaded)}, expected train")
     return RawImages(name, 256, splits)

@@ -1,6 +1,7 @@
 """Sets of images: uint8 until the model."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,17 @@ from torch.utils.data import Dataset
 from pixelrnn.errors import InputError
 
 SplitName = Literal["train", "valid", "test"]
+
+# What sources call their splits.
+SPLIT_NAMES: dict[str, SplitName] = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "test": "test",
+    "testing": "test",
+}
 
 
 class Images(Dataset[Tensor]):
@@ -51,8 +63,25 @@ class RawImages:
     """S: the source's levels are 0 to S − 1."""
     splits: dict[SplitName, Images]
     """The source's own splits, ``train`` at least."""
-    notes: list[str] = field(default_factory=list)
-    """What was done to the images, for the protocol."""
+
+
+def own_splits(available: Iterable[str], *, name: str) -> dict[SplitName, str]:
+    """Which of the parts that a source has are its splits: none, or ``train`` at least.
+
+    Raises:
+        InputError: a split has two names, or there are others but none to train on; the message calls the source
+            ``name``.
+    """
+    found: dict[SplitName, str] = {}
+    for part in available:
+        split = SPLIT_NAMES.get(part)
+        if split in found:
+            raise InputError(f"{name} has both {found[split]} and {part}, expected one of them")
+        if split is not None:
+            found[split] = part
+    if found and "train" not in found:
+        raise InputError(f"{name} has {' and '.join(found.values())}, expected train too")
+    return found
 
 
 def from_array(array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", *, levels: int, name: str) -> Images:

@@ -17,8 +17,8 @@ def load(folder: Path) -> RawImages:
     Raises:
         InputError: a file is missing or damaged.
     """
-    splits = {"train": read_idx(folder, "train-images-idx3-ubyte"), "test": read_idx(folder, "t10k-images-idx3-ubyte")}
-    return RawImages("mnist", 256, {"train": splits["train"], "test": splits["test"]})
+    train, test = read_idx(folder, "train-images-idx3-ubyte"), read_idx(folder, "t10k-images-idx3-ubyte")
+    return RawImages("mnist", 256, {"train": train, "test": test})
 
 
 def read_idx(folder: Path, name: str) -> Images:

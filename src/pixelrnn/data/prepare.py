@@ -12,6 +12,7 @@ from pixelrnn.data import array, digits, folder, huggingface, mnist
 from pixelrnn.data.config import DataConfig
 from pixelrnn.data.images import Images, RawImages, SplitName
 from pixelrnn.errors import InputError
+from pixelrnn.randomness import generator
 
 
 @dataclass
@@ -56,9 +57,15 @@ def load(config: DataConfig) -> Data:
     if not 2 <= levels <= raw.levels:
         raise InputError(f"data.levels is {levels}, expected 2 to {raw.levels}, the levels of {raw.name}")
     splits = {name: _requantised(images, raw.levels, levels) for name, images in raw.splits.items()}
+    shape = tuple(splits["train"].pixels.shape[1:])
+    for split, images in splits.items():
+        if (other := tuple(images.pixels.shape[1:])) != shape:
+            raise InputError(f"{raw.name}: images (C, H, W) are {shape} in train but {other} in {split}")
     protocol = [f"{raw.name}, {levels} levels" + (f" (v·{levels} // {raw.levels})" if levels < raw.levels else "")]
-    protocol += raw.notes
+    protocol += [f"scaled to {config.size[0]}×{config.size[1]}"] if config.size else []
+    protocol += [f"converted to {config.mode}"] if config.mode else []
 
+    random = generator(config.seed, "data.seed")
     drawn: tuple[tuple[SplitName, float], ...] = (("test", config.test), ("valid", config.valid))
     for split, part in drawn:
         if split in splits:
@@ -67,9 +74,7 @@ def load(config: DataConfig) -> Data:
         count = round(total * part)
         if not 0 < count < total:
             raise InputError(f"data.{split} is {part:g}, that is {count} of {total} images: expected some, but not all")
-        # The two draws must not be the same permutation.
-        generator = torch.Generator().manual_seed(2 * config.seed + (split == "valid"))
-        order = torch.randperm(total, generator=generator)
+        order = torch.randperm(total, generator=random)
         splits[split] = splits["train"].subset(order[:count].sort().values)
         splits["train"] = splits["train"].subset(order[count:].sort().values)
         protocol.append(f"{split}: {count} of {total} drawn with seed {config.seed}")

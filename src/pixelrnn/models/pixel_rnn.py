@@ -54,13 +54,17 @@ class PixelRNN(nn.Module):
         size: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        if not 2 <= levels <= 256:
-            raise InputError(f"levels must be from 2 to 256, got {levels}")
+        # The types too: these arguments may come from a file.
         for name, value in {"channels": channels, "depth": depth, "hidden": hidden, "head": head}.items():
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}")
-        if size is not None and (len(size) != 2 or min(size) < 1):
+            if value is not None and not (isinstance(value, int) and value >= 1):
+                raise InputError(f"{name} must be at least 1, got {value!r}")
+        if not (isinstance(levels, int) and 2 <= levels <= 256):
+            raise InputError(f"levels must be from 2 to 256, got {levels!r}")
+        if size is not None and not (len(size) == 2 and all(isinstance(n, int) and n >= 1 for n in size)):
             raise InputError(f"size must be (height, width), each at least 1, got {tuple(size)}")
+        for name, switch in {"residual": residual, "skip": skip}.items():
+            if not isinstance(switch, bool):
+                raise InputError(f"{name} must be true or false, got {switch!r}")
         self.channels, self.levels, self.size = channels, levels, tuple(size) if size else None
         self.config: dict[str, Any] = {
             "layer": layer,

@@ -28,8 +28,11 @@ def feature_channels(features: int, channels: int, maps: int = 1) -> Int[Tensor,
     The four gates of an LSTM, say, are four maps of h features; counting through all 4h would leak across channels.
 
     Raises:
-        InputError: ``features`` is no multiple of ``maps``, or a map has fewer features than there are channels.
+        InputError: ``features`` is no multiple of ``maps``, a map has fewer features than there are channels, or there
+            is no channel or map at all.
     """
+    if channels < 1 or maps < 1:
+        raise InputError(f"there must be at least one channel and one map, got {channels} and {maps}")
     if features % maps:
         raise InputError(f"{features} features cannot be divided into {maps} equal maps")
     if features // maps < channels:
@@ -64,7 +67,7 @@ def mask(
     height, width = kernel_size
     if mask_type not in ("A", "B"):
         raise InputError(f"unknown mask type {mask_type!r}: expected 'A' or 'B'")
-    if height % 2 == 0 or width % 2 == 0:
+    if height % 2 == 0 or width % 2 == 0 or min(height, width) < 1:
         raise InputError(f"a masked convolution needs an odd kernel with a centre, got {height}×{width}")
 
     a = feature_channels(in_features, channels)[None, :]

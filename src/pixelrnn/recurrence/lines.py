@@ -46,23 +46,28 @@ class Lines:
     @cached_property
     def order(self) -> Int[Tensor, "D N"]:
         """The positions, line after line."""
-        return torch.tensor([list(chain(*lines)) for lines in self.positions])
+        with torch.inference_mode(False):  # kept for later calls, which may want gradients
+            return torch.tensor([list(chain(*lines)) for lines in self.positions])
 
     @cached_property
     def reads(self) -> list[Int[Tensor, "D T n"]]:
         """For each line t, where its taps find their neighbour on line t − 1; outside the image, one past its end."""
-        tables = []
-        for t, length in enumerate(self.lengths):
-            table = torch.empty(len(self.positions), len(self.taps[0]), length, dtype=torch.long)
-            for d, (lines, taps) in enumerate(zip(self.positions, self.taps, strict=True)):
-                previous = {p: n for n, p in enumerate(lines[t - 1])} if t else {}
-                for k, (rows, columns) in enumerate(taps):
-                    for n, p in enumerate(lines[t]):
-                        i, j = p // self.width + rows, p % self.width + columns
-                        inside = 0 <= i < self.height and 0 <= j < self.width
-                        table[d, k, n] = previous[i * self.width + j] if inside else len(previous)
-            tables.append(table)
-        return tables
+        with torch.inference_mode(False):
+            return [
+                torch.tensor([[self._reads(d, t, tap) for tap in taps] for d, taps in enumerate(self.taps)])
+                for t in range(len(self.lengths))
+            ]
+
+    def _reads(self, direction: int, t: int, tap: Offset) -> list[int]:
+        """(n): where one tap of line t finds its neighbour on line t − 1; outside the image, one past its end."""
+        lines = self.positions[direction]
+        previous = {p: n for n, p in enumerate(lines[t - 1])} if t else {}
+        places = []
+        for p in lines[t]:
+            i, j = p // self.width + tap[0], p % self.width + tap[1]
+            inside = 0 <= i < self.height and 0 <= j < self.width
+            places.append(previous[i * self.width + j] if inside else len(previous))
+        return places
 
 
 @lru_cache(maxsize=64)

@@ -7,6 +7,7 @@ from pixelrnn.data import DataConfig
 from pixelrnn.devices import Device
 from pixelrnn.errors import InputError
 from pixelrnn.nn import LayerKind
+from pixelrnn.randomness import check_seed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +50,7 @@ class TrainConfig:
     """Its highest value."""
 
     schedule: Literal["constant", "cosine"] = "cosine"
-    """After the warm-up: constant, or cosine down to zero at the last step."""
+    """After the warm-up: constant, or cosine, which falls to zero as the last step is done."""
 
     warmup: int = 0
     """Steps over which the learning rate rises from zero."""
@@ -81,6 +82,7 @@ class TrainConfig:
                 raise InputError(f"train.{name} must not be negative, got {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise InputError(f"train.learning_rate must be above 0, got {self.learning_rate}")
+        check_seed(self.seed, "train.seed")
         if not 0 <= self.ema < 1:
             raise InputError(f"train.ema must be from 0 to below 1, got {self.ema}")
 

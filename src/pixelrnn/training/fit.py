@@ -3,6 +3,7 @@
 import io
 import logging
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,8 +42,9 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> PixelRNN:
     Args:
         recipe: what to train, on what, how.
         path: the run folder; a new or empty one, or with ``resume`` that of the run to continue.
-        resume: continue from the folder's last checkpoint. With the recipe of the run, on the same machine, the weights
-            are bit by bit those of a run that was never stopped.
+        resume: continue from the folder's last checkpoint, with the recipe of the run (but for ``train.epochs``,
+            ``train.device`` and ``train.sample_every``). On the same CPU the weights are then bit by bit those of a run
+            that was never stopped.
 
     Raises:
         InputError: the recipe is not possible, the data are wrong, the folder is in use or holds no run, its checkpoint
@@ -56,7 +58,10 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> PixelRNN:
     if path.exists() and not path.is_dir():
         raise InputError(f"the run folder {path} is a file")
     if not resume and path.exists() and any(path.iterdir()):
-        raise InputError(f"the run folder {path} is not empty: choose another, or resume the run in it")
+        other = "resume the run in it" if run.last.is_file() else "empty it (it holds no run that could be resumed)"
+        raise InputError(f"the run folder {path} is not empty: choose another, or {other}")
+    if resume:
+        run.check_recipe(recipe)
     resolve(recipe.train.device)  # before anything is written
     data = load(recipe.data)
     pl.seed_everything(recipe.train.seed, verbose=False)
@@ -89,7 +94,7 @@ def _run(recipe: Recipe, run: RunFolder, data: Data, model: PixelRNN, *, resume:
 
     module = LikelihoodTraining(model, recipe.train, steps=len(training) * recipe.train.epochs)
     checkpoints = Checkpoints(run)
-    callbacks = _callbacks(recipe, run, checkpoints, dimensions=data.train[0].numel())
+    callbacks = _callbacks(recipe, run, checkpoints, channels=data.channels, dimensions=data.train[0].numel())
     with checkpoints.stop_on_signals():
         trainer = _trainer(recipe, run, callbacks, steps_per_epoch=len(training))
         trainer.fit(module, training, validation, ckpt_path=str(run.last) if resume else None, weights_only=True)
@@ -97,18 +102,7 @@ def _run(recipe: Recipe, run: RunFolder, data: Data, model: PixelRNN, *, resume:
 
 def build(recipe: Recipe, data: Data) -> PixelRNN:
     """The model of a recipe, for the images at hand."""
-    m = recipe.model
-    return PixelRNN(
-        layer=m.layer,
-        channels=data.channels,
-        levels=data.levels,
-        hidden=m.hidden,
-        depth=m.depth,
-        head=m.head,
-        residual=m.residual,
-        skip=m.skip,
-        size=data.size,
-    )
+    return PixelRNN(**asdict(recipe.model), channels=data.channels, levels=data.levels, size=data.size)
 
 
 def averaged_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
@@ -125,11 +119,13 @@ def averaged_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     return {name.removeprefix("model."): weight for name, weight in state.items()}
 
 
-def _callbacks(recipe: Recipe, run: RunFolder, checkpoints: Checkpoints, *, dimensions: int) -> list[pl.Callback]:
+def _callbacks(
+    recipe: Recipe, run: RunFolder, checkpoints: Checkpoints, *, channels: int, dimensions: int
+) -> list[pl.Callback]:
     train = recipe.train
     # In this order: samples are drawn while the averaged weights are in place, checkpoints saved when all is updated.
     callbacks: list[pl.Callback] = [RichProgressBar(), LearningRateMonitor("step")]
-    if train.sample_every:
+    if train.sample_every and channels in (1, 3):  # others cannot be drawn
         callbacks.append(SampleGrids(run, every=train.sample_every, seed=train.seed, checkpoints=checkpoints))
     if train.ema:
         callbacks.append(WeightEMA(train.ema))

@@ -3,7 +3,7 @@
 config.yaml         the recipe, complete
 metrics.csv         a row per epoch
 tensorboard/        the same curves, and the sample grids
-samples/            a grid of samples per epoch
+samples/            grids of samples, one every few epochs
 checkpoints/        last.ckpt, from which the run resumes, and best.ckpt, the best by validation
 model/              the best model, as `PixelRNN.from_pretrained` reads it
 """
@@ -31,10 +31,14 @@ from pixelrnn.errors import InputError, Stopped
 from pixelrnn.files import replacing
 from pixelrnn.likelihood import bits_per_dim
 from pixelrnn.pictures import grid, save_grid, to_8_bit
+from pixelrnn.randomness import generator
 from pixelrnn.training.config import Recipe
 from pixelrnn.training.module import LikelihoodTraining
 
 SECONDS_BETWEEN_CHECKPOINTS = 600
+
+# What may differ when a run resumes; anything else would make it a run that no recipe describes.
+CHANGEABLE = {("train", "epochs"), ("train", "device"), ("train", "sample_every")}
 
 
 class RunFolder:
@@ -56,13 +60,26 @@ class RunFolder:
 
     def write_config(self, recipe: Recipe) -> None:
         """Records the recipe."""
-        # Through plain lists: YAML has no tuples.
-        plain = {
-            section: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
-            for section, values in asdict(recipe).items()
-        }
         with replacing(self.config) as temporary:
-            temporary.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+            temporary.write_text(yaml.safe_dump(_plain(recipe), sort_keys=False), encoding="utf-8")
+
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Raises InputError where a recipe is not that of the run, but for what may change when it resumes."""
+        recorded = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        for section, values in _plain(recipe).items():
+            for key, value in values.items():
+                before = recorded.get(section, {}).get(key)
+                if value != before and (section, key) not in CHANGEABLE:
+                    own = f"{section}.{key} {before}"
+                    raise InputError(f"the run in {self.path} has {own}, not {value}: it resumes with its own recipe")
+
+
+def _plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """A recipe as YAML has it: without tuples."""
+    return {
+        section: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+        for section, values in asdict(recipe).items()
+    }
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -129,7 +146,7 @@ class Checkpoints(pl.Callback):
         left = int(trainer.num_training_batches) - 1 - batch_idx
         due = self.signum is not None or time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS
         if left == 1 or (left > 1 and due):
-            trainer.save_checkpoint(self.run.last)
+            self._save(trainer, self.run.last)
             self.saved = time.monotonic()
         self.stop_if_asked(trainer)
 
@@ -148,10 +165,19 @@ class Checkpoints(pl.Callback):
             raise InputError(f"the validation images have {score} nats at step {trainer.global_step}")
         if score < self.best:
             self.best = score
-            trainer.save_checkpoint(self.run.best)
-        trainer.save_checkpoint(self.run.last)
+            self._save(trainer, self.run.best)
+        self._save(trainer, self.run.last)
         if self.signum is not None:
             raise Stopped(self.signum)
+
+    def _save(self, trainer: pl.Trainer, path: Path) -> None:
+        # A step can leave weights behind that only the next loss would show to be broken.
+        for name, weight in trainer.lightning_module.named_parameters():
+            if not weight.isfinite().all():
+                raise InputError(
+                    f"{name} is not finite at step {trainer.global_step}: lower train.learning_rate or train.clip"
+                )
+        trainer.save_checkpoint(path)
 
 
 class Metrics(pl.Callback):
@@ -194,7 +220,6 @@ class Metrics(pl.Callback):
             "train_bits_per_dim": bits_per_dim(train, self.dimensions),
             "valid_nats": valid,
             "valid_bits_per_dim": bits_per_dim(valid, self.dimensions),
-            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "seconds": round(self._elapsed(), 1),
         }
         rows: list[dict[str, Any]] = []
@@ -228,8 +253,8 @@ class SampleGrids(pl.Callback):
         if epoch % self.every and epoch != trainer.max_epochs:
             return
         assert isinstance(pl_module, LikelihoodTraining)
-        model, generator = pl_module.model, torch.Generator().manual_seed(self.seed)
-        drawn = model.sample(16, generator=generator, on_row=lambda _: self.checkpoints.stop_if_asked(trainer))
+        model, random = pl_module.model, generator(self.seed)
+        drawn = model.sample(16, generator=random, on_row=lambda _: self.checkpoints.stop_if_asked(trainer))
         samples = to_8_bit(drawn, model.levels)
         save_grid(self.run.samples / f"epoch-{epoch:04}.png", samples, columns=4)
         for logger in trainer.loggers:
