@@ -36,13 +36,13 @@ def test_from_training_to_pictures(run: Path, tmp_path: Path, capsys: pytest.Cap
     scores = tmp_path / "scores.csv"
     assert main(["evaluate", str(run), "--split", "valid", "--split", "test", "--per-image", str(scores)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    pattern = r"digits, 17 levels; .* \| (valid, 162|test, 180) images \| [\d.]+ nats/image \| [\d.]+ bits/dim"
+    pattern = r"digits, 17 levels; .* \| (valid, 167|test, 180) images \| [\d.]+ nats/image \| [\d.]+ bits/dim"
     assert len(lines) == 2
     assert all(re.fullmatch(pattern, line) for line in lines)
     with scores.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["split"] for row in rows] == ["valid"] * 162 + ["test"] * 180
-    mean = np.mean([float(row["nats"]) for row in rows[:162]])
+    assert [row["split"] for row in rows] == ["valid"] * 167 + ["test"] * 180
+    mean = np.mean([float(row["nats"]) for row in rows[:167]])
     assert f"{mean:.3f} nats" in lines[0]
 
     assert main(["sample", str(run), "--n", "5", "--out", str(tmp_path / "s.png")]) == 0
@@ -70,9 +70,9 @@ def test_images_of_ones_own(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
     folder = ["--data.source", "folder", "--data.path", str(photos)]
     assert main(["data", *folder, "--out", str(tmp_path / "look.png")]) == 0
     assert capsys.readouterr().out.splitlines()[:3] == [
-        "photos, 256 levels; test: 2 of 20 drawn with seed 0; valid: 2 of 18 drawn with seed 0",
+        "photos, 256 levels; test: 3 of 20 drawn with seed 0; valid: 4 of 17 drawn with seed 0",
         "6×5, 3 channels, 256 levels",
-        "train 16, valid 2, test 2 images",
+        "train 13, valid 4, test 3 images",
     ]
     own = tmp_path / "own"
     assert main(["train", "--run", str(own), *folder, "--data.levels", "8", *SHORT, "1", "--model.hidden", "3"]) == 0
@@ -81,10 +81,16 @@ def test_images_of_ones_own(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["complete", str(own), "--images", str(photos / "03.png"), "--out", str(tmp_path / "c.png")]) == 0
     with Image.open(tmp_path / "c.png") as picture:
         assert picture.mode == "RGB"
-    # The digits' model on other images: made grey, and requantised to its levels.
-    assert main(["evaluate", str(run), *folder, "--data.mode", "grey", "--per-image", str(tmp_path / "s.csv")]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("photos, 17 levels (v·17 // 256); converted to grey;")
-    assert (tmp_path / "s.csv").read_text().splitlines()[1].split(",")[1].endswith(".png")
+    # The digits' model on them: made grey, of its size and levels.
+    scores = tmp_path / "scores.csv"
+    assert main(["evaluate", str(run), "--images", str(photos), "--per-image", str(scores)]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("photos, 17 levels (v·17 // 256), scaled to 8×8, converted to grey | all, 20 images | ")
+    with scores.open(newline="") as file:
+        assert [row["image"] for row in csv.DictReader(file)] == [f"{n:02}.png" for n in range(20)]
+    fails(
+        capsys, ["evaluate", str(run), *folder, "--data.mode", "grey"], r"the model's size: \(8, 8\), but .* \(6, 5\)"
+    )
 
 
 def fails(capsys: pytest.CaptureFixture[str], tokens: Sequence[str], message: str, status: int = 1) -> None:
@@ -195,7 +201,7 @@ def test_bad_options(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fails(capsys, ["complete", str(run), "--n", "0"], "--n must be at least 1, got 0")
     fails(capsys, ["evaluate", str(run), "--batch", "0"], "--batch must be at least 1, got 0")
     fails(capsys, ["evaluate", str(run), "--split", "tset"], r'Invalid value .*tset.* Did you mean "test"\?', 2)
-    fails(capsys, ["evaluate", str(run), "--data.levels", "4"], r"the model is of 17 levels, the images .* have 4")
+    fails(capsys, ["evaluate", str(run), "--data.levels", "4"], r"the model's levels: 17, but the images .* have 4")
     if not torch.cuda.is_available():
         fails(capsys, ["sample", str(run), "--device", "cuda"], "device cuda cannot be used here: PyTorch finds no GPU")
         fails(
@@ -250,7 +256,7 @@ def test_a_full_disk_leaves_earlier_checkpoints_whole(run: Path, tmp_path: Path)
     )
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert errors.splitlines()[-1] == "pixelrnn: File too large"
+    assert errors.splitlines()[-1] == f"pixelrnn: File too large: {own / 'checkpoints' / 'last.ckpt'}"
     assert "Traceback" not in errors
     assert {p: p.read_bytes() for p in before} == before
     assert not list(own.rglob(".*"))

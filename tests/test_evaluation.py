@@ -5,7 +5,7 @@ import torch
 
 from pixelrnn import InputError, PixelRNN
 from pixelrnn.data import Data, Images
-from pixelrnn.evaluation import score
+from pixelrnn.evaluation import check_fit, score
 
 
 def data(levels: int = 4, channels: int = 1) -> Data:
@@ -15,7 +15,7 @@ def data(levels: int = 4, channels: int = 1) -> Data:
 
 def test_a_score_is_the_mean_of_its_images() -> None:
     model, images = PixelRNN(levels=4, hidden=2), data()
-    got = score(model, images, "valid", batch=2)
+    got = score(model, images.valid, split="valid", protocol=images.protocol, batch=2)
     expected = -model.log_prob(images.valid.pixels).double()
     torch.testing.assert_close(got.per_image, expected, rtol=0, atol=1e-5)
     assert got.nats == pytest.approx(expected.mean().item())
@@ -27,8 +27,20 @@ def test_a_score_is_the_mean_of_its_images() -> None:
 
 
 def test_images_of_another_kind_are_refused() -> None:
+    model = PixelRNN(levels=4, hidden=3, size=(3, 2))
+    check_fit(model, data())
+    check_fit(PixelRNN(levels=4, hidden=3), data())
+    with pytest.raises(InputError, match=r"the model's levels: 4, but the images \(made up, 4 levels\) have 2"):
+        check_fit(model, data(levels=2))
+    with pytest.raises(InputError, match=r"the model's channels: 1, but the images .* have 3"):
+        check_fit(model, data(channels=3))
+    with pytest.raises(InputError, match=r"the model's size: \(2, 3\), but the images .* have \(3, 2\)"):
+        check_fit(PixelRNN(levels=4, hidden=3, size=(2, 3)), data())
+
+
+def test_a_model_that_gives_no_numbers_is_refused() -> None:
     model = PixelRNN(levels=4, hidden=3)
-    with pytest.raises(InputError, match=r"the model is of 4 levels, the images \(made up, 4 levels\) have 2"):
-        score(model, data(levels=2), "test")
-    with pytest.raises(InputError, match=r"the model is of 1 channels, the images .* have 3"):
-        score(model, data(channels=3), "test")
+    for parameter in model.head.parameters():
+        torch.nn.init.constant_(parameter, 1e30)
+    with pytest.raises(InputError, match=r"scores that are not finite, nan nats/image on test"):
+        score(model, data().test, split="test", protocol="")

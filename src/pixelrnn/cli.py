@@ -1,11 +1,15 @@
 """The command line: train, evaluate, sample, complete, data."""
 
 import csv
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, get_args
 
 import torch
@@ -14,11 +18,11 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict
 
 from pixelrnn import progress
-from pixelrnn.data import DataConfig, SplitName, folder, load, requantise
+from pixelrnn.data import Data, DataConfig, Images, Mode, SplitName, folder, load, requantise
 from pixelrnn.devices import Device, resolve
 from pixelrnn.errors import InputError, Stopped
 from pixelrnn.evaluation import Score, check_fit, score
-from pixelrnn.files import replacing
+from pixelrnn.files import check_output, replacing
 from pixelrnn.models import PixelRNN
 from pixelrnn.pictures import save_grid, to_8_bit
 from pixelrnn.randomness import generator
@@ -33,19 +37,18 @@ _Train = Annotated[TrainConfig, Parameter(group="The optimisation")]
 def defaults_from_files(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Fills what the command line left open: `train` from its recipe, others from the run that they are pointed at."""
     given = {a.names[0].lstrip("-").lower(): a.tokens[0].value for a in arguments if a.tokens}
+    path, defaults = Path(), dict[str, Any]()
     if commands == ("train",):
         path = _run_config(Path(given["resume"])) if "resume" in given else _recipe(given.get("recipe", "digits"))
         defaults = _read_yaml(path)
     else:
         takes_data = any("--data" in a.names for a in arguments)
-        if "model" not in given or not takes_data or "data.source" in given:
-            return
-        path = Path(given["model"]) / "config.yaml"
-        if not path.is_file():
-            if "images" in given:
-                return
-            raise InputError(f"{given['model']} is no run folder, which would say what images: give --data.source")
-        defaults = {"data": _read_yaml(path).get("data") or {}}
+        if "model" in given and takes_data and "data.source" not in given:
+            path = Path(given["model"]) / "config.yaml"
+            if path.is_file() and "data" in (recipe := _read_yaml(path)):
+                defaults = {"data": recipe["data"]}
+            elif "images" not in given:
+                raise InputError(f"{given['model']} is no run folder, which would say what images: give --data.source")
     Dict({commands[0]: defaults}, source=str(path))(app, commands, arguments)
     for argument in arguments:
         if argument.hint is int or int in get_args(argument.hint):
@@ -54,7 +57,13 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
                     raise InputError(f"{argument.names[0]} must be a whole number, got {token.value}")
 
 
-app = App(name="pixelrnn", config=defaults_from_files, help_format="markdown")
+app = App(
+    name="pixelrnn",
+    version=metadata.version("pixelrnn"),
+    config=defaults_from_files,
+    help_format="markdown",
+    suppress_keyboard_interrupt=False,
+)
 app.help = """PixelRNN (van den Oord et al., 2016): densities of images, with the paper's layers.
 
 Start with `pixelrnn train`, which trains on the embedded digits for about a minute."""
@@ -101,7 +110,8 @@ def evaluate(
     model: str,
     /,
     *,
-    split: list[SplitName] = ["valid"],  # noqa: B006 - cyclopts copies it
+    split: Annotated[list[SplitName], Parameter(negative="")] = ["valid"],  # noqa: B006 - cyclopts copies it
+    images: Path | None = None,
     per_image: Path | None = None,
     batch: int = 64,
     device: Device = "auto",
@@ -119,6 +129,8 @@ def evaluate(
         A run folder, the folder of an exported model, or a model on the Hugging Face Hub.
     split
         train, valid or test; may be repeated. The images are those of the run unless --data.source says otherwise.
+    images
+        Score this image file or folder instead, all of it; cropped and scaled to the size of the training images.
     per_image
         A CSV file to write the score of every image to.
     batch
@@ -128,9 +140,16 @@ def evaluate(
     """
     if batch < 1:
         raise InputError(f"--batch must be at least 1, got {batch}")
+    if per_image is not None:
+        check_output(per_image)
     loaded = _load_model(model, device)
-    images = load(_for_model(data, loaded))
-    scores = [score(loaded, images, name, batch=batch) for name in split]
+    if images is not None:
+        own, protocol = _own_images(images, loaded)
+        scores = [score(loaded, own, split="all", protocol=protocol, batch=batch)]
+    else:
+        prepared = _load_data(data, loaded)
+        splits = {"train": prepared.train, "valid": prepared.valid, "test": prepared.test}
+        scores = [score(loaded, splits[s], split=s, protocol=prepared.protocol, batch=batch) for s in split]
     if per_image is not None:
         _write_scores(per_image, scores)
     for line in scores:
@@ -173,6 +192,7 @@ def sample(
     device
         Where to compute; auto takes a GPU if there is one.
     """
+    check_output(out)
     loaded = _load_model(model, device)
     with progress.rows("sampling", height or (loaded.size or (0, 0))[0]) as on_row:
         random = generator(seed, "--seed")
@@ -204,8 +224,8 @@ def complete(
     model
         A run folder, the folder of an exported model, or a model on the Hugging Face Hub.
     images
-        An image file or a folder of them, cropped and scaled to --data.size or else to the size of the training images;
-        the validation images of the run if not given.
+        An image file or a folder of them, cropped and scaled to the size of the training images; the validation images
+        of the run if not given.
     keep_rows
         How many rows the model is shown, half of them if not given.
     n
@@ -221,17 +241,10 @@ def complete(
     """
     if n < 1:
         raise InputError(f"--n must be at least 1, got {n}")
+    check_output(out)
     loaded = _load_model(model, device)
-    if images is None:
-        prepared = load(_for_model(data, loaded))
-        check_fit(loaded, prepared)
-        x = prepared.valid.pixels[:n]
-    else:
-        if loaded.channels not in (1, 3):
-            raise InputError(f"the model is of {loaded.channels} channels: images are files of 1 or 3")
-        size = data.size or loaded.config["size"]
-        raw = folder.read(images, size=size, mode="grey" if loaded.channels == 1 else "rgb")
-        x = requantise(raw.pixels[:n], 256, loaded.levels)
+    shown = _load_data(data, loaded).valid if images is None else _own_images(images, loaded)[0]
+    x = shown.pixels[:n]
     height, width = x.shape[2:]
     rows = height // 2 if keep_rows is None else keep_rows
     if not 0 <= rows <= height:
@@ -260,6 +273,8 @@ def data(*, out: Path | None = None, data: _Data = DataConfig()) -> None:
     out
         The picture to write: the first 64 training images.
     """
+    if out is not None:
+        check_output(out)
     prepared = load(data)
     height, width = prepared.size
     print(prepared.protocol)
@@ -279,18 +294,38 @@ def main(tokens: Sequence[str] | None = None) -> int:
         where SIGINT or SIGTERM stopped it.
     """
     try:
-        app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        with _cleaning_up_on_sigterm():
+            app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         return _fail(str(error), 2)
     except InputError as error:
         return _fail(str(error), 1)
     except OSError as error:
         return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
+    except (MemoryError, OverflowError, torch.OutOfMemoryError) as error:
+        return _fail(f"a number is too large, or there is not enough memory: {error}", 1)
     except KeyboardInterrupt:
         return _fail("stopped by SIGINT", 130)
     except Stopped as stopped:
         return _fail(str(stopped), 128 + stopped.signum)
     return 0
+
+
+@contextmanager
+def _cleaning_up_on_sigterm() -> Iterator[None]:
+    """Lets SIGTERM unwind the stack, which removes temporary files, instead of ending the process where it stands."""
+
+    def terminate(signum: int, frame: FrameType | None) -> None:
+        raise Stopped(signum)
+
+    if threading.current_thread() is not threading.main_thread():  # no other may handle signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fail(message: str, status: int) -> int:
@@ -317,13 +352,15 @@ def _run_config(run: Path) -> Path:
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not YAML: {error}") from error
-    sections = list(recipe.values()) if isinstance(recipe, dict) else [recipe]
-    if not all(isinstance(s, dict) and all(isinstance(key, str) for key in s) for s in (recipe, *sections)):
+    if not _is_section(recipe) or not all(section is None or _is_section(section) for section in recipe.values()):
         raise InputError(f"{path} is no recipe: expected the sections model, data and train, each with its options")
-    assert isinstance(recipe, dict)
-    return recipe
+    return {name: section or {} for name, section in recipe.items()}
+
+
+def _is_section(node: object) -> bool:
+    return isinstance(node, dict) and all(isinstance(key, str) for key in node)
 
 
 def _load_model(name: str, device: Device) -> PixelRNN:
@@ -333,8 +370,22 @@ def _load_model(name: str, device: Device) -> PixelRNN:
     return model.to(resolve(device))
 
 
-def _for_model(config: DataConfig, model: PixelRNN) -> DataConfig:
-    return config if config.levels is not None else replace(config, levels=model.levels)
+def _load_data(config: DataConfig, model: PixelRNN) -> Data:
+    """The images of a configuration, requantised to the model's levels where it leaves them open."""
+    prepared = load(config if config.levels is not None else replace(config, levels=model.levels))
+    check_fit(model, prepared)
+    return prepared
+
+
+def _own_images(path: Path, model: PixelRNN) -> tuple[Images, str]:
+    """All images in a file or folder as the model wants them, and what was done to them."""
+    if model.channels not in (1, 3):
+        raise InputError(f"the model is of {model.channels} channels, image files have 1 or 3")
+    mode: Mode = "grey" if model.channels == 1 else "rgb"
+    raw = folder.read(path, size=model.size, mode=mode)
+    size = f", scaled to {model.size[0]}×{model.size[1]}" if model.size else ""
+    protocol = f"{path.name}, {model.levels} levels (v·{model.levels} // 256){size}, converted to {mode}"
+    return Images(requantise(raw.pixels, 256, model.levels), raw.names), protocol
 
 
 def _write_scores(path: Path, scores: list[Score]) -> None:

@@ -11,12 +11,14 @@ class InputError(ValueError):
 
 
 class Stopped(Exception):  # noqa: N818 - not an error
-    """A training was stopped by a signal, after its state was saved.
+    """The work was stopped by a signal.
 
     Args:
         signum: the signal.
+        saved: the state of a training was saved before.
     """
 
-    def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}; the run was saved and can be resumed")
+    def __init__(self, signum: int, *, saved: bool = False) -> None:
+        name = signal.Signals(signum).name
+        super().__init__(f"stopped by {name}" + ("; the run was saved and can be resumed" if saved else ""))
         self.signum = signum

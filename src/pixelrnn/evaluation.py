@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pixelrnn.data import Data, SplitName
+from pixelrnn.data import Data, Images
 from pixelrnn.errors import InputError
 from pixelrnn.likelihood import bits_per_dim
 from pixelrnn.models import PixelRNN
@@ -19,7 +19,7 @@ class Score:
     """A density's score on one split; as text, the line that a published number is printed with."""
 
     protocol: str
-    split: SplitName
+    split: str
     names: list[str]
     per_image: Float[Tensor, " N"]
     """−log p(x) of each image, in nats."""
@@ -47,29 +47,34 @@ class Score:
 
 
 @torch.no_grad()
-def score(model: PixelRNN, data: Data, split: SplitName, *, batch: int = 64) -> Score:
-    """Scores every image of a split, on the device of the model and with a progress bar.
+def score(model: PixelRNN, images: Images, *, split: str, protocol: str, batch: int = 64) -> Score:
+    """Scores every image, on the device of the model and with a progress bar.
 
     Args:
         model: the density.
-        data: images of the model's channels and levels, of any size.
-        split: ``"train"``, ``"valid"`` or ``"test"``.
+        images: of the model's channels and levels.
+        split: what the images are called, ``"test"`` for instance.
+        protocol: where they come from and what was done to them.
         batch: images at a time.
 
     Raises:
-        InputError: the images have other channels or levels than the model.
+        InputError: the images have other channels or levels than the model, or it gives scores that are not finite.
     """
-    check_fit(model, data)
-    images = {"train": data.train, "valid": data.valid, "test": data.test}[split]
     batches = track(torch.split(images.pixels, batch), f"evaluating {split}")
     device = next(model.parameters()).device
     # Averaged in float64: the rounding of 10,000 images must not show in the third decimal.
     nats = torch.cat([-model.log_prob(x.to(device)).double().cpu() for x in batches])
-    return Score(data.protocol, split, images.names, nats, images[0].numel())
+    if not nats.isfinite().all():
+        raise InputError(f"the model gives scores that are not finite, {nats.mean().item()} nats/image on {split}")
+    return Score(protocol, split, images.names, nats, images[0].numel())
 
 
 def check_fit(model: PixelRNN, data: Data) -> None:
-    """Raises InputError where the images have other channels or levels than the model."""
-    for what, own, given in (("channels", model.channels, data.channels), ("levels", model.levels, data.levels)):
+    """Raises InputError where the images have other channels, levels or another size than the model is for."""
+    for what, own, given in (
+        ("channels", model.channels, data.channels),
+        ("levels", model.levels, data.levels),
+        ("size", model.size or data.size, data.size),
+    ):
         if own != given:
-            raise InputError(f"the model is of {own} {what}, the images ({data.protocol}) have {given}")
+            raise InputError(f"the model's {what}: {own}, but the images ({data.protocol}) have {given}")

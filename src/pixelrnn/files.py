@@ -6,6 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pixelrnn.errors import InputError
+
+
+def check_output(path: Path) -> Path:
+    """Where a file would be written, symbolic links followed; makes its folder. Better asked before long work.
+
+    Raises:
+        InputError: something that is no file stands there.
+        OSError: the folder cannot be made.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is {'a folder' if path.is_dir() else 'no regular file'}, expected a file to write")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -14,17 +30,23 @@ def replacing(path: Path) -> Iterator[Path]:
     Whoever reads ``path`` finds the old file or the new one, whole.
 
     Raises:
-        OSError: the folder cannot be made or written to, or the disk is full.
+        InputError: something that is no file stands there.
+        OSError: the folder cannot be made or written to, or the disk is full; it names ``path``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
+    path = check_output(path)
+    temporary: Path | None = None
     try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        os.close(descriptor)
+        temporary = Path(name)
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp made it private
         temporary.replace(path)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # not the temporary name, nor none at all
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

@@ -46,5 +46,5 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
 
 def test_a_level_too_high_is_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", train=images(3), valid=images(3, level=2))
-    with pytest.raises(InputError, match=r"valid of .*a\.npz has a level 2, expected 0 to 1"):
+    with pytest.raises(InputError, match=r"valid in .*a\.npz has a level 2, expected 0 to 1"):
         array.load(tmp_path / "a.npz", levels=2)

@@ -31,7 +31,7 @@ def test_files_gzipped_or_not(folder: Path) -> None:
 def test_damaged_files_are_named(folder: Path) -> None:
     plain = folder / "t10k-images-idx3-ubyte"
     plain.write_bytes(plain.read_bytes()[:-1])
-    with pytest.raises(InputError, match=r"t10k-images-idx3-ubyte is cut short: 39 bytes, expected 40"):
+    with pytest.raises(InputError, match=r"t10k-images-idx3-ubyte is damaged: 39 bytes, expected 40"):
         mnist.load(folder)
     plain.write_bytes(struct.pack(">4I", 2049, 1, 1, 1))
     with pytest.raises(InputError, match="begins with 2049, expected 2051"):

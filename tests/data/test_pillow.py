@@ -52,8 +52,6 @@ def test_images_are_turned_upright(tmp_path: Path) -> None:
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no file .*none\.png"):
-        pillow.read(tmp_path / "none.png")
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(InputError, match=r"text\.png is no image that Pillow can read"):
         pillow.read(tmp_path / "text.png")

@@ -14,8 +14,10 @@ from pixelrnn.training.config import TrainConfig
         ({"warmup": -1}, r"train\.warmup must not be negative, got -1"),
         ({"clip": float("nan")}, r"train\.clip must not be negative, got nan"),
         ({"sample_every": -1}, r"train\.sample_every must not be negative, got -1"),
-        ({"learning_rate": 0.0}, r"train\.learning_rate must be above 0, got 0\.0"),
-        ({"learning_rate": float("nan")}, r"train\.learning_rate must be above 0, got nan"),
+        ({"learning_rate": 0.0}, r"train\.learning_rate must be a finite number above 0, got 0\.0"),
+        ({"learning_rate": float("nan")}, r"train\.learning_rate must be a finite number above 0, got nan"),
+        ({"learning_rate": float("inf")}, r"train\.learning_rate must be a finite number above 0, got inf"),
+        ({"seed": 2**32}, r"train\.seed must be from 0 to 4294967295, got 4294967296"),
         ({"ema": 1.0}, r"train\.ema must be from 0 to below 1, got 1\.0"),
     ],
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelrnn.data.images import RawImages, from_array, own_splits
+from pixelrnn.data.images import RawImages, SplitName, from_array, own_splits
 from pixelrnn.errors import InputError
 
 
@@ -23,16 +23,23 @@ def load(path: Path, *, levels: int, key: str | None = None, name: str | None = 
     with path.open("rb") as file:
         try:
             loaded = np.load(file, allow_pickle=False)
-            arrays = {name: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+            if isinstance(loaded, np.ndarray):
+                loaded = {path.name: loaded}
+            own = own_splits(loaded, name=str(path)) if key is None else {}
+            chosen: dict[SplitName, str] = own or {"train": _choose(list(loaded), key, path)}
+            arrays = {split: loaded[array] for split, array in chosen.items()}
+        except InputError:
+            raise
         except Exception as error:  # damaged bytes can raise anything
-            raise InputError(f"{path} is damaged, or no .npy or .npz file: {error}") from error
+            raise InputError(f"{path} is damaged, or no .npy or .npz file of numbers: {error}") from error
+    splits = {split: from_array(a, levels=levels, name=f"{chosen[split]} in {path}") for split, a in arrays.items()}
+    return RawImages(name, levels, splits)
 
-    if key is not None and key not in arrays:
-        raise InputError(f"no array {key!r} in {path}: it has {', '.join(arrays)}")
-    if key is None and (own := own_splits(arrays, name=str(path))):
-        splits = {s: from_array(arrays[a], levels=levels, name=f"{a} of {path}") for s, a in own.items()}
-        return RawImages(name, levels, splits)
-    if key is None and len(arrays) != 1:
-        raise InputError(f"{path} has {', '.join(arrays) or 'no arrays'}: say which with key")
-    chosen = key or next(iter(arrays))
-    return RawImages(name, levels, {"train": from_array(arrays[chosen], levels=levels, name=str(path))})
+
+def _choose(names: list[str], key: str | None, path: Path) -> str:
+    """The one array to read, by its name."""
+    if key is not None and key not in names:
+        raise InputError(f"no array {key!r} in {path}: it has {', '.join(names)}")
+    if key is None and len(names) != 1:
+        raise InputError(f"{path} has {', '.join(names) or 'no arrays'}: say which with key")
+    return key or names[0]

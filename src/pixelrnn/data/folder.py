@@ -33,14 +33,17 @@ def load(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None =
 
 
 def read(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> Images:
-    """The images below a folder in the order of their names, or one image file; ``size`` and ``mode`` as in `load`.
+    """The images below a folder in the order of their names, but for hidden ones; or one image file.
+
+    ``size`` and ``mode`` are as in `load`.
 
     Raises:
         InputError: no such path, no image in it, an image that cannot be read, or one of another size or mode.
     """
     if path.is_dir():
-        endings = Image.registered_extensions()
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in endings)
+        endings = {ending for ending, form in Image.registered_extensions().items() if form in Image.OPEN}
+        seen = (p for p in path.rglob("*") if not any(part.startswith(".") for part in p.relative_to(path).parts))
+        files = sorted(p for p in seen if p.suffix.lower() in endings and p.is_file())
     elif path.is_file():
         files = [path]
     else:

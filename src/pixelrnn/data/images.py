@@ -93,6 +93,8 @@ def from_array(array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", *, le
     """
     if array.dtype.kind not in "bui":
         raise InputError(f"{name} holds {array.dtype} values, expected whole numbers (uint8)")
+    if array.dtype.kind == "b" and levels != 2:
+        raise InputError(f"{name} holds {array.dtype} values, that is 2 levels, expected {levels}")
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4 or array.shape[-1] not in (1, 2, 3, 4):

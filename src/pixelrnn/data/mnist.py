@@ -25,7 +25,7 @@ def read_idx(folder: Path, name: str) -> Images:
     """Images from an IDX file: a header of four big-endian numbers (2051, N, H, W), then N·H·W bytes.
 
     Raises:
-        InputError: the file is missing, is no IDX file of images, or is cut short.
+        InputError: the file is missing, is no IDX file of images, or is damaged.
     """
     path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
     if path is None:
@@ -39,5 +39,5 @@ def read_idx(folder: Path, name: str) -> Images:
         raise InputError(f"{path} is no IDX file of images: it begins with {magic}, expected 2051")
     n, height, width = shape
     if len(data) != 16 + n * height * width:
-        raise InputError(f"{path} is cut short: {len(data)} bytes, expected {16 + n * height * width}")
+        raise InputError(f"{path} is damaged: {len(data)} bytes, expected {16 + n * height * width}")
     return from_array(np.frombuffer(data, np.uint8, offset=16).reshape(n, height, width), levels=256, name=str(path))

@@ -19,23 +19,24 @@ Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 
 def read(file: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> Array:
-    """An image file as `to_array` gives it.
+    """An image file as `to_array` gives it; of an animation, the first frame.
 
     Raises:
-        InputError: the file is missing, no image, or damaged; or as in `to_array`.
+        InputError: the file is no image, or damaged; or as in `to_array`.
+        OSError: it is missing or cannot be opened.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
-                image.load()  # reads the pixels: what is damaged shows here
+    with file.open("rb") as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(stream) as image:
                 return to_array(image, size=size, mode=mode, name=str(file))
-    except FileNotFoundError as error:
-        raise InputError(f"no file {file}") from error
-    except UnidentifiedImageError as error:
-        raise InputError(f"{file} is no image that Pillow can read") from error
-    except (OSError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(f"{file} cannot be read: {error}") from error
+        except InputError:
+            raise
+        except UnidentifiedImageError as error:
+            raise InputError(f"{file} is no image that Pillow can read") from error
+        except Exception as error:  # damaged bytes can raise anything
+            raise InputError(f"{file} cannot be read: {error}") from error
 
 
 def to_array(image: Image.Image, *, size: tuple[int, int] | None = None, mode: Mode | None = None, name: str) -> Array:
@@ -50,7 +51,7 @@ def to_array(image: Image.Image, *, size: tuple[int, int] | None = None, mode: M
     Raises:
         InputError: more than 8 bits per channel, or neither grey nor RGB and no ``mode`` given.
     """
-    image = ImageOps.exif_transpose(image)
+    image = ImageOps.exif_transpose(image)  # reads the pixels: what is damaged shows here
     if image.mode.startswith(("I", "F")):
         raise InputError(f"{name} has mode {image.mode}, more than 8 bits per channel: expected 8")
     if mode is not None or image.mode == "1":

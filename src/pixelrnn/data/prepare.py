@@ -1,18 +1,19 @@
 """From a source to the images that a model sees: requantised, and split into train, valid and test."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from pixelrnn.data import array, digits, folder, huggingface, mnist
 from pixelrnn.data.config import DataConfig
 from pixelrnn.data.images import Images, RawImages, SplitName
 from pixelrnn.errors import InputError
-from pixelrnn.randomness import generator
+from pixelrnn.randomness import check_seed
 
 
 @dataclass
@@ -65,20 +66,25 @@ def load(config: DataConfig) -> Data:
     protocol += [f"scaled to {config.size[0]}×{config.size[1]}"] if config.size else []
     protocol += [f"converted to {config.mode}"] if config.mode else []
 
-    random = generator(config.seed, "data.seed")
-    drawn: tuple[tuple[SplitName, float], ...] = (("test", config.test), ("valid", config.valid))
-    for split, part in drawn:
+    check_seed(config.seed, "data.seed")
+    parts: tuple[tuple[SplitName, float], ...] = (("test", config.test), ("valid", config.valid))
+    for split, part in parts:
         if split in splits:
             continue
-        total = len(splits["train"])
-        count = round(total * part)
+        drawn = _draw(splits["train"].names, part, salt=f"{config.seed}/{split}")
+        total, count = len(drawn), int(drawn.sum())
         if not 0 < count < total:
-            raise InputError(f"data.{split} is {part:g}, that is {count} of {total} images: expected some, but not all")
-        order = torch.randperm(total, generator=random)
-        splits[split] = splits["train"].subset(order[:count].sort().values)
-        splits["train"] = splits["train"].subset(order[count:].sort().values)
+            raise InputError(f"data.{split} {part:g} drew {count} of {total} images: expected some, but not all")
+        splits[split] = splits["train"].subset(drawn.nonzero()[:, 0])
+        splits["train"] = splits["train"].subset((~drawn).nonzero()[:, 0])
         protocol.append(f"{split}: {count} of {total} drawn with seed {config.seed}")
     return Data(splits["train"], splits["valid"], splits["test"], levels, "; ".join(protocol))
+
+
+def _draw(names: list[str], part: float, *, salt: str) -> Bool[Tensor, " N"]:
+    """Which images are drawn: by their names alone, so that an image stays where it is when others come or go."""
+    digests = (hashlib.blake2b(f"{salt}/{name}".encode(), digest_size=8).digest() for name in names)
+    return torch.tensor([int.from_bytes(digest, "big") < part * 2**64 for digest in digests])
 
 
 def requantise(x: UInt8[Tensor, "..."], source: int, target: int) -> UInt8[Tensor, "..."]:

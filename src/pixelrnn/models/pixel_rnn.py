@@ -65,7 +65,8 @@ class PixelRNN(nn.Module):
         for name, switch in {"residual": residual, "skip": skip}.items():
             if not isinstance(switch, bool):
                 raise InputError(f"{name} must be true or false, got {switch!r}")
-        self.channels, self.levels, self.size = channels, levels, tuple(size) if size else None
+        self.channels, self.levels = channels, levels
+        self.size: tuple[int, int] | None = (size[0], size[1]) if size else None
         self.config: dict[str, Any] = {
             "layer": layer,
             "channels": channels,

@@ -49,21 +49,25 @@ def fill(model: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> 
         InputError: they are not; the message names ``source`` and the first weight that is wrong.
     """
     own = model.state_dict()
-    for name in own.keys() | weights.keys():
+    for name in sorted(own.keys() | weights.keys()):
         if name not in weights or name not in own or own[name].shape != weights[name].shape:
             got = tuple(weights[name].shape) if name in weights else "missing"
             wanted = tuple(own[name].shape) if name in own else "no such weight"
             raise InputError(f"{source} belongs to another configuration: {name} is {got}, expected {wanted}")
+        if weights[name].dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+            raise InputError(f"{source} has weights of type {weights[name].dtype}, expected float32, in {name}")
         if not weights[name].isfinite().all():
             raise InputError(f"{source} has weights that are not finite numbers, in {name}")
     model.load_state_dict(weights)
 
 
 def _find(name: str | Path, file: str) -> Path:
-    if Path(name).is_dir():
+    # What lies in a folder that exists is meant to be a folder too: a slip of the pen does not go out to the Hub.
+    if Path(name).is_dir() or (Path(name).parent not in (Path(), Path(name)) and Path(name).parent.is_dir()):
         path = Path(name) / file
         if not path.is_file():
             raise InputError(f"no model in {name}: {file} is missing")
+        path.open("rb").close()  # what cannot be opened says so by its own name
         return path
     try:
         return Path(hf_hub_download(str(name), file))

@@ -1,5 +1,6 @@
 """A recipe: everything that defines a run. As YAML it is what `pixelrnn train` reads, and what a run folder records."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,7 +38,7 @@ class ModelConfig:
 class TrainConfig:
     """The optimisation."""
 
-    epochs: int = 20
+    epochs: int = 40
     """Passes over the training images."""
 
     batch: int = 32
@@ -70,7 +71,7 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the forward and backward passes; weights are float32."""
 
-    sample_every: int = 5
+    sample_every: int = 10
     """Epochs between grids of 16 samples; 0 draws none."""
 
     def __post_init__(self) -> None:
@@ -80,8 +81,8 @@ class TrainConfig:
         for name in ("warmup", "clip", "sample_every"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"train.{name} must not be negative, got {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise InputError(f"train.learning_rate must be above 0, got {self.learning_rate}")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"train.learning_rate must be a finite number above 0, got {self.learning_rate}")
         check_seed(self.seed, "train.seed")
         if not 0 <= self.ema < 1:
             raise InputError(f"train.ema must be from 0 to below 1, got {self.ema}")

@@ -3,7 +3,7 @@
 import io
 import logging
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
+from rich.console import Console
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 from torchdata.stateful_dataloader.sampler import StatefulDistributedSampler
@@ -57,12 +58,15 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> PixelRNN:
         raise InputError(f"nothing to resume in {path}: no {run.last.relative_to(path)}")
     if path.exists() and not path.is_dir():
         raise InputError(f"the run folder {path} is a file")
-    if not resume and path.exists() and any(path.iterdir()):
-        other = "resume the run in it" if run.last.is_file() else "empty it (it holds no run that could be resumed)"
-        raise InputError(f"the run folder {path} is not empty: choose another, or {other}")
+    started = run.config.is_file() and not run.last.is_file()  # a run that ended before its first checkpoint
+    if not resume and not started and path.exists() and any(path.iterdir()):
+        or_resume = ", or resume the run in it" if run.last.is_file() else ""
+        raise InputError(f"the run folder {path} is not empty: choose another{or_resume}")
     if resume:
         run.check_recipe(recipe)
     resolve(recipe.train.device)  # before anything is written
+    if recipe.data.path is not None and Path(recipe.data.path).exists():  # to be found from wherever the run resumes
+        recipe = replace(recipe, data=replace(recipe.data, path=str(Path(recipe.data.path).resolve())))
     data = load(recipe.data)
     pl.seed_everything(recipe.train.seed, verbose=False)
     model = build(recipe, data)
@@ -124,7 +128,9 @@ def _callbacks(
 ) -> list[pl.Callback]:
     train = recipe.train
     # In this order: samples are drawn while the averaged weights are in place, checkpoints saved when all is updated.
-    callbacks: list[pl.Callback] = [RichProgressBar(), LearningRateMonitor("step")]
+    callbacks: list[pl.Callback] = [LearningRateMonitor("step")]
+    if Console(stderr=True).is_terminal:
+        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
     if train.sample_every and channels in (1, 3):  # others cannot be drawn
         callbacks.append(SampleGrids(run, every=train.sample_every, seed=train.seed, checkpoints=checkpoints))
     if train.ema:
@@ -145,6 +151,7 @@ def _trainer(recipe: Recipe, run: RunFolder, callbacks: list[pl.Callback], *, st
         callbacks=callbacks,
         plugins=[WholeCheckpoints()],
         enable_checkpointing=False,
+        enable_progress_bar=False,  # but for ours
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=min(10, steps_per_epoch),

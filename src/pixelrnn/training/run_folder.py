@@ -157,7 +157,7 @@ class Checkpoints(pl.Callback):
         """Raises `Stopped` if a signal has come, and there is a state to resume from."""
         # An epoch of a single batch has no state before its last one: its validation, as short, is waited for.
         if self.signum is not None and trainer.num_training_batches > 1:
-            raise Stopped(self.signum)
+            raise Stopped(self.signum, saved=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         score = trainer.callback_metrics["valid/nats"].item()
@@ -168,7 +168,7 @@ class Checkpoints(pl.Callback):
             self._save(trainer, self.run.best)
         self._save(trainer, self.run.last)
         if self.signum is not None:
-            raise Stopped(self.signum)
+            raise Stopped(self.signum, saved=True)
 
     def _save(self, trainer: pl.Trainer, path: Path) -> None:
         # A step can leave weights behind that only the next loss would show to be broken.
@@ -193,6 +193,12 @@ class Metrics(pl.Callback):
         self.nats, self.images = 0.0, 0  # of the epoch's training batches so far
         self.seconds = 0.0  # spent by earlier parts of a resumed run
         self.start = time.monotonic()
+        self.rows: list[dict[str, Any]] = []
+        if run.metrics.is_file():
+            with run.metrics.open(newline="", encoding="utf-8") as file:
+                self.rows = list(csv.DictReader(file))
+        if not all(str(row.get("step")).isdecimal() for row in self.rows):
+            raise InputError(f"{run.metrics} is damaged: expected a column of whole numbers, step")
 
     def state_dict(self) -> dict[str, Any]:
         return {"nats": self.nats, "images": self.images, "seconds": self._elapsed()}
@@ -222,15 +228,12 @@ class Metrics(pl.Callback):
             "valid_bits_per_dim": bits_per_dim(valid, self.dimensions),
             "seconds": round(self._elapsed(), 1),
         }
-        rows: list[dict[str, Any]] = []
-        if self.run.metrics.exists():
-            with self.run.metrics.open(newline="", encoding="utf-8") as file:
-                # A run killed between this and its checkpoint repeats the epoch.
-                rows = [r for r in csv.DictReader(file) if int(r["step"]) < trainer.global_step]
+        # A run that was killed between this and its checkpoint repeats the epoch.
+        self.rows = [*(r for r in self.rows if int(r["step"]) < trainer.global_step), row]
         with replacing(self.run.metrics) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, row)
             writer.writeheader()
-            writer.writerows([*rows, row])
+            writer.writerows(self.rows)
         bits = {split: row[f"{split}_bits_per_dim"] for split in ("train", "valid")}
         print(f"epoch {row['epoch']}: train {bits['train']:.4f}, valid {bits['valid']:.4f} bits/dim")
 
