@@ -93,6 +93,40 @@ def test_images_of_ones_own(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
     )
 
 
+def test_seeds_temperatures_and_the_data_of_a_run(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def picture(*tokens: str) -> bytes:
+        assert main([*tokens, "--out", str(tmp_path / "p.png")]) == 0
+        return (tmp_path / "p.png").read_bytes()
+
+    draw = ("sample", str(run), "--n", "4")
+    assert picture(*draw, "--seed", "1") == picture(*draw, "--seed", "1") != picture(*draw, "--seed", "2")
+    assert picture(*draw, "--temperature", "1e-6") == picture(*draw, "--temperature", "1e-6", "--seed", "2")
+    finish = ("complete", str(run), "--n", "4")
+    assert picture(*finish, "--seed", "1") == picture(*finish, "--seed", "1") != picture(*finish, "--seed", "2")
+    assert picture(*finish, "--temperature", "1e-6") == picture(*finish, "--temperature", "1e-6", "--seed", "2")
+
+    # Own images are requantised: white stays white.
+    Image.new("L", (8, 8), 255).save(tmp_path / "white.png")
+    picture("complete", str(run), "--images", str(tmp_path / "white.png"))
+    with Image.open(tmp_path / "p.png") as shown:
+        assert (np.asarray(shown)[8:72, 8:72] == 255).all()
+
+    own = tmp_path / "own"
+    assert (
+        main(["train", "--run", str(own), "--data.levels", "5", "--data.seed", "7", "--data.test", "0.2", *TINY]) == 0
+    )
+    capsys.readouterr()
+    assert main(["evaluate", str(own), "--split", "test"]) == 0
+    assert re.match(r"digits, 5 levels \(v·5 // 17\); test: \d+ of 1797 drawn with seed 7; ", capsys.readouterr().out)
+    fails(
+        capsys,
+        ["evaluate", str(own / "model")],
+        r"model is no run folder, which would say what images: give --data\.source",
+    )
+
+
 def fails(capsys: pytest.CaptureFixture[str], tokens: Sequence[str], message: str, status: int = 1) -> None:
     """Asserts that a command ends with a status and one line on standard error, and nothing else."""
     capsys.readouterr()
@@ -198,6 +232,11 @@ def test_bad_options(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fails(capsys, ["sample", str(run), "--height", "0"], "height must be at least 1, got 0")
     fails(capsys, ["sample", str(run), "--temperature", "0"], r"temperature must be a finite number above 0, got 0\.0")
     fails(capsys, ["complete", str(run), "--keep-rows", "9"], "--keep-rows must be from 0 to 8")
+    fails(capsys, ["sample", str(run), "--n", "1.5"], r"--n must be a whole number, got 1\.5")
+    fails(capsys, ["sample", str(run), "--seed", "-1"], "--seed must be from 0 to 4294967295, got -1")
+    fails(capsys, ["sample", str(run), "--out", str(run)], "digits is a folder, expected a file to write")
+    fails(capsys, ["data", "--data.seed", str(2**70)], r"data\.seed must be from 0 to 4294967295")
+    fails(capsys, ["sample", str(run) + "s"], r"no model in .*digitss: config\.json is missing")
     fails(capsys, ["complete", str(run), "--n", "0"], "--n must be at least 1, got 0")
     fails(capsys, ["evaluate", str(run), "--batch", "0"], "--batch must be at least 1, got 0")
     fails(capsys, ["evaluate", str(run), "--split", "tset"], r'Invalid value .*tset.* Did you mean "test"\?', 2)
@@ -215,6 +254,14 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("train", "evaluate", "sample", "complete", "data"):
         assert main([command, "--help"]) == 0
         assert f"Example: pixelrnn {command}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_sigterm_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.Image.Image.save", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["data", "--out", str(tmp_path / "a.png")]) == 143
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def spawn(*tokens: str, before: str = "") -> subprocess.Popen[str]:

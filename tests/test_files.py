@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from pixelrnn.errors import InputError
 from pixelrnn.files import replacing
 
 
@@ -17,6 +18,20 @@ def test_a_file_is_replaced_when_all_went_well(tmp_path: Path) -> None:
     plain = tmp_path / "b.txt"
     plain.write_text("")
     assert path.stat().st_mode == plain.stat().st_mode
+
+
+def test_links_are_followed_and_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.txt", tmp_path / "link.txt"
+    link.symlink_to(target)
+    with replacing(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    for path, what in ((tmp_path, "a folder"), (tmp_path / "pipe", "no regular file")):
+        with pytest.raises(InputError, match=f"{path} is {what}, expected a file to write"), replacing(path):
+            pass
+    assert sorted(os.listdir(tmp_path)) == ["link.txt", "pipe", "target.txt"]
 
 
 def test_the_old_file_stays_when_something_failed(tmp_path: Path) -> None:

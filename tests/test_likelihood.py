@@ -48,5 +48,11 @@ def test_draws_have_the_probabilities() -> None:
     torch.testing.assert_close(torch.bincount(sharp.long(), minlength=4) / n, p**2 / (p**2).sum(), rtol=0, atol=0.01)
 
 
+def test_the_lowest_temperature_leaves_the_likeliest() -> None:
+    logits = torch.tensor([[0.0, 3.0, 1.0]]).expand(50, 3)
+    for temperature in (1e-3, 1e-40, 1e-300):
+        assert (draw(logits, temperature=temperature) == 1).all()
+
+
 def test_bits_per_dim() -> None:
     assert bits_per_dim(784 * math.log(2), 784) == pytest.approx(1)

@@ -7,17 +7,16 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, get_args
 
 import torch
-import yaml
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict
 
-from pixelrnn import progress
+from pixelrnn import progress, recipes
 from pixelrnn.data import Data, DataConfig, Images, Mode, SplitName, folder, load, requantise
 from pixelrnn.devices import Device, resolve
 from pixelrnn.errors import InputError, Stopped
@@ -39,28 +38,32 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
     given = {a.names[0].lstrip("-").lower(): a.tokens[0].value for a in arguments if a.tokens}
     path, defaults = Path(), dict[str, Any]()
     if commands == ("train",):
-        path = _run_config(Path(given["resume"])) if "resume" in given else _recipe(given.get("recipe", "digits"))
-        defaults = _read_yaml(path)
+        path = _run_config(Path(given["resume"])) if "resume" in given else recipes.find(given.get("recipe", "digits"))
+        defaults = recipes.read(path)
     else:
         takes_data = any("--data" in a.names for a in arguments)
         if "model" in given and takes_data and "data.source" not in given:
             path = Path(given["model"]) / "config.yaml"
-            if path.is_file() and "data" in (recipe := _read_yaml(path)):
-                defaults = {"data": recipe["data"]}
+            if path.is_file() and "data" in (recorded := recipes.read(path)):
+                defaults = {"data": recorded["data"]}
             elif "images" not in given:
                 raise InputError(f"{given['model']} is no run folder, which would say what images: give --data.source")
     Dict({commands[0]: defaults}, source=str(path))(app, commands, arguments)
+
+
+def whole_numbers(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuses fractions where a whole number is meant: cyclopts would round them."""
     for argument in arguments:
         if argument.hint is int or int in get_args(argument.hint):
             for token in argument.tokens:
-                if "." in token.value:  # cyclopts would round it
+                if "." in token.value:
                     raise InputError(f"{argument.names[0]} must be a whole number, got {token.value}")
 
 
 app = App(
     name="pixelrnn",
     version=metadata.version("pixelrnn"),
-    config=defaults_from_files,
+    config=[defaults_from_files, whole_numbers],
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
@@ -333,34 +336,10 @@ def _fail(message: str, status: int) -> int:
     return status
 
 
-def _recipe(name: str) -> Path:
-    """A recipe file, or one that comes with the package."""
-    if Path(name).is_file():
-        return Path(name)
-    shipped = {Path(r.name).stem: Path(str(r)) for r in (resources.files("pixelrnn") / "recipes").iterdir()}
-    if name not in shipped:
-        raise InputError(f"no recipe {name!r}: neither a file nor one of {', '.join(sorted(shipped))}")
-    return shipped[name]
-
-
 def _run_config(run: Path) -> Path:
     if not (run / "config.yaml").is_file():
         raise InputError(f"nothing to resume in {run}: no config.yaml")
     return run / "config.yaml"
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not YAML: {error}") from error
-    if not _is_section(recipe) or not all(section is None or _is_section(section) for section in recipe.values()):
-        raise InputError(f"{path} is no recipe: expected the sections model, data and train, each with its options")
-    return {name: section or {} for name, section in recipe.items()}
-
-
-def _is_section(node: object) -> bool:
-    return isinstance(node, dict) and all(isinstance(key, str) for key in node)
 
 
 def _load_model(name: str, device: Device) -> PixelRNN:

@@ -26,6 +26,7 @@ def test_whole_numbers_of_any_type_are_read() -> None:
         (np.zeros((3, 3), np.uint8), r"x has shape \(3, 3\), expected \(N, H, W\) or"),
         (np.zeros((2, 3, 8, 8), np.uint8), r"x has shape \(2, 3, 8, 8\), expected .* with C from 1 to 4"),
         (np.zeros((0, 3, 3), np.uint8), r"x has shape \(0, 3, 3, 1\): no images"),
+        (np.ones((1, 3, 3), bool), "x holds bool values, that is 2 levels, expected 16"),
         (np.full((1, 3, 3), 16), "x has a level 16, expected 0 to 15"),
         (np.full((1, 3, 3), -1), "x has a level -1, expected 0 to 15"),
     ],

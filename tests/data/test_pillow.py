@@ -68,6 +68,9 @@ def test_stacked_images_must_agree() -> None:
     small, large = np.zeros((2, 3, 1), np.uint8), np.zeros((2, 3, 3), np.uint8)
     images = pillow.stack([("a", small), ("b", small)])
     assert images.pixels.shape == (2, 1, 2, 3)
+    red = np.zeros((2, 3, 3), np.uint8)
+    red[..., 0] = 9
+    assert pillow.stack([("r", red)]).pixels[0, :, 0, 0].tolist() == [9, 0, 0]
     assert images.names == ["a", "b"]
     with pytest.raises(InputError, match="b is 2×3 RGB, expected 2×3 grey as a is: give size and mode"):
         pillow.stack([("a", small), ("b", large)])

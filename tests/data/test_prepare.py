@@ -22,6 +22,25 @@ def test_missing_splits_are_drawn_by_seed_and_do_not_overlap() -> None:
     assert (data.levels, data.channels, data.size) == (17, 1, (8, 8))
 
 
+def test_an_image_stays_in_its_split_when_others_come(tmp_path: Path) -> None:
+    few, more = (np.zeros((n, 2, 2), np.uint8) for n in (100, 150))
+    np.save(tmp_path / "a.npy", few)
+    config = DataConfig(source="array", path=str(tmp_path / "a.npy"))
+    before = load(config)
+    np.save(tmp_path / "a.npy", more)
+    after = load(config)
+    for a, b in ((before.train, after.train), (before.valid, after.valid), (before.test, after.test)):
+        assert [name for name in b.names if int(name) < 100] == a.names
+
+
+def test_splits_must_agree(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", train=np.zeros((9, 2, 2), np.uint8), test=np.zeros((9, 3, 2), np.uint8))
+    with pytest.raises(
+        InputError, match=r"a\.npz: images \(C, H, W\) are \(1, 2, 2\) in train but \(1, 3, 2\) in test"
+    ):
+        load(DataConfig(source="array", path=str(tmp_path / "a.npz")))
+
+
 def test_the_splits_of_the_source_are_kept(tmp_path: Path) -> None:
     splits = {name: np.full((n, 2, 2), n, np.uint8) for name, n in (("train", 8), ("valid", 3), ("test", 2))}
     np.savez(tmp_path / "a.npz", **splits)  # type: ignore[arg-type]

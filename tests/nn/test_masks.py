@@ -38,6 +38,10 @@ def test_bad_arguments_are_named() -> None:
         mask("C", 1, 1, (1, 1))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="odd kernel with a centre, got 2×3"):
         mask("A", 1, 1, (2, 3))
+    with pytest.raises(InputError, match="odd kernel with a centre, got -1×1"):
+        mask("A", 1, 1, (-1, 1))
+    with pytest.raises(InputError, match="at least one channel and one map, got 0 and 1"):
+        mask("A", 1, 1, (1, 1), channels=0)
     with pytest.raises(InputError, match="2 features cannot hold 3 channels"):
         mask("A", 2, 3, (1, 1), channels=3)
     with pytest.raises(InputError, match="7 features cannot be divided into 4"):

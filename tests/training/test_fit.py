@@ -1,6 +1,4 @@
-import csv
-import signal
-from dataclasses import replace
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pixelrnn import InputError, PixelRNN
 from pixelrnn.data import DataConfig
-from pixelrnn.errors import Stopped
-from pixelrnn.training import fit as fit_module
-from pixelrnn.training.config import ModelConfig, Recipe, TrainConfig
+from pixelrnn.pictures import save_grid, to_8_bit
 from pixelrnn.training.fit import fit
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> DataConfig:
-    """40 training images of 4×3 and 4 levels, bright at the top; 8 for validation."""
-    bright = np.random.default_rng(0).integers(0, 2, (56, 4, 3), np.uint8)
-    bright[:, :2] += 2
-    np.savez(tmp_path / "a.npz", train=bright[:40], valid=bright[40:48], test=bright[48:])
-    return DataConfig(source="array", path=str(tmp_path / "a.npz"), array_levels=4)
-
-
-def recipe(images: DataConfig, **train: Any) -> Recipe:
-    options: dict[str, Any] = {"epochs": 2, "batch": 8, "learning_rate": 0.01, "warmup": 3, "sample_every": 0}
-    return Recipe(model=ModelConfig(hidden=2), data=images, train=TrainConfig(**options | train))
-
-
-def rows(run: Path) -> list[dict[str, str]]:
-    with (run / "metrics.csv").open(newline="") as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
-
-
-def weights(checkpoint: Path) -> list[torch.Tensor]:
-    state = torch.load(checkpoint, weights_only=True)
-    return [*state["state_dict"].values(), *state.get("current_model_state", {}).values()]
+from tests.training.runs import recipe, rows, watched
 
 
 def test_a_run_is_a_folder(tmp_path: Path, images: DataConfig) -> None:
@@ -79,135 +52,123 @@ def test_the_exported_model_is_the_best_by_validation(tmp_path: Path, images: Da
     assert -model.log_prob(valid).mean().item() == pytest.approx(best, rel=1e-5)
 
 
-class Raise(pl.Callback):
-    """Raises a signal in the course of a run: before a given step's batch ends, or in the validation after it."""
+class Record(pl.Callback):
+    """Keeps what a run does at every step."""
 
-    def __init__(self, where: str, step: int) -> None:
-        self.where, self.step = where, step
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+        self.weights: list[list[torch.Tensor]] = []
+        self.norms: list[float] = []
+        self.nats: list[tuple[float, int]] = []
 
-    def _raise(self, where: str, trainer: pl.Trainer) -> None:
-        if (where, trainer.global_step) == (self.where, self.step):
-            signal.raise_signal(signal.SIGTERM)
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
-        self._raise("train", trainer)
-
-    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
-        self._raise("valid", trainer)
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
-        self._raise("sample", trainer)
-
-
-@pytest.mark.parametrize("ema", [0.99, 0.0])
-@pytest.mark.parametrize(
-    ("batch", "where", "step"),
-    [
-        (8, "train", 1),  # the first batch
-        (8, "train", 7),  # within the second epoch
-        (8, "train", 5),  # the last batch of an epoch
-        (8, "valid", 5),
-        (8, "valid", 10),  # the last validation
-        (8, "sample", 5),
-        (20, "train", 1),  # two batches an epoch
-        (20, "train", 2),
-        (40, "train", 1),  # one
-        (40, "valid", 1),
-    ],
-)
-def test_a_resumed_run_ends_bit_by_bit_as_one_never_stopped(
-    tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch, ema: float, batch: int, where: str, step: int
-) -> None:
-    r = recipe(images, batch=batch, ema=ema, sample_every=1)
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    fit(r, whole)
-
-    callbacks = fit_module._callbacks
-    handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
-    with monkeypatch.context() as patched:
-        patched.setattr(fit_module, "_callbacks", lambda *a, **k: [Raise(where, step), *callbacks(*a, **k)])
-        with pytest.raises(Stopped, match="stopped by SIGTERM"):
-            fit(r, stopped)
-    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
-    fit(r, stopped, resume=True)
-
-    assert rows(stopped) == rows(whole)
-    for name in ("last.ckpt", "best.ckpt"):
-        pairs = list(zip(weights(stopped / "checkpoints" / name), weights(whole / "checkpoints" / name), strict=True))
-        assert len(pairs) > 10
-        assert all(torch.equal(a, b) for a, b in pairs)
-    exported = [(path / "model" / "model.safetensors").read_bytes() for path in (stopped, whole)]
-    assert exported[0] == exported[1]
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.weights.append([p.detach().clone() for p in pl_module.parameters()])
+        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        self.norms.append(torch.stack([g.norm() for g in gradients]).norm().item())
+        self.nats.append((outputs["nats"].item(), len(batch)))
 
 
-def test_a_run_killed_between_two_epochs_resumes_bit_by_bit(tmp_path: Path, images: DataConfig) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    fit(recipe(images, epochs=3, schedule="constant"), whole)
-    for epochs in (1, 2, 3):
-        fit(recipe(images, epochs=epochs, schedule="constant"), parts, resume=epochs > 1)
-    assert rows(parts) == rows(whole)
-    pairs = zip(weights(parts / "checkpoints" / "last.ckpt"), weights(whole / "checkpoints" / "last.ckpt"), strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs)
+def test_every_step_is_as_the_recipe_says(tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = Record()
+    watched(monkeypatch, [], [record])
+    run = tmp_path / "run"
+    # Batches of 16, 16 and 8.
+    fit(recipe(images, batch=16, epochs=3, learning_rate=0.5, warmup=2, clip=1e-3, ema=0.9, sample_every=1), run)
+
+    cosine = [0.25 * (1 + math.cos(math.pi * step / 7)) for step in range(7)]
+    assert record.rates == pytest.approx([0.5 / 3, 1 / 3, *cosine])
+    assert max(record.norms) <= 1e-3 * 1.001
+
+    average = [w.clone() for w in record.weights[0]]
+    for n, current in enumerate(record.weights[1:], start=1):
+        decay = min(0.9, (1 + n) / (10 + n))
+        average = [decay * a + (1 - decay) * c for a, c in zip(average, current, strict=True)]
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    names = [name.removeprefix("model.") for name in last["state_dict"]]
+    for saved, expected in zip(last["state_dict"].values(), average, strict=True):
+        torch.testing.assert_close(saved, expected, rtol=1e-4, atol=1e-5)
+
+    # The average is what is validated and drawn.
+    model = PixelRNN(levels=4, hidden=2, size=(4, 3))
+    model.load_state_dict(dict(zip(names, last["state_dict"].values(), strict=True)))
+    valid = torch.from_numpy(np.load(str(images.path))["valid"])[:, None]
+    final = rows(run)[-1]
+    assert float(final["valid_nats"]) == pytest.approx(-model.log_prob(valid).mean().item(), rel=1e-5)
+    samples = to_8_bit(model.sample(16, generator=torch.Generator().manual_seed(0)), 4)
+    save_grid(tmp_path / "expected.png", samples, columns=4)
+    assert (run / "samples" / "epoch-0003.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+
+    epoch = record.nats[-3:]
+    assert [count for _, count in epoch] == [16, 16, 8]
+    assert float(final["train_nats"]) == pytest.approx(sum(n * count for n, count in epoch) / 40)
+    for split in ("train", "valid"):
+        bits = float(final[f"{split}_nats"]) / (12 * math.log(2))
+        assert float(final[f"{split}_bits_per_dim"]) == pytest.approx(bits)
 
 
-class Crash(pl.Callback):
-    """Ends a run within its second epoch, without any warning."""
+def test_validation_weighs_its_batches(tmp_path: Path, images: DataConfig) -> None:
+    model = fit(recipe(images, batch=2, epochs=1, ema=0.0), tmp_path / "run")  # validation batches of 8 and 2
+    valid = torch.from_numpy(np.load(str(images.path))["valid"])[:, None]
+    expected = -model.log_prob(valid).mean().item()
+    assert float(rows(tmp_path / "run")[0]["valid_nats"]) == pytest.approx(expected, rel=1e-5)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
-        if trainer.global_step == 7:
-            raise RuntimeError("crash")
 
-
-def test_a_long_epoch_is_saved_now_and_then(
+def test_the_seed_decides_the_weights_and_the_order(
     tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit(recipe(images), tmp_path / "whole")
-    callbacks = fit_module._callbacks
-    monkeypatch.setattr("pixelrnn.training.run_folder.SECONDS_BETWEEN_CHECKPOINTS", 0)
-    with monkeypatch.context() as patched:
-        patched.setattr(fit_module, "_callbacks", lambda *a, **k: [*callbacks(*a, **k), Crash()])
-        with pytest.raises(RuntimeError, match="crash"):
-            fit(recipe(images), tmp_path / "crashed")
-    assert torch.load(tmp_path / "crashed" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 7
-    fit(recipe(images), tmp_path / "crashed", resume=True)
-    assert rows(tmp_path / "crashed") == rows(tmp_path / "whole")
-
-
-def test_a_finished_run_resumes_to_nothing_more(tmp_path: Path, images: DataConfig) -> None:
-    run = tmp_path / "run"
-    fit(recipe(images), run)
-    before = (rows(run), (run / "model" / "model.safetensors").read_bytes())
-    fit(recipe(images), run, resume=True)
-    assert (rows(run), (run / "model" / "model.safetensors").read_bytes()) == before
-
-
-def test_a_run_folder_can_be_moved(tmp_path: Path, images: DataConfig) -> None:
-    fit(recipe(images, epochs=1), tmp_path / "here")
-    (tmp_path / "here").rename(tmp_path / "there")
-    fit(recipe(images, epochs=2), tmp_path / "there", resume=True)
-    assert [row["epoch"] for row in rows(tmp_path / "there")] == ["1", "2"]
-
-
-def test_every_epoch_has_its_own_order(tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[torch.Tensor] = []
+    seen: list[list[torch.Tensor]] = []
     log_prob = PixelRNN.log_prob
 
     def recording(self: PixelRNN, x: torch.Tensor) -> torch.Tensor:
         if self.training:
-            seen.append(x)
+            seen[-1].append(x)
         return log_prob(self, x)
 
     monkeypatch.setattr(PixelRNN, "log_prob", recording)
-    fit(recipe(images, batch=40), tmp_path / "run")
-    first, second = seen
-    assert not torch.equal(first, second)
-    assert torch.equal(first.flatten(1).unique(dim=0), second.flatten(1).unique(dim=0))
+    initial = []
+    for n, seed in enumerate((0, 0, 1)):
+        seen.append([])
+        record = Record()
+        with monkeypatch.context() as patched:
+            watched(patched, [], [record])
+            fit(recipe(images, seed=seed, learning_rate=1e-30), tmp_path / str(n))
+        initial.append(torch.cat([w.flatten() for w in record.weights[0]]))
+    assert torch.equal(initial[0], initial[1])
+    assert not torch.equal(initial[0], initial[2])
+    first, again, other = (torch.cat(batches) for batches in seen)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    epochs = first.reshape(2, 40, -1)
+    assert not torch.equal(epochs[0], epochs[1])  # every epoch has its own order
+    assert torch.equal(epochs[0].unique(dim=0), epochs[1].unique(dim=0))
 
 
-def test_bfloat16_and_rmsprop_train(tmp_path: Path, images: DataConfig) -> None:
+def test_bfloat16_and_rmsprop_train(tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    types: set[torch.dtype] = set()
+    logits = PixelRNN.logits
+
+    def recording(self: PixelRNN, x: torch.Tensor) -> torch.Tensor:
+        y = logits(self, x)
+        types.add(y.dtype)
+        return y
+
+    monkeypatch.setattr(PixelRNN, "logits", recording)
     fit(recipe(images, epochs=3, precision="bfloat16", optimizer="rmsprop"), tmp_path / "run")
     assert float(rows(tmp_path / "run")[-1]["valid_nats"]) < float(rows(tmp_path / "run")[0]["valid_nats"])
     assert PixelRNN.from_pretrained(tmp_path / "run" / "model").first.weight.dtype == torch.float32
+    assert types == {torch.bfloat16}
+
+
+def test_images_that_cannot_be_drawn_train_all_the_same(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((60, 2, 2, 2), np.uint8))
+    two = DataConfig(source="array", path=str(tmp_path / "a.npy"))
+    assert fit(recipe(two, epochs=1, sample_every=1), tmp_path / "run").channels == 2
+    assert not (tmp_path / "run" / "samples").exists()
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path, images: DataConfig) -> None:
@@ -221,20 +182,9 @@ def test_a_folder_in_use_is_refused(tmp_path: Path, images: DataConfig) -> None:
         fit(recipe(images), tmp_path, resume=True)
 
 
-def test_checkpoints_that_cannot_be_resumed_are_named(tmp_path: Path, images: DataConfig) -> None:
-    run = tmp_path / "run"
-    fit(recipe(images, epochs=1), run)
-    before = (run / "config.yaml").read_text()
-    with pytest.raises(InputError, match=r"has train\.optimizer adam, not rmsprop: it resumes with its own recipe"):
-        fit(recipe(images, optimizer="rmsprop"), run, resume=True)
-    assert (run / "config.yaml").read_text() == before
-    (run / "config.yaml").write_text(before.replace("hidden: 2", "hidden: 3"))
-    other = replace(recipe(images, epochs=1), model=ModelConfig(hidden=3))
-    with pytest.raises(InputError, match=r"last\.ckpt belongs to another configuration: .* expected"):
-        fit(other, run, resume=True)
-    (run / "config.yaml").write_text(before)
-    last = run / "checkpoints" / "last.ckpt"
-    for data in (last.read_bytes()[:-100], b"", b"text"):
-        last.write_bytes(data)
-        with pytest.raises(InputError, match=r"last\.ckpt is damaged"):
-            fit(recipe(images), run, resume=True)
+def test_a_run_that_failed_at_once_can_be_started_again(tmp_path: Path, images: DataConfig) -> None:
+    with pytest.raises(InputError, match=r"not finite|the loss is nan"):
+        fit(recipe(images, learning_rate=1e6, clip=0.0, warmup=0), tmp_path / "run")
+    assert (tmp_path / "run" / "config.yaml").is_file()
+    fit(recipe(images, epochs=1), tmp_path / "run")
+    assert len(rows(tmp_path / "run")) == 1

@@ -1,6 +1,5 @@
 """A recipe: everything that defines a run. As YAML it is what `pixelrnn train` reads, and what a run folder records."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,8 +80,8 @@ class TrainConfig:
         for name in ("warmup", "clip", "sample_every"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"train.{name} must not be negative, got {getattr(self, name)}")
-        if not 0 < self.learning_rate < math.inf:
-            raise InputError(f"train.learning_rate must be a finite number above 0, got {self.learning_rate}")
+        if not 0 < self.learning_rate <= 1e6:
+            raise InputError(f"train.learning_rate must be above 0 and at most 1e6, got {self.learning_rate}")
         check_seed(self.seed, "train.seed")
         if not 0 <= self.ema < 1:
             raise InputError(f"train.ema must be from 0 to below 1, got {self.ema}")

@@ -27,6 +27,7 @@ import yaml
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from pixelrnn import recipes
 from pixelrnn.errors import InputError, Stopped
 from pixelrnn.files import replacing
 from pixelrnn.likelihood import bits_per_dim
@@ -65,7 +66,7 @@ class RunFolder:
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Raises InputError where a recipe is not that of the run, but for what may change when it resumes."""
-        recorded = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        recorded = recipes.read(self.config)
         for section, values in _plain(recipe).items():
             for key, value in values.items():
                 before = recorded.get(section, {}).get(key)

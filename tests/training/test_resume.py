@@ -1,0 +1,191 @@
+import csv
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from pixelrnn import InputError
+from pixelrnn.data import DataConfig
+from pixelrnn.errors import Stopped
+from pixelrnn.training.config import ModelConfig
+from pixelrnn.training.fit import fit
+from tests.training.runs import recipe, rows, watched, weights
+
+
+class Raise(pl.Callback):
+    """Raises a signal in the course of a run: before a given step's batch ends, or in the validation after it."""
+
+    def __init__(self, where: str, step: int) -> None:
+        self.where, self.step = where, step
+
+    def _raise(self, where: str, trainer: pl.Trainer) -> None:
+        if (where, trainer.global_step) == (self.where, self.step):
+            signal.raise_signal(signal.SIGTERM)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        self._raise("train", trainer)
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        self._raise("valid", trainer)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        self._raise("sample", trainer)
+
+
+@pytest.mark.parametrize("ema", [0.99, 0.0])
+@pytest.mark.parametrize(
+    ("batch", "where", "step"),
+    [
+        (8, "train", 1),  # the first batch
+        (8, "train", 7),  # within the second epoch
+        (8, "train", 5),  # the last batch of an epoch
+        (8, "valid", 5),
+        (8, "valid", 10),  # the last validation
+        (8, "sample", 5),
+        (20, "train", 1),  # two batches an epoch
+        (20, "train", 2),
+        (40, "train", 1),  # one
+        (40, "valid", 1),
+    ],
+)
+def test_a_resumed_run_ends_bit_by_bit_as_one_never_stopped(
+    tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch, ema: float, batch: int, where: str, step: int
+) -> None:
+    r = recipe(images, batch=batch, ema=ema, sample_every=1)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    fit(r, whole)
+
+    handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    with monkeypatch.context() as patched:
+        watched(patched, [Raise(where, step)], [])
+        with pytest.raises(Stopped, match="stopped by SIGTERM"):
+            fit(r, stopped)
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
+    fit(r, stopped, resume=True)
+
+    assert rows(stopped) == rows(whole)
+    for name in ("last.ckpt", "best.ckpt"):
+        pairs = list(zip(weights(stopped / "checkpoints" / name), weights(whole / "checkpoints" / name), strict=True))
+        assert len(pairs) > 10
+        assert all(torch.equal(a, b) for a, b in pairs)
+    exported = [(path / "model" / "model.safetensors").read_bytes() for path in (stopped, whole)]
+    assert exported[0] == exported[1]
+
+
+def test_a_run_killed_between_two_epochs_resumes_bit_by_bit(tmp_path: Path, images: DataConfig) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    fit(recipe(images, epochs=3, schedule="constant"), whole)
+    for epochs in (1, 2, 3):
+        fit(recipe(images, epochs=epochs, schedule="constant"), parts, resume=epochs > 1)
+    assert rows(parts) == rows(whole)
+    pairs = zip(weights(parts / "checkpoints" / "last.ckpt"), weights(whole / "checkpoints" / "last.ckpt"), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+class Crash(pl.Callback):
+    """Ends a run within its second epoch, without any warning."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        if trainer.global_step == 7:
+            raise RuntimeError("crash")
+
+
+def test_a_long_epoch_is_saved_now_and_then(
+    tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(recipe(images), tmp_path / "whole")
+    monkeypatch.setattr("pixelrnn.training.run_folder.SECONDS_BETWEEN_CHECKPOINTS", 0)
+    with monkeypatch.context() as patched:
+        watched(patched, [], [Crash()])
+        with pytest.raises(RuntimeError, match="crash"):
+            fit(recipe(images), tmp_path / "crashed")
+    assert torch.load(tmp_path / "crashed" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 7
+    fit(recipe(images), tmp_path / "crashed", resume=True)
+    assert rows(tmp_path / "crashed") == rows(tmp_path / "whole")
+
+
+def test_a_finished_run_resumes_to_nothing_more(tmp_path: Path, images: DataConfig) -> None:
+    run = tmp_path / "run"
+    fit(recipe(images), run)
+    before = (rows(run), (run / "model" / "model.safetensors").read_bytes())
+    fit(recipe(images), run, resume=True)
+    assert (rows(run), (run / "model" / "model.safetensors").read_bytes()) == before
+
+
+def test_a_run_folder_can_be_moved(tmp_path: Path, images: DataConfig) -> None:
+    fit(recipe(images, epochs=1), tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    fit(recipe(images, epochs=2), tmp_path / "there", resume=True)
+    assert [row["epoch"] for row in rows(tmp_path / "there")] == ["1", "2"]
+
+
+def test_checkpoints_that_cannot_be_resumed_are_named(tmp_path: Path, images: DataConfig) -> None:
+    run = tmp_path / "run"
+    fit(recipe(images, epochs=1), run)
+    before = (run / "config.yaml").read_text()
+    with pytest.raises(InputError, match=r"has train\.optimizer adam, not rmsprop: it resumes with its own recipe"):
+        fit(recipe(images, optimizer="rmsprop"), run, resume=True)
+    assert (run / "config.yaml").read_text() == before
+    (run / "config.yaml").write_text(before.replace("hidden: 2", "hidden: 3"))
+    other = replace(recipe(images, epochs=1), model=ModelConfig(hidden=3))
+    with pytest.raises(InputError, match=r"last\.ckpt belongs to another configuration: .* expected"):
+        fit(other, run, resume=True)
+    (run / "config.yaml").write_text(before)
+    last = run / "checkpoints" / "last.ckpt"
+    for data in (last.read_bytes()[:-100], b"", b"text"):
+        last.write_bytes(data)
+        with pytest.raises(InputError, match=r"last\.ckpt is damaged"):
+            fit(recipe(images), run, resume=True)
+
+
+def test_a_worse_epoch_after_resuming_does_not_replace_the_best(tmp_path: Path, images: DataConfig) -> None:
+    run = tmp_path / "run"
+    fit(recipe(images, epochs=1), run)
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    state["callbacks"]["Checkpoints"]["best"] = -1.0  # better than any
+    torch.save(state, run / "checkpoints" / "last.ckpt")
+    best = (run / "checkpoints" / "best.ckpt").read_bytes()
+    fit(recipe(images, epochs=2), run, resume=True)
+    assert (run / "checkpoints" / "best.ckpt").read_bytes() == best
+
+
+def test_rows_of_an_epoch_that_is_repeated_are_replaced(tmp_path: Path, images: DataConfig) -> None:
+    run = tmp_path / "run"
+    fit(recipe(images, epochs=1), run)
+    with (run / "metrics.csv").open("a") as file:
+        file.write("2,10,0,0,0,0,0\n")  # killed between this and the checkpoint
+    fit(recipe(images, epochs=2), run, resume=True)
+    assert [row["epoch"] for row in rows(run)] == ["1", "2"]
+    assert float(rows(run)[1]["valid_nats"]) > 0
+    with (run / "metrics.csv").open(newline="") as file:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    assert seconds == sorted(seconds)
+    (run / "metrics.csv").write_text("damaged")
+    fit(recipe(images, epochs=2), run, resume=True)  # no row, no harm
+    (run / "metrics.csv").write_text("epoch,step\n1,x\n")
+    with pytest.raises(InputError, match=r"metrics\.csv is damaged: expected a column of whole numbers, step"):
+        fit(recipe(images, epochs=3), run, resume=True)
+
+
+class Spoil(pl.Callback):
+    """Breaks a weight at the end of the batch before the last of the second epoch."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any) -> None:
+        if trainer.global_step == 9:
+            next(pl_module.parameters()).data.fill_(torch.nan)
+
+
+def test_weights_that_are_no_numbers_are_not_saved(
+    tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        watched(patched, [Spoil()], [])
+        with pytest.raises(InputError, match=r"model\.first\.weight is not finite at step 9: lower"):
+            fit(recipe(images), run)
+    assert all(weight.isfinite().all() for weight in weights(run / "checkpoints" / "last.ckpt"))
+    fit(recipe(images), run, resume=True)
