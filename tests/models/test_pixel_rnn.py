@@ -93,7 +93,7 @@ def test_any_size_with_the_same_weights(layer: LayerKind, size: tuple[int, int])
 
 
 def test_intensities_are_scaled_and_centred() -> None:
-    model = PixelRNN(levels=5, hidden=2).double()
+    model = PixelRNN(levels=5, hidden=8).double()
     x = torch.arange(5, dtype=torch.uint8).reshape(1, 1, 1, 5)
     scaled = torch.tensor([-1, -0.5, 0, 0.5, 1], dtype=torch.double).reshape(1, 1, 1, 5)
     torch.testing.assert_close(model(x), model.logits(scaled))
