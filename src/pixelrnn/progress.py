@@ -10,10 +10,14 @@ from rich.progress import Progress
 T = TypeVar("T")
 
 
+def sees_progress() -> bool:
+    """Whether somebody can see a bar: standard error is a terminal."""
+    return Console(stderr=True).is_terminal
+
+
 def bar() -> Progress:
     """A bar that disappears when it is done."""
-    console = Console(stderr=True)
-    return Progress(console=console, transient=True, disable=not console.is_terminal)
+    return Progress(console=Console(stderr=True), transient=True, disable=not sees_progress())
 
 
 def track(items: Collection[T], what: str) -> Iterable[T]:

@@ -11,7 +11,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
-from rich.console import Console
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 from torchdata.stateful_dataloader.sampler import StatefulDistributedSampler
@@ -21,6 +20,7 @@ from pixelrnn.devices import resolve
 from pixelrnn.errors import InputError
 from pixelrnn.models import PixelRNN
 from pixelrnn.models.pretrained import fill
+from pixelrnn.progress import sees_progress
 from pixelrnn.training.config import Recipe
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA
 from pixelrnn.training.run_folder import (
@@ -58,8 +58,7 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> PixelRNN:
         raise InputError(f"nothing to resume in {path}: no {run.last.relative_to(path)}")
     if path.exists() and not path.is_dir():
         raise InputError(f"the run folder {path} is a file")
-    started = run.config.is_file() and not run.last.is_file()  # a run that ended before its first checkpoint
-    if not resume and not started and path.exists() and any(path.iterdir()):
+    if not resume and not run.is_new():
         or_resume = ", or resume the run in it" if run.last.is_file() else ""
         raise InputError(f"the run folder {path} is not empty: choose another{or_resume}")
     if resume:
@@ -129,7 +128,7 @@ def _callbacks(
     train = recipe.train
     # In this order: samples are drawn while the averaged weights are in place, checkpoints saved when all is updated.
     callbacks: list[pl.Callback] = [LearningRateMonitor("step")]
-    if Console(stderr=True).is_terminal:
+    if sees_progress():
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
     if train.sample_every and channels in (1, 3):  # others cannot be drawn
         callbacks.append(SampleGrids(run, every=train.sample_every, seed=train.seed, checkpoints=checkpoints))
@@ -151,7 +150,7 @@ def _trainer(recipe: Recipe, run: RunFolder, callbacks: list[pl.Callback], *, st
         callbacks=callbacks,
         plugins=[WholeCheckpoints()],
         enable_checkpointing=False,
-        enable_progress_bar=False,  # but for ours
+        enable_progress_bar=sees_progress(),
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=min(10, steps_per_epoch),

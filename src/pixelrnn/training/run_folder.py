@@ -59,6 +59,11 @@ class RunFolder:
         self.best = path / "checkpoints" / "best.ckpt"
         self.model = path / "model"
 
+    def is_new(self) -> bool:
+        """Nothing is in the folder, or only what a run left behind that ended before its first checkpoint."""
+        entries = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+        return entries <= {self.config.name, self.tensorboard.name}
+
     def write_config(self, recipe: Recipe) -> None:
         """Records the recipe."""
         with replacing(self.config) as temporary:
