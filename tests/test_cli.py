@@ -201,7 +201,7 @@ def test_bad_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         ("model: 3", "expected the sections", 1),
         ("1: 2", "expected the sections", 1),
         ("model: {1: 2}", "expected the sections", 1),
-        ("train: {epochs: 1.5}", "--train.epochs must be a whole number, got 1.5", 1),
+        ("train: {epochs: 1.5}", "--train.epochs must be a whole number below 10¹⁰, got 1.5", 1),
         ("train: {seed: -1}", r"train\.seed must be from 0 to 4294967295, got -1", 1),
     ):
         recipe.write_text(text)
@@ -232,10 +232,17 @@ def test_bad_options(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fails(capsys, ["sample", str(run), "--height", "0"], "height must be at least 1, got 0")
     fails(capsys, ["sample", str(run), "--temperature", "0"], r"temperature must be a finite number above 0, got 0\.0")
     fails(capsys, ["complete", str(run), "--keep-rows", "9"], "--keep-rows must be from 0 to 8")
-    fails(capsys, ["sample", str(run), "--n", "1.5"], r"--n must be a whole number, got 1\.5")
+    fails(capsys, ["sample", str(run), "--n", "1.5"], r"--n must be a whole number below 10¹⁰, got 1\.5")
     fails(capsys, ["sample", str(run), "--seed", "-1"], "--seed must be from 0 to 4294967295, got -1")
     fails(capsys, ["sample", str(run), "--out", str(run)], "digits is a folder, expected a file to write")
-    fails(capsys, ["data", "--data.seed", str(2**70)], r"data\.seed must be from 0 to 4294967295")
+    fails(capsys, ["data", "--data.seed", str(2**32)], r"data\.seed must be from 0 to 4294967295")
+    fails(capsys, ["data", "--data.seed", str(2**70)], r"--data\.seed must be a whole number below 10¹⁰")
+    fails(capsys, ["data", "--data.size", "6", "6.5"], r"--data\.size must be a whole number below 10¹⁰, got 6\.5")
+    fails(capsys, ["sample", str(run), "--height", "9000000000"], "there is not enough memory")
+    fails(capsys, ["evaluate", str(run), "--images", "a.png", "--split", "test"], "--split says nothing about them")
+    fails(
+        capsys, ["complete", str(run), "--images", "a.png", "--data.seed", "1"], r"--data\.seed says nothing about them"
+    )
     fails(capsys, ["sample", str(run) + "s"], r"no model in .*digitss: config\.json is missing")
     fails(capsys, ["complete", str(run), "--n", "0"], "--n must be at least 1, got 0")
     fails(capsys, ["evaluate", str(run), "--batch", "0"], "--batch must be at least 1, got 0")

@@ -1,6 +1,7 @@
 """The command line: train, evaluate, sample, complete, data."""
 
 import csv
+import re
 import signal
 import sys
 import threading
@@ -10,7 +11,7 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import torch
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
@@ -42,22 +43,24 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
         defaults = recipes.read(path)
     else:
         takes_data = any("--data" in a.names for a in arguments)
+        if "images" in given and (other := [name for name in given if name == "split" or name.startswith("data.")]):
+            raise InputError(f"--images scores files as they are, all of them: --{other[0]} says nothing about them")
         if "model" in given and takes_data and "data.source" not in given:
             path = Path(given["model"]) / "config.yaml"
             if path.is_file() and "data" in (recorded := recipes.read(path)):
                 defaults = {"data": recorded["data"]}
-            elif "images" not in given:
+            elif "images" not in given and Path(given["model"]).exists():
                 raise InputError(f"{given['model']} is no run folder, which would say what images: give --data.source")
     Dict({commands[0]: defaults}, source=str(path))(app, commands, arguments)
 
 
 def whole_numbers(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Refuses fractions where a whole number is meant: cyclopts would round them."""
+    """Refuses fractions where a whole number is meant, which cyclopts would round, and numbers that no tensor takes."""
     for argument in arguments:
-        if argument.hint is int or int in get_args(argument.hint):
+        if "int" in re.findall(r"\w+", str(argument.hint)):
             for token in argument.tokens:
-                if "." in token.value:
-                    raise InputError(f"{argument.names[0]} must be a whole number, got {token.value}")
+                if "." in token.value or len(token.value) > 10:
+                    raise InputError(f"{argument.names[0]} must be a whole number below 10¹⁰, got {token.value}")
 
 
 app = App(
@@ -305,7 +308,11 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return _fail(str(error), 1)
     except OSError as error:
         return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
-    except (MemoryError, OverflowError, torch.OutOfMemoryError) as error:
+    except (MemoryError, OverflowError, RuntimeError) as error:
+        # On a CPU, PyTorch tells a lack of memory from other errors by words alone.
+        known = isinstance(error, MemoryError | OverflowError | torch.OutOfMemoryError)
+        if not known and "can't allocate memory" not in str(error):
+            raise
         return _fail(f"a number is too large, or there is not enough memory: {error}", 1)
     except KeyboardInterrupt:
         return _fail("stopped by SIGINT", 130)
@@ -368,7 +375,10 @@ def _own_images(path: Path, model: PixelRNN) -> tuple[Images, str]:
 
 
 def _write_scores(path: Path, scores: list[Score]) -> None:
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["split", "image", "nats", "bits_per_dim"])
         for s in scores:

@@ -16,7 +16,7 @@ def check_output(path: Path) -> Path:
         InputError: something that is no file stands there.
         OSError: the folder cannot be made.
     """
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is {'a folder' if path.is_dir() else 'no regular file'}, expected a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pixelrnn.data import folder
+from pixelrnn.data import DataConfig, folder, load
 from pixelrnn.errors import InputError
 
 
@@ -42,6 +42,13 @@ def test_splits_without_one_to_train_on_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "valid" / "a.png")
     with pytest.raises(InputError, match="has both val and valid, expected one of them"):
         folder.load(tmp_path)
+
+
+def test_names_need_not_be_utf_8(tmp_path: Path) -> None:
+    for n in range(30):
+        write(tmp_path / f"{n}\udcff.png")
+    config = DataConfig(source="folder", path=str(tmp_path))
+    assert len(load(config).test.names[0]) > 4
 
 
 def test_nothing_there(tmp_path: Path) -> None:

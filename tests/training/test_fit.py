@@ -193,3 +193,21 @@ def test_a_run_that_failed_at_once_can_be_started_again(
     assert (tmp_path / "run" / "config.yaml").is_file()
     fit(recipe(images, epochs=1), tmp_path / "run")
     assert len(rows(tmp_path / "run")) == 1
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").unlink()  # what else is there is not overwritten
+    with pytest.raises(InputError, match="is not empty: choose another"):
+        fit(recipe(images, epochs=1), tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.yaml").write_text("mine: {a: b}")
+    with pytest.raises(InputError, match="is not empty: choose another"):
+        fit(recipe(images, epochs=1), tmp_path / "other")
+
+
+def test_why_a_training_ended_is_told_whatever_else_is_wrong(
+    tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    fit(recipe(images, epochs=1), run)
+    (run / "checkpoints" / "best.ckpt").write_bytes(b"damaged")
+    monkeypatch.setattr(PixelRNN, "log_prob", lambda _, x: torch.full((len(x),), torch.nan))
+    with pytest.raises(InputError, match="the loss is nan"):
+        fit(recipe(images, epochs=2), run, resume=True)

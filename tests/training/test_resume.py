@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from pixelrnn import InputError
+from pixelrnn import InputError, PixelRNN
 from pixelrnn.data import DataConfig
 from pixelrnn.errors import Stopped
 from pixelrnn.training.config import ModelConfig
@@ -116,6 +116,41 @@ def test_a_finished_run_resumes_to_nothing_more(tmp_path: Path, images: DataConf
     assert (rows(run), (run / "model" / "model.safetensors").read_bytes()) == before
 
 
+def test_epochs_are_not_undone(tmp_path: Path, images: DataConfig) -> None:
+    fit(recipe(images, epochs=2), tmp_path / "run")
+    with pytest.raises(InputError, match=r"is in epoch 2: train\.epochs must be at least that, got 1"):
+        fit(recipe(images, epochs=1), tmp_path / "run", resume=True)
+    assert "epochs: 2" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+def test_an_old_recipe_has_the_defaults(tmp_path: Path, images: DataConfig) -> None:
+    fit(recipe(images, epochs=1), tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("  optimizer: adam\n", ""))
+    fit(recipe(images, epochs=1), tmp_path / "run", resume=True)
+
+
+def test_a_signal_while_samples_are_drawn_stops_after_a_row(
+    tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = PixelRNN.sample
+
+    def interrupted(self: PixelRNN, n: int, **options: Any) -> torch.Tensor:
+        signal.raise_signal(signal.SIGINT)
+        return sample(self, n, **options)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(PixelRNN, "sample", interrupted)
+        with pytest.raises(Stopped, match="stopped by SIGINT"):
+            fit(recipe(images, epochs=3, sample_every=2), run)
+    assert len(rows(run)) == 2
+    assert not (run / "samples").exists()
+    fit(recipe(images, epochs=3, sample_every=2), run, resume=True)
+    fit(recipe(images, epochs=3), tmp_path / "whole")
+    assert rows(run) == rows(tmp_path / "whole")
+
+
 def test_a_run_folder_can_be_moved(tmp_path: Path, images: DataConfig) -> None:
     fit(recipe(images, epochs=1), tmp_path / "here")
     (tmp_path / "here").rename(tmp_path / "there")
@@ -140,6 +175,9 @@ def test_checkpoints_that_cannot_be_resumed_are_named(tmp_path: Path, images: Da
         last.write_bytes(data)
         with pytest.raises(InputError, match=r"last\.ckpt is damaged"):
             fit(recipe(images), run, resume=True)
+    torch.save({"state_dict": {}, "epoch": 0, "loops": {}}, last)
+    with pytest.raises(InputError, match=r"no checkpoint of a run: callbacks, lr_schedulers, optimizer_states missing"):
+        fit(recipe(images), run, resume=True)
 
 
 def test_a_worse_epoch_after_resuming_does_not_replace_the_best(tmp_path: Path, images: DataConfig) -> None:
@@ -164,11 +202,16 @@ def test_rows_of_an_epoch_that_is_repeated_are_replaced(tmp_path: Path, images: 
     with (run / "metrics.csv").open(newline="") as file:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
     assert seconds == sorted(seconds)
-    (run / "metrics.csv").write_text("damaged")
-    fit(recipe(images, epochs=2), run, resume=True)  # no row, no harm
-    (run / "metrics.csv").write_text("epoch,step\n1,x\n")
-    with pytest.raises(InputError, match=r"metrics\.csv is damaged: expected a column of whole numbers, step"):
-        fit(recipe(images, epochs=3), run, resume=True)
+    whole = (run / "metrics.csv").read_text()
+    for text in (
+        b"epoch,step\n1,2\n",
+        b"\xff\xfe\x00",
+        whole.encode() + b"3,15\n",
+        whole.encode() + b"3,x,0,0,0,0,0\n",
+    ):
+        (run / "metrics.csv").write_bytes(text)
+        with pytest.raises(InputError, match=r"metrics\.csv is damaged: "):
+            fit(recipe(images, epochs=3), run, resume=True)
 
 
 class Spoil(pl.Callback):

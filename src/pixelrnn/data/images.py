@@ -74,7 +74,7 @@ def own_splits(available: Iterable[str], *, name: str) -> dict[SplitName, str]:
     """
     found: dict[SplitName, str] = {}
     for part in available:
-        split = SPLIT_NAMES.get(part)
+        split = SPLIT_NAMES.get(part.lower())
         if split in found:
             raise InputError(f"{name} has both {found[split]} and {part}, expected one of them")
         if split is not None:

@@ -49,8 +49,8 @@ def load(config: DataConfig) -> Data:
     for name, part in (("valid", config.valid), ("test", config.test)):
         if not 0 <= part <= 1:
             raise InputError(f"data.{name} must be from 0 to 1, got {part:g}")
-    if config.size is not None and min(config.size) < 1:
-        raise InputError(f"data.size must be at least 1 1, got {config.size[0]} {config.size[1]}")
+    if config.size is not None and not 1 <= min(config.size) <= max(config.size) <= 4096:
+        raise InputError(f"data.size must be from 1 1 to 4096 4096, got {config.size[0]} {config.size[1]}")
     if not 2 <= config.array_levels <= 256:
         raise InputError(f"data.array_levels is {config.array_levels}, expected 2 to 256")
     raw = _read(config)
@@ -83,7 +83,7 @@ def load(config: DataConfig) -> Data:
 
 def _draw(names: list[str], part: float, *, salt: str) -> Bool[Tensor, " N"]:
     """Which images are drawn: by their names alone, so that an image stays where it is when others come or go."""
-    digests = (hashlib.blake2b(f"{salt}/{name}".encode(), digest_size=8).digest() for name in names)
+    digests = (hashlib.blake2b(os.fsencode(f"{salt}/{name}"), digest_size=8).digest() for name in names)
     return torch.tensor([int.from_bytes(digest, "big") < part * 2**64 for digest in digests])
 
 

@@ -1,6 +1,7 @@
 """Models as files: ``config.json`` (the arguments of the constructor) and ``model.safetensors`` (the weights)."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,7 +33,7 @@ def load(cls: type[Model], name: str | Path) -> Model:
     config_path, weights_path = _find(name, CONFIG), _find(name, WEIGHTS)
     try:
         model = cls(**json.loads(config_path.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, TypeError) as error:
         raise InputError(f"{config_path} is not the configuration of a {cls.__name__}: {error}") from error
     try:
         weights = load_file(weights_path)
@@ -69,6 +70,7 @@ def _find(name: str | Path, file: str) -> Path:
             raise InputError(f"no model in {name}: {file} is missing")
         path.open("rb").close()  # what cannot be opened says so by its own name
         return path
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries
     try:
         return Path(hf_hub_download(str(name), file))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:

@@ -1,14 +1,13 @@
 """Training a model from a recipe into a run folder."""
 
-import io
 import logging
 import warnings
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
@@ -29,6 +28,7 @@ from pixelrnn.training.run_folder import (
     RunFolder,
     SampleGrids,
     WholeCheckpoints,
+    averaged_weights,
 )
 
 # What Lightning and torchdata say to their own developers, and that our images, in memory, want no worker processes.
@@ -61,16 +61,17 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> PixelRNN:
     if not resume and not run.is_new():
         or_resume = ", or resume the run in it" if run.last.is_file() else ""
         raise InputError(f"the run folder {path} is not empty: choose another{or_resume}")
+    if recipe.data.path is not None and Path(recipe.data.path).exists():  # to be found from wherever the run resumes
+        recipe = replace(recipe, data=replace(recipe.data, path=str(Path(recipe.data.path).resolve())))
     if resume:
         run.check_recipe(recipe)
     resolve(recipe.train.device)  # before anything is written
-    if recipe.data.path is not None and Path(recipe.data.path).exists():  # to be found from wherever the run resumes
-        recipe = replace(recipe, data=replace(recipe.data, path=str(Path(recipe.data.path).resolve())))
     data = load(recipe.data)
     pl.seed_everything(recipe.train.seed, verbose=False)
     model = build(recipe, data)
     if resume:
-        fill(build(recipe, data), averaged_weights(run.last), source=str(run.last))
+        weights = averaged_weights(run.last, epochs=recipe.train.epochs)
+        fill(build(recipe, data), weights, source=str(run.last))
     run.write_config(recipe)
 
     with warnings.catch_warnings():
@@ -78,12 +79,19 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> PixelRNN:
             warnings.filterwarnings("ignore", message)
         try:
             _run(recipe, run, data, model, resume=resume)
-        finally:
-            # However training ended, the best model so far is there to be used.
-            if run.best.is_file():
-                fill(model, averaged_weights(run.best), source=str(run.best))
-                model.save_pretrained(run.model)
+        except BaseException:
+            # However training ended, the best model so far is there to be used; but why it ended matters more.
+            with suppress(Exception):
+                _export_best(model, run)
+            raise
+    _export_best(model, run)
     return model.eval()
+
+
+def _export_best(model: PixelRNN, run: RunFolder) -> None:
+    if run.best.is_file():
+        fill(model, averaged_weights(run.best), source=str(run.best))
+        model.save_pretrained(run.model)
 
 
 def _run(recipe: Recipe, run: RunFolder, data: Data, model: PixelRNN, *, resume: bool) -> None:
@@ -108,33 +116,20 @@ def build(recipe: Recipe, data: Data) -> PixelRNN:
     return PixelRNN(**asdict(recipe.model), channels=data.channels, levels=data.levels, size=data.size)
 
 
-def averaged_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """The weights of the model in a checkpoint: their moving average if the run keeps one.
-
-    Raises:
-        InputError: the checkpoint is damaged.
-    """
-    data = io.BytesIO(checkpoint.read_bytes())
-    try:
-        state = torch.load(data, map_location="cpu", weights_only=True)["state_dict"]
-    except Exception as error:  # damaged bytes can raise anything
-        raise InputError(f"{checkpoint} is damaged, or no checkpoint of a run") from error
-    return {name.removeprefix("model."): weight for name, weight in state.items()}
-
-
 def _callbacks(
     recipe: Recipe, run: RunFolder, checkpoints: Checkpoints, *, channels: int, dimensions: int
 ) -> list[pl.Callback]:
     train = recipe.train
-    # In this order: samples are drawn while the averaged weights are in place, checkpoints saved when all is updated.
+    # In this order: checkpoints are saved when all is updated, samples drawn when all is saved.
     callbacks: list[pl.Callback] = [LearningRateMonitor("step")]
     if sees_progress():
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
-    if train.sample_every and channels in (1, 3):  # others cannot be drawn
-        callbacks.append(SampleGrids(run, every=train.sample_every, seed=train.seed, checkpoints=checkpoints))
     if train.ema:
         callbacks.append(WeightEMA(train.ema))
-    return [*callbacks, Metrics(run, dimensions=dimensions), checkpoints]
+    callbacks += [Metrics(run, dimensions=dimensions), checkpoints]
+    if train.sample_every and channels in (1, 3):  # others cannot be drawn
+        callbacks.append(SampleGrids(run, every=train.sample_every, seed=train.seed, checkpoints=checkpoints))
+    return callbacks
 
 
 def _trainer(recipe: Recipe, run: RunFolder, callbacks: list[pl.Callback], *, steps_per_epoch: int) -> pl.Trainer:

@@ -31,12 +31,16 @@ from pixelrnn import recipes
 from pixelrnn.errors import InputError, Stopped
 from pixelrnn.files import replacing
 from pixelrnn.likelihood import bits_per_dim
+from pixelrnn.models import PixelRNN
 from pixelrnn.pictures import grid, save_grid, to_8_bit
 from pixelrnn.randomness import generator
 from pixelrnn.training.config import Recipe
 from pixelrnn.training.module import LikelihoodTraining
 
 SECONDS_BETWEEN_CHECKPOINTS = 600
+
+# Of metrics.csv.
+COLUMNS = ("epoch", "step", "train_nats", "train_bits_per_dim", "valid_nats", "valid_bits_per_dim", "seconds")
 
 # What may differ when a run resumes; anything else would make it a run that no recipe describes.
 CHANGEABLE = {("train", "epochs"), ("train", "device"), ("train", "sample_every")}
@@ -62,7 +66,8 @@ class RunFolder:
     def is_new(self) -> bool:
         """Nothing is in the folder, or only what a run left behind that ended before its first checkpoint."""
         entries = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
-        return entries <= {self.config.name, self.tensorboard.name}
+        ours = entries <= {self.config.name, self.tensorboard.name} and self.config.is_file()
+        return not entries or (ours and recipes.read(self.config).keys() == _plain(Recipe()).keys())
 
     def write_config(self, recipe: Recipe) -> None:
         """Records the recipe."""
@@ -71,10 +76,10 @@ class RunFolder:
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Raises InputError where a recipe is not that of the run, but for what may change when it resumes."""
-        recorded = recipes.read(self.config)
+        recorded, defaults = recipes.read(self.config), _plain(Recipe())
         for section, values in _plain(recipe).items():
             for key, value in values.items():
-                before = recorded.get(section, {}).get(key)
+                before = recorded.get(section, {}).get(key, defaults[section][key])
                 if value != before and (section, key) not in CHANGEABLE:
                     own = f"{section}.{key} {before}"
                     raise InputError(f"the run in {self.path} has {own}, not {value}: it resumes with its own recipe")
@@ -154,15 +159,17 @@ class Checkpoints(pl.Callback):
         if left == 1 or (left > 1 and due):
             self._save(trainer, self.run.last)
             self.saved = time.monotonic()
-        self.stop_if_asked(trainer)
+        # An epoch of a single batch has no state before its last one: its validation, as short, is waited for.
+        if trainer.num_training_batches > 1:
+            self.stop_if_asked()
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
-        self.stop_if_asked(trainer)
+        if trainer.num_training_batches > 1:
+            self.stop_if_asked()
 
-    def stop_if_asked(self, trainer: pl.Trainer) -> None:
-        """Raises `Stopped` if a signal has come, and there is a state to resume from."""
-        # An epoch of a single batch has no state before its last one: its validation, as short, is waited for.
-        if self.signum is not None and trainer.num_training_batches > 1:
+    def stop_if_asked(self) -> None:
+        """Raises `Stopped` if a signal has come."""
+        if self.signum is not None:
             raise Stopped(self.signum, saved=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -173,8 +180,7 @@ class Checkpoints(pl.Callback):
             self.best = score
             self._save(trainer, self.run.best)
         self._save(trainer, self.run.last)
-        if self.signum is not None:
-            raise Stopped(self.signum, saved=True)
+        self.stop_if_asked()
 
     def _save(self, trainer: pl.Trainer, path: Path) -> None:
         # A step can leave weights behind that only the next loss would show to be broken.
@@ -199,18 +205,24 @@ class Metrics(pl.Callback):
         self.nats, self.images = 0.0, 0  # of the epoch's training batches so far
         self.seconds = 0.0  # spent by earlier parts of a resumed run
         self.start = time.monotonic()
-        self.rows: list[dict[str, Any]] = []
-        if run.metrics.is_file():
-            with run.metrics.open(newline="", encoding="utf-8") as file:
-                self.rows = list(csv.DictReader(file))
-        if not all(str(row.get("step")).isdecimal() for row in self.rows):
-            raise InputError(f"{run.metrics} is damaged: expected a column of whole numbers, step")
+        self.rows = self._read() if run.metrics.is_file() else []
 
     def state_dict(self) -> dict[str, Any]:
         return {"nats": self.nats, "images": self.images, "seconds": self._elapsed()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.nats, self.images, self.seconds = state_dict["nats"], state_dict["images"], state_dict["seconds"]
+
+    def _read(self) -> list[dict[str, Any]]:
+        try:
+            with self.run.metrics.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise InputError(f"{self.run.metrics} is damaged: {error}") from error
+        for row in rows:
+            if tuple(row) != COLUMNS or None in row.values() or not row["step"].isdecimal():
+                raise InputError(f"{self.run.metrics} is damaged: expected the columns {', '.join(COLUMNS)}")
+        return rows
 
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self.start
@@ -225,47 +237,67 @@ class Metrics(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         train, valid = self.nats / max(1, self.images), trainer.callback_metrics["valid/nats"].item()
         self.nats, self.images = 0.0, 0
-        row = {
-            "epoch": trainer.current_epoch + 1,
-            "step": trainer.global_step,
-            "train_nats": train,
-            "train_bits_per_dim": bits_per_dim(train, self.dimensions),
-            "valid_nats": valid,
-            "valid_bits_per_dim": bits_per_dim(valid, self.dimensions),
-            "seconds": round(self._elapsed(), 1),
-        }
+        train_bits, valid_bits = bits_per_dim(train, self.dimensions), bits_per_dim(valid, self.dimensions)
+        values = (trainer.current_epoch + 1, trainer.global_step, train, train_bits, valid, valid_bits)
+        row = dict(zip(COLUMNS, (*values, round(self._elapsed(), 1)), strict=True))
         # A run that was killed between this and its checkpoint repeats the epoch.
         self.rows = [*(r for r in self.rows if int(r["step"]) < trainer.global_step), row]
         with replacing(self.run.metrics) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, row)
+            writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
-        bits = {split: row[f"{split}_bits_per_dim"] for split in ("train", "valid")}
-        print(f"epoch {row['epoch']}: train {bits['train']:.4f}, valid {bits['valid']:.4f} bits/dim")
+        print(f"epoch {row['epoch']}: train {train_bits:.4f}, valid {valid_bits:.4f} bits/dim")
 
 
 class SampleGrids(pl.Callback):
-    """Draws 16 samples at the end of a validation, as a picture and into TensorBoard.
+    """Draws 16 samples after a validation, as a picture and into TensorBoard.
+
+    They are drawn from ``last.ckpt``, and so from the averaged weights, when all is saved: a signal may come.
 
     Args:
         run: the folder.
         every: epochs between grids; the last epoch is always drawn.
         seed: of the samples, the same in every grid.
-        checkpoints: asked after every row whether to stop.
+        checkpoints: asked after every row whether a signal has come.
     """
 
     def __init__(self, run: RunFolder, *, every: int, seed: int, checkpoints: Checkpoints) -> None:
         self.run, self.every, self.seed, self.checkpoints = run, every, seed, checkpoints
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
         if epoch % self.every and epoch != trainer.max_epochs:
             return
         assert isinstance(pl_module, LikelihoodTraining)
-        model, random = pl_module.model, generator(self.seed)
-        drawn = model.sample(16, generator=random, on_row=lambda _: self.checkpoints.stop_if_asked(trainer))
+        model = PixelRNN(**pl_module.model.config).to(pl_module.device)
+        model.load_state_dict(averaged_weights(self.run.last))
+        drawn = model.sample(16, generator=generator(self.seed), on_row=lambda _: self.checkpoints.stop_if_asked())
         samples = to_8_bit(drawn, model.levels)
         save_grid(self.run.samples / f"epoch-{epoch:04}.png", samples, columns=4)
         for logger in trainer.loggers:
             assert isinstance(logger, TensorBoardLogger)
             logger.experiment.add_image("samples", grid(samples, columns=4), global_step=trainer.global_step)
+
+
+def averaged_weights(checkpoint: Path, *, epochs: int | None = None) -> dict[str, torch.Tensor]:
+    """The weights of the model in a checkpoint: their moving average if the run keeps one.
+
+    Args:
+        checkpoint: the file.
+        epochs: that a run which resumes from it shall have in all; none are to be undone.
+
+    Raises:
+        InputError: the checkpoint is damaged or incomplete, or has more epochs already.
+    """
+    data = io.BytesIO(checkpoint.read_bytes())
+    try:
+        state = torch.load(data, map_location="cpu", weights_only=True)
+        missing = {"callbacks", "loops", "lr_schedulers", "optimizer_states", "state_dict"} - state.keys()
+        epoch: int = state["epoch"]
+    except Exception as error:  # damaged bytes can raise anything
+        raise InputError(f"{checkpoint} is damaged, or no checkpoint of a run") from error
+    if missing:
+        raise InputError(f"{checkpoint} is no checkpoint of a run: {', '.join(sorted(missing))} missing")
+    if epochs is not None and epoch >= epochs:
+        raise InputError(f"{checkpoint} is in epoch {epoch + 1}: train.epochs must be at least that, got {epochs}")
+    return {name.removeprefix("model."): weight for name, weight in state["state_dict"].items()}
