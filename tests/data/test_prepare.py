@@ -42,8 +42,8 @@ def test_splits_must_agree(tmp_path: Path) -> None:
 
 
 def test_the_splits_of_the_source_are_kept(tmp_path: Path) -> None:
-    splits = {name: np.full((n, 2, 2), n, np.uint8) for name, n in (("train", 8), ("valid", 3), ("test", 2))}
-    np.savez(tmp_path / "a.npz", **splits)  # type: ignore[arg-type]
+    train, valid, test = (np.full((n, 2, 2), n, np.uint8) for n in (8, 3, 2))
+    np.savez(tmp_path / "a.npz", train=train, valid=valid, test=test)
     data = load(DataConfig(source="array", path=str(tmp_path / "a.npz"), array_levels=10))
     assert [len(s) for s in (data.train, data.valid, data.test)] == [8, 3, 2]
     assert data.valid.pixels.unique().tolist() == [3]
@@ -84,8 +84,8 @@ def test_what_is_not_possible_is_named(config: DataConfig, message: str) -> None
 
 
 def test_where_well_known_sets_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    splits = {name: np.ones((4, 2, 2), np.uint8) for name in ("train", "valid", "test")}
-    np.savez(tmp_path / "binarized_mnist.npz", **splits)  # type: ignore[arg-type]
+    ones = np.ones((4, 2, 2), np.uint8)
+    np.savez(tmp_path / "binarized_mnist.npz", train=ones, valid=ones, test=ones)
     monkeypatch.setenv("PIXELRNN_DATA", str(tmp_path))
     data = load(DataConfig(source="binarized-mnist"))
     assert data.protocol == "static binarized MNIST, 2 levels"

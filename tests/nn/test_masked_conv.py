@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pixelrnn.nn import MaskedConv2d
+from pixelrnn.nn import MaskedConv2d, MaskType
 from tests import oracle
 from tests.checks import equals_oracle
 
@@ -11,9 +11,9 @@ from tests.checks import equals_oracle
 @pytest.mark.parametrize("kernel", [1, 3, (1, 3)])
 @pytest.mark.parametrize("size", [(1, 1), (1, 4), (3, 1), (3, 2)])
 def test_equals_the_oracle(
-    mask_type: str, channels: int, maps: int, kernel: int | tuple[int, int], size: tuple[int, int]
+    mask_type: MaskType, channels: int, maps: int, kernel: int | tuple[int, int], size: tuple[int, int]
 ) -> None:
-    conv = MaskedConv2d(mask_type, channels, 4 * maps, kernel, channels=channels, maps=maps)  # type: ignore[arg-type]
+    conv = MaskedConv2d(mask_type, channels, 4 * maps, kernel, channels=channels, maps=maps)
     equals_oracle(
         conv,
         lambda x, p: oracle.masked_conv(x, p["weight"], p["bias"], mask_type, channels, maps),

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pixelrnn.errors import InputError
-from pixelrnn.nn import feature_channels, mask
+from pixelrnn.nn import MaskType, feature_channels, mask
 from tests import oracle
 
 
@@ -10,9 +10,11 @@ from tests import oracle
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("kernel", [(1, 1), (1, 3), (3, 3), (7, 7), (5, 1)])
 @pytest.mark.parametrize("maps", [1, 4])
-def test_equals_the_rule_weight_by_weight(mask_type: str, channels: int, kernel: tuple[int, int], maps: int) -> None:
+def test_equals_the_rule_weight_by_weight(
+    mask_type: MaskType, channels: int, kernel: tuple[int, int], maps: int
+) -> None:
     in_features, out_features = channels + 1, (channels + 2) * maps  # no multiples of C
-    got = mask(mask_type, in_features, out_features, kernel, channels=channels, maps=maps)  # type: ignore[arg-type]
+    got = mask(mask_type, in_features, out_features, kernel, channels=channels, maps=maps)
     assert got.shape == (out_features, in_features, *kernel)
     for o in range(out_features):
         for f in range(in_features):

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,11 +9,11 @@ from pixelrnn.training.config import TrainConfig
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA
 
 
-def module(**options: object) -> LikelihoodTraining:
-    return LikelihoodTraining(PixelRNN(levels=4, hidden=2), TrainConfig(**options), steps=20)  # type: ignore[arg-type]
+def module(**options: Any) -> LikelihoodTraining:
+    return LikelihoodTraining(PixelRNN(levels=4, hidden=2), TrainConfig(**options), steps=20)
 
 
-def rates(**options: object) -> list[float]:
+def rates(**options: Any) -> list[float]:
     configured = module(**options).configure_optimizers()
     optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
     values = []

@@ -20,16 +20,11 @@ from pixelrnn.errors import InputError
 from pixelrnn.models import PixelRNN
 from pixelrnn.models.pretrained import fill
 from pixelrnn.progress import sees_progress
+from pixelrnn.training.checkpoints import Checkpoints, WholeCheckpoints, averaged_weights
 from pixelrnn.training.config import Recipe
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA
-from pixelrnn.training.run_folder import (
-    Checkpoints,
-    Metrics,
-    RunFolder,
-    SampleGrids,
-    WholeCheckpoints,
-    averaged_weights,
-)
+from pixelrnn.training.records import Metrics, SampleGrids
+from pixelrnn.training.run_folder import RunFolder
 
 # What Lightning and torchdata say to their own developers, and that our images, in memory, want no worker processes.
 LIBRARY_WARNINGS = (".*does not have many workers", "'set_vital' is deprecated", ".*LeafSpec.* is deprecated")

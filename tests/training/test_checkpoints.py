@@ -1,4 +1,4 @@
-import csv
+import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ import torch
 from pixelrnn import InputError, PixelRNN
 from pixelrnn.data import DataConfig
 from pixelrnn.errors import Stopped
+from pixelrnn.training.checkpoints import WholeCheckpoints
 from pixelrnn.training.config import ModelConfig
 from pixelrnn.training.fit import fit
 from tests.training.runs import recipe, rows, watched, weights
@@ -98,7 +99,7 @@ def test_a_long_epoch_is_saved_now_and_then(
     tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit(recipe(images), tmp_path / "whole")
-    monkeypatch.setattr("pixelrnn.training.run_folder.SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr("pixelrnn.training.checkpoints.SECONDS_BETWEEN_CHECKPOINTS", 0)
     with monkeypatch.context() as patched:
         watched(patched, [], [Crash()])
         with pytest.raises(RuntimeError, match="crash"):
@@ -191,29 +192,6 @@ def test_a_worse_epoch_after_resuming_does_not_replace_the_best(tmp_path: Path, 
     assert (run / "checkpoints" / "best.ckpt").read_bytes() == best
 
 
-def test_rows_of_an_epoch_that_is_repeated_are_replaced(tmp_path: Path, images: DataConfig) -> None:
-    run = tmp_path / "run"
-    fit(recipe(images, epochs=1), run)
-    with (run / "metrics.csv").open("a") as file:
-        file.write("2,10,0,0,0,0,0\n")  # killed between this and the checkpoint
-    fit(recipe(images, epochs=2), run, resume=True)
-    assert [row["epoch"] for row in rows(run)] == ["1", "2"]
-    assert float(rows(run)[1]["valid_nats"]) > 0
-    with (run / "metrics.csv").open(newline="") as file:
-        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
-    assert seconds == sorted(seconds)
-    whole = (run / "metrics.csv").read_text()
-    for text in (
-        b"epoch,step\n1,2\n",
-        b"\xff\xfe\x00",
-        whole.encode() + b"3,15\n",
-        whole.encode() + b"3,x,0,0,0,0,0\n",
-    ):
-        (run / "metrics.csv").write_bytes(text)
-        with pytest.raises(InputError, match=r"metrics\.csv is damaged: "):
-            fit(recipe(images, epochs=3), run, resume=True)
-
-
 class Spoil(pl.Callback):
     """Breaks a weight at the end of the batch before the last of the second epoch."""
 
@@ -232,3 +210,19 @@ def test_weights_that_are_no_numbers_are_not_saved(
             fit(recipe(images), run)
     assert all(weight.isfinite().all() for weight in weights(run / "checkpoints" / "last.ckpt"))
     fit(recipe(images), run, resume=True)
+
+
+class DiskFull:
+    """An object that the disk has no room for."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise OSError(28, os.strerror(28))
+
+
+def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"step": torch.tensor(1)}, path)
+    with pytest.raises(OSError, match="No space left"):
+        WholeCheckpoints().save_checkpoint({"step": torch.tensor(2), "more": DiskFull()}, path)
+    assert torch.load(path)["step"] == 1
+    assert os.listdir(path.parent) == ["last.ckpt"]

@@ -1,0 +1,145 @@
+"""Checkpoints: what is saved when, and how a signal stops a run."""
+
+import io
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from pixelrnn.errors import InputError, Stopped
+from pixelrnn.files import replacing
+from pixelrnn.training.run_folder import RunFolder
+
+SECONDS_BETWEEN_CHECKPOINTS = 600
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are whole or not there: Lightning's own replace an earlier one by copying over it."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        # In memory first: torch.save reports a full disk as an internal error of its zip writer.
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        with replacing(Path(path)) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
+
+
+class Checkpoints(pl.Callback):
+    """Saves ``last.ckpt`` and ``best.ckpt`` after every validation, and ``last.ckpt`` now and then and on a signal.
+
+    A run resumes exactly from the end of a batch, but not from within a validation. So the state is kept before the
+    last batch of every epoch too: if the signal comes in that batch or in the validation, resuming repeats that one
+    batch.
+
+    Args:
+        run: the folder.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.best = math.inf
+        self.signum: int | None = None
+        self.saved = time.monotonic()
+
+    @contextmanager
+    def stop_on_signals(self) -> Iterator[None]:
+        """Within this context SIGINT and SIGTERM stop the training where it can be resumed, by raising `Stopped`."""
+        if threading.current_thread() is not threading.main_thread():  # no other may handle signals
+            yield
+            return
+        before = {signum: signal.signal(signum, self._on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        self.signum = signum
+        signal.signal(signum, signal.SIG_DFL)  # a second one ends the process at once
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            # The sampler would skip in the next epoch what it has given in this one: all of it.
+            del checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        left = int(trainer.num_training_batches) - 1 - batch_idx
+        due = self.signum is not None or time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS
+        if left == 1 or (left > 1 and due):
+            self._save(trainer, self.run.last)
+            self.saved = time.monotonic()
+        # An epoch of a single batch has no state before its last one: its validation, as short, is waited for.
+        if trainer.num_training_batches > 1:
+            self.stop_if_asked()
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        if trainer.num_training_batches > 1:
+            self.stop_if_asked()
+
+    def stop_if_asked(self) -> None:
+        """Raises `Stopped` if a signal has come."""
+        if self.signum is not None:
+            raise Stopped(self.signum, saved=True)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        score = trainer.callback_metrics["valid/nats"].item()
+        if not math.isfinite(score):
+            raise InputError(f"the validation images have {score} nats at step {trainer.global_step}")
+        if score < self.best:
+            self.best = score
+            self._save(trainer, self.run.best)
+        self._save(trainer, self.run.last)
+        self.stop_if_asked()
+
+    def _save(self, trainer: pl.Trainer, path: Path) -> None:
+        # A step can leave weights behind that only the next loss would show to be broken.
+        for name, weight in trainer.lightning_module.named_parameters():
+            if not weight.isfinite().all():
+                raise InputError(
+                    f"{name} is not finite at step {trainer.global_step}: lower train.learning_rate or train.clip"
+                )
+        trainer.save_checkpoint(path)
+
+
+def averaged_weights(checkpoint: Path, *, epochs: int | None = None) -> dict[str, torch.Tensor]:
+    """The weights of the model in a checkpoint: their moving average if the run keeps one.
+
+    Args:
+        checkpoint: the file.
+        epochs: that a run which resumes from it shall have in all; none are to be undone.
+
+    Raises:
+        InputError: the checkpoint is damaged or incomplete, or has more epochs already.
+    """
+    data = io.BytesIO(checkpoint.read_bytes())
+    try:
+        state = torch.load(data, map_location="cpu", weights_only=True)
+        missing = {"callbacks", "loops", "lr_schedulers", "optimizer_states", "state_dict"} - state.keys()
+        epoch: int = state["epoch"]
+    except Exception as error:  # damaged bytes can raise anything
+        raise InputError(f"{checkpoint} is damaged, or no checkpoint of a run") from error
+    if missing:
+        raise InputError(f"{checkpoint} is no checkpoint of a run: {', '.join(sorted(missing))} missing")
+    if epochs is not None and epoch >= epochs:
+        raise InputError(f"{checkpoint} is in epoch {epoch + 1}: train.epochs must be at least that, got {epochs}")
+    return {name.removeprefix("model."): weight for name, weight in state["state_dict"].items()}

@@ -1,0 +1,109 @@
+"""What a run writes down for people: its metrics, and grids of samples."""
+
+import csv
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from pixelrnn.errors import InputError
+from pixelrnn.files import replacing
+from pixelrnn.likelihood import bits_per_dim
+from pixelrnn.models import PixelRNN
+from pixelrnn.pictures import grid, save_grid, to_8_bit
+from pixelrnn.randomness import generator
+from pixelrnn.training.checkpoints import Checkpoints, averaged_weights
+from pixelrnn.training.module import LikelihoodTraining
+from pixelrnn.training.run_folder import RunFolder
+
+# Of metrics.csv.
+COLUMNS = ("epoch", "step", "train_nats", "train_bits_per_dim", "valid_nats", "valid_bits_per_dim", "seconds")
+
+
+class Metrics(pl.Callback):
+    """Writes a row of ``metrics.csv`` after every validation, and prints it.
+
+    Args:
+        run: the folder.
+        dimensions: C·H·W of an image.
+    """
+
+    def __init__(self, run: RunFolder, *, dimensions: int) -> None:
+        self.run, self.dimensions = run, dimensions
+        self.nats, self.images = 0.0, 0  # of the epoch's training batches so far
+        self.seconds = 0.0  # spent by earlier parts of a resumed run
+        self.start = time.monotonic()
+        self.rows = self._read() if run.metrics.is_file() else []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"nats": self.nats, "images": self.images, "seconds": self._elapsed()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.nats, self.images, self.seconds = state_dict["nats"], state_dict["images"], state_dict["seconds"]
+
+    def _read(self) -> list[dict[str, Any]]:
+        try:
+            with self.run.metrics.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise InputError(f"{self.run.metrics} is damaged: {error}") from error
+        for row in rows:
+            if tuple(row) != COLUMNS or None in row.values() or not row["step"].isdecimal():
+                raise InputError(f"{self.run.metrics} is damaged: expected the columns {', '.join(COLUMNS)}")
+        return rows
+
+    def _elapsed(self) -> float:
+        return self.seconds + time.monotonic() - self.start
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(outputs, Mapping)
+        self.nats += outputs["nats"].item() * len(batch)
+        self.images += len(batch)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        train, valid = self.nats / max(1, self.images), trainer.callback_metrics["valid/nats"].item()
+        self.nats, self.images = 0.0, 0
+        train_bits, valid_bits = bits_per_dim(train, self.dimensions), bits_per_dim(valid, self.dimensions)
+        values = (trainer.current_epoch + 1, trainer.global_step, train, train_bits, valid, valid_bits)
+        row = dict(zip(COLUMNS, (*values, round(self._elapsed(), 1)), strict=True))
+        # A run that was killed between this and its checkpoint repeats the epoch.
+        self.rows = [*(r for r in self.rows if int(r["step"]) < trainer.global_step), row]
+        with replacing(self.run.metrics) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        print(f"epoch {row['epoch']}: train {train_bits:.4f}, valid {valid_bits:.4f} bits/dim")
+
+
+class SampleGrids(pl.Callback):
+    """Draws 16 samples after a validation, as a picture and into TensorBoard.
+
+    They are drawn from ``last.ckpt``, and so from the averaged weights, when all is saved: a signal may come.
+
+    Args:
+        run: the folder.
+        every: epochs between grids; the last epoch is always drawn.
+        seed: of the samples, the same in every grid.
+        checkpoints: asked after every row whether a signal has come.
+    """
+
+    def __init__(self, run: RunFolder, *, every: int, seed: int, checkpoints: Checkpoints) -> None:
+        self.run, self.every, self.seed, self.checkpoints = run, every, seed, checkpoints
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every and epoch != trainer.max_epochs:
+            return
+        assert isinstance(pl_module, LikelihoodTraining)
+        model = PixelRNN(**pl_module.model.config).to(pl_module.device)
+        model.load_state_dict(averaged_weights(self.run.last))
+        drawn = model.sample(16, generator=generator(self.seed), on_row=lambda _: self.checkpoints.stop_if_asked())
+        samples = to_8_bit(drawn, model.levels)
+        save_grid(self.run.samples / f"epoch-{epoch:04}.png", samples, columns=4)
+        for logger in trainer.loggers:
+            assert isinstance(logger, TensorBoardLogger)
+            logger.experiment.add_image("samples", grid(samples, columns=4), global_step=trainer.global_step)
