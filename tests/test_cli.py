@@ -263,6 +263,16 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"Example: pixelrnn {command}" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_signal_is_no_damage_of_the_file_that_is_being_read(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    for signum, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        monkeypatch.setattr("PIL.Image.open", lambda _, signum=signum: signal.raise_signal(signum))
+        tokens = ["complete", str(run), "--images", str(tmp_path / "a.png"), "--out", str(tmp_path / "b.png")]
+        fails(capsys, tokens, f"stopped by {signum.name}", status)
+
+
 def test_sigterm_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("PIL.Image.Image.save", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)

@@ -37,8 +37,13 @@ def test_links_are_followed_and_what_is_no_file_is_left_alone(tmp_path: Path) ->
 def test_the_old_file_stays_when_something_failed(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError, match="half-way"), replacing(path) as temporary:  # noqa: PT012
-        temporary.write_text("ne")
-        raise RuntimeError("half-way")
+
+    def write_half() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("ne")
+            raise RuntimeError("half-way")
+
+    with pytest.raises(RuntimeError, match="half-way"):
+        write_half()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]

@@ -116,7 +116,7 @@ def evaluate(
     model: str,
     /,
     *,
-    split: Annotated[list[SplitName], Parameter(negative="")] = ["valid"],  # noqa: B006 - cyclopts copies it
+    split: Annotated[tuple[SplitName, ...], Parameter(negative="")] = ("valid",),
     images: Path | None = None,
     per_image: Path | None = None,
     batch: int = 64,

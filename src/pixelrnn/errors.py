@@ -10,8 +10,8 @@ class InputError(ValueError):
     """
 
 
-class Stopped(Exception):  # noqa: N818 - not an error
-    """The work was stopped by a signal.
+class Stopped(BaseException):
+    """The work was stopped by a signal: like KeyboardInterrupt no error, and not for a handler of errors to catch.
 
     Args:
         signum: the signal.

@@ -16,13 +16,13 @@ def to_8_bit(x: UInt8[Tensor, "*batch"], levels: int) -> UInt8[Tensor, "*batch"]
     return (x.float() * (255 / (levels - 1))).round().to(torch.uint8)
 
 
-def grid(x: UInt8[Tensor, "N C H W"], *, columns: int, border: int = 1) -> UInt8[Tensor, "C height width"]:
-    """Images row by row on a white ground, which fills what is left of the last row."""
+def grid(x: UInt8[Tensor, "N C H W"], *, columns: int) -> UInt8[Tensor, "C height width"]:
+    """Images row by row, a pixel apart on a white ground, which fills what is left of the last row."""
     n, channels, height, width = x.shape
     rows = -(-n // columns)
-    picture = torch.full((channels, border + rows * (height + border), border + columns * (width + border)), 255)
+    picture = torch.full((channels, 1 + rows * (height + 1), 1 + columns * (width + 1)), 255)
     for k, image in enumerate(x.cpu()):
-        top, left = border + k // columns * (height + border), border + k % columns * (width + border)
+        top, left = 1 + k // columns * (height + 1), 1 + k % columns * (width + 1)
         picture[:, top : top + height, left : left + width] = image
     return picture.to(torch.uint8)
 

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from pixelrnn.errors import InputError
 from pixelrnn.nn import DiagonalBiLSTM
 from tests import oracle
 from tests.checks import equals_oracle, reach
@@ -23,15 +22,3 @@ def test_one_layer_sees_every_earlier_pixel_and_no_later_one(size: tuple[int, in
     layer = DiagonalBiLSTM(1, 3).double()
     reached = reach(layer, torch.randn(1, 1, *size, dtype=torch.double)).any(dim=0)
     assert torch.equal(reached.reshape(n, n), torch.ones(n, n).tril().bool())
-
-
-def test_channels_of_a_pixel_see_the_ones_before() -> None:
-    layer = DiagonalBiLSTM(3, 3, channels=3).double()
-    reached = reach(layer, torch.randn(1, 3, 1, 1, dtype=torch.double))[:, 0, 0, :, 0, 0]
-    assert torch.equal(reached, torch.ones(3, 3).tril().bool())
-
-
-@pytest.mark.usefixtures("as_a_user")
-def test_too_few_features_are_refused() -> None:
-    with pytest.raises(InputError, match="2 features cannot hold 3 channels"):
-        DiagonalBiLSTM(3, 2, channels=3)

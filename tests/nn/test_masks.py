@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -36,8 +38,9 @@ def test_mask_a_lets_earlier_channels_through() -> None:
 
 @pytest.mark.usefixtures("as_a_user")
 def test_bad_arguments_are_named() -> None:
+    unknown: Any = "C"
     with pytest.raises(InputError, match="mask type 'C'"):
-        mask("C", 1, 1, (1, 1))  # type: ignore[arg-type]
+        mask(unknown, 1, 1, (1, 1))
     with pytest.raises(InputError, match="odd kernel with a centre, got 2×3"):
         mask("A", 1, 1, (2, 3))
     with pytest.raises(InputError, match="odd kernel with a centre, got -1×1"):

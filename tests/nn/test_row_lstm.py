@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from pixelrnn.errors import InputError
 from pixelrnn.nn import RowLSTM
 from tests import oracle
 from tests.checks import equals_oracle, reach
@@ -28,15 +27,3 @@ def test_sees_exactly_its_triangle(size: tuple[int, int]) -> None:
             for d in range(i + 1):
                 wanted[i - d, max(0, j - d - 1) : j + d + 1] = True
             assert torch.equal(reached[i, j], wanted), (i, j)
-
-
-def test_channels_of_a_pixel_see_the_ones_before() -> None:
-    layer = RowLSTM(3, 3, channels=3).double()
-    reached = reach(layer, torch.randn(1, 3, 1, 1, dtype=torch.double))[:, 0, 0, :, 0, 0]
-    assert torch.equal(reached, torch.ones(3, 3).tril().bool())
-
-
-@pytest.mark.usefixtures("as_a_user")
-def test_too_few_features_are_refused() -> None:
-    with pytest.raises(InputError, match="2 features cannot hold 3 channels"):
-        RowLSTM(3, 2, channels=3)

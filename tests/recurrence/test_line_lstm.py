@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -51,5 +52,6 @@ def test_shapes_that_do_not_belong_together_are_named() -> None:
         line_lstm(gates, weight[:, :2], initial, row_lines(2, 3))
     with pytest.raises(InputError, match=r"initial has shape \(1, 1, 2\), expected \(1, 2, 2\)"):
         line_lstm(gates, weight, initial[:, :1], row_lines(2, 3))
+    unknown: Any = "fast"
     with pytest.raises(InputError, match="unknown backend 'fast'"):
-        line_lstm(gates, weight, initial, row_lines(2, 3), backend="fast")  # type: ignore[arg-type]
+        line_lstm(gates, weight, initial, row_lines(2, 3), backend=unknown)
