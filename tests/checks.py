@@ -32,11 +32,13 @@ def equals_oracle(
 def reach(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Which inputs each output depends on, from the whole Jacobian: (outputs without batch…, inputs without batch…).
 
-    x is a batch of one.
+    x is a batch of one. Images do not see each other, so a batch of copies gives a row of the Jacobian each.
     """
-    jacobian = torch.func.jacrev(lambda one: f(one[None])[0])(x[0])
-    assert isinstance(jacobian, Tensor)
-    return jacobian != 0
+    outputs = f(x)[0].numel()
+    copies = x.expand(outputs, *x.shape[1:]).clone().requires_grad_()
+    y = f(copies)
+    (jacobian,) = torch.autograd.grad(y.flatten(1).diagonal().sum(), copies)
+    return jacobian.unflatten(0, y.shape[1:]) != 0
 
 
 def sub_pixel_order(reached: Tensor) -> Tensor:

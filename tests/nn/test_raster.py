@@ -1,13 +1,22 @@
 import torch
 
-from pixelrnn.nn.raster import to_map, to_positions
+from pixelrnn.nn.raster import is_stored_by_position, store_by_position, to_map, to_positions
 
 
-def test_positions_are_in_raster_order_and_directions_apart() -> None:
+def test_positions_are_in_raster_order() -> None:
     maps = torch.randn(2, 6, 3, 4)
-    positions = to_positions(maps, 2)
-    assert positions.shape == (2, 12, 2, 3)
-    for d in range(2):
-        for p in range(12):
-            assert torch.equal(positions[d, p], maps[:, 3 * d : 3 * d + 3, p // 4, p % 4])
-        assert torch.equal(to_map(positions[d], 3, 4), maps[:, 3 * d : 3 * d + 3])
+    positions = to_positions(maps)
+    assert positions.shape == (12, 2, 6)
+    for p in range(12):
+        assert torch.equal(positions[p], maps[:, :, p // 4, p % 4])
+    assert torch.equal(to_map(positions, 3, 4), maps)
+
+
+def test_a_map_stored_by_position_is_a_view_of_its_positions_and_stays_so() -> None:
+    maps = torch.randn(2, 6, 3, 4)
+    stored = store_by_position(maps)
+    assert torch.equal(stored, maps)
+    assert not is_stored_by_position(maps)
+    assert is_stored_by_position(stored)
+    assert is_stored_by_position(stored.relu() + stored)
+    assert to_positions(stored).data_ptr() == stored.data_ptr()

@@ -13,6 +13,7 @@ from pixelrnn import likelihood
 from pixelrnn.errors import InputError
 from pixelrnn.models import pretrained
 from pixelrnn.nn import LayerKind, MaskedConv2d, OutputHead, ResidualBlock
+from pixelrnn.nn.raster import store_by_position
 from pixelrnn.sampling import naive
 
 
@@ -90,7 +91,8 @@ class PixelRNN(nn.Module):
 
     def logits(self, intensities: Float[Tensor, "B C H W"]) -> Float[Tensor, "B logits C H W"]:
         """The network, from intensities scaled to [−1, 1] to the logits of every sub-pixel given all before it."""
-        x = self.first(intensities)
+        # The LSTM layers compute on positions, and so does then all that comes before and after them.
+        x = self.first(intensities if self.config["layer"] == "pixel-cnn" else store_by_position(intensities))
         to_output: Float[Tensor, "B stream H W"] | int = 0
         for n, block in enumerate(self.blocks):
             x = block(x)

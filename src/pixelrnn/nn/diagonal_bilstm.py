@@ -13,7 +13,7 @@ Its state at (i, j) has seen (i, j + 1), which comes later, so its output is mov
 (i, j) gets what the mirror saw from (i − 1, j) on. Together the two directions see every earlier pixel.
 """
 
-import torch.nn.functional as F
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -46,7 +46,9 @@ class DiagonalBiLSTM(nn.Module):
 
     def forward(self, x: Float[Tensor, "B in_features H W"]) -> Float[Tensor, "B hidden H W"]:
         height, width = x.shape[-2:]
-        hidden = self.state_to_state(self.input_to_state(x), diagonal_lines(height, width))
-        left, right = to_map(hidden[0], height, width), to_map(hidden[1], height, width)
-        moved_down = F.pad(right[:, :, :-1], (0, 0, 1, 0))  # zeros enter on top
-        return left + moved_down
+        hidden = self.state_to_state(x, self.input_to_state, diagonal_lines(height, width))
+        # The mirror's output moved down one row, zeros entering on top, and added. Taken apart once and put together
+        # once, so that the backward pass does the same.
+        row, rest = width, (height - 1) * width
+        top, left, mirror, _ = hidden.flatten(0, 1).split([row, rest, rest, row])
+        return to_map(torch.cat([top, left + mirror]), height, width)

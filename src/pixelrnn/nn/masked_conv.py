@@ -1,16 +1,19 @@
 """The masked convolution (paper §3.4)."""
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from pixelrnn.nn.masks import MaskType, mask
+from pixelrnn.nn.raster import is_stored_by_position, to_map, to_positions
 
 
 class MaskedConv2d(nn.Conv2d):
     """A convolution of stride 1 that keeps the map's size and sees no later pixel, nor a later channel of its own.
 
-    Maps (B, in_features, H, W) to (B, out_features, H, W). Outside the image the input counts as zero.
+    Maps (B, in_features, H, W) to (B, out_features, H, W). Outside the image the input counts as zero. A map that is
+    stored by position (`pixelrnn.nn.raster`) stays so.
 
     Args:
         mask_type: ``"A"`` for the first convolution of a network, which must not see the value it predicts, ``"B"`` for
@@ -41,7 +44,27 @@ class MaskedConv2d(nn.Conv2d):
         # Before the weights, so that a wrong argument is named by the mask's own message.
         open_taps = mask(mask_type, in_features, out_features, (height, width), channels=channels, maps=maps)
         super().__init__(in_features, out_features, (height, width), padding=(height // 2, width // 2))
+        self.open = open_taps.any(dim=0).any(dim=0).tolist()  # the taps that any feature sees
         self.register_buffer("mask", open_taps, persistent=False)  # follows from the arguments: not saved
 
+    @property
+    def masked_weight(self) -> Float[Tensor, "out_features in_features kernel_height kernel_width"]:
+        """The weight with its closed taps zero."""
+        return self.weight * self.mask
+
     def forward(self, x: Float[Tensor, "B in_features H W"]) -> Float[Tensor, "B out_features H W"]:
-        return F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
+        if is_stored_by_position(x):
+            return self._as_product(x)
+        return F.conv2d(x, self.masked_weight, self.bias, padding=self.padding)
+
+    def _as_product(self, x: Float[Tensor, "B in_features H W"]) -> Float[Tensor, "B out_features H W"]:
+        """The same for a map that is stored by position: one product over all positions and images."""
+        height, width = x.shape[2:]
+        if self.kernel_size == (1, 1):
+            return to_map(F.linear(to_positions(x), self.masked_weight.flatten(1), self.bias), height, width)
+        # What the open taps see, a row for each of them and each feature. Taps after the centre are closed.
+        seen = F.pad(x.permute(1, 2, 3, 0), (0, 0, self.padding[1], self.padding[1], self.padding[0], 0))
+        taps = [(u, v) for u in range(self.padding[0] + 1) for v in range(self.kernel_size[1]) if self.open[u][v]]
+        rows = torch.stack([seen[:, u : u + height, v : v + width] for u, v in taps]).flatten(0, 1).flatten(1)
+        kernel = torch.cat([self.masked_weight[:, :, u, v] for u, v in taps], dim=1)
+        return to_map((rows.T @ kernel.T + self.bias).unflatten(0, (height * width, -1)), height, width)

@@ -1,17 +1,30 @@
-"""Between maps (B, features, H, W) and positions in raster order, outermost, batch inside (D, N, B, features)."""
+"""How a map is stored: its positions in raster order, outermost, the batch inside, features innermost.
+
+A map is (B, f, H, W) to whoever uses it, whatever its strides. The recurrence wants lines of positions to be slices of
+memory, and a 1×1 convolution wants to be one product over (N·B, features). Both are views of a map whose storage is
+(H, W, B, f), and elementwise operations keep the storage of what they are given, so that through a whole network of
+LSTM layers nothing is rearranged.
+"""
 
 from jaxtyping import Float
 from torch import Tensor
 
 
-def to_positions(maps: Float[Tensor, "B features H W"], directions: int) -> Float[Tensor, "D N B f"]:
-    """Takes the D·f features of a map apart into D directions of f, one row per position p = i·W + j."""
-    batch, features, height, width = maps.shape
-    split = maps.reshape(batch, directions, features // directions, height * width)
-    return split.permute(1, 3, 0, 2)
+def to_positions(maps: Float[Tensor, "B f H W"]) -> Float[Tensor, "N B f"]:
+    """One row per position p = i·W + j; a view where the map is stored by position."""
+    return maps.permute(2, 3, 0, 1).flatten(0, 1)
 
 
 def to_map(positions: Float[Tensor, "N B f"], height: int, width: int) -> Float[Tensor, "B f H W"]:
-    """Lays the positions of one direction out as a map again."""
-    n, batch, features = positions.shape
-    return positions.permute(1, 2, 0).reshape(batch, features, height, width)
+    """The map with these positions, stored by position: a view of them."""
+    return positions.unflatten(0, (height, width)).permute(2, 3, 0, 1)
+
+
+def store_by_position(maps: Float[Tensor, "B f H W"]) -> Float[Tensor, "B f H W"]:
+    """The same map, stored by position."""
+    return to_map(to_positions(maps).contiguous(), *maps.shape[2:])
+
+
+def is_stored_by_position(maps: Float[Tensor, "B f H W"]) -> bool:
+    """Whether `to_positions` is a view."""
+    return maps.permute(2, 3, 0, 1).is_contiguous()

@@ -42,5 +42,5 @@ class RowLSTM(nn.Module):
 
     def forward(self, x: Float[Tensor, "B in_features H W"]) -> Float[Tensor, "B hidden H W"]:
         height, width = x.shape[-2:]
-        hidden = self.state_to_state(self.input_to_state(x), row_lines(height, width))
+        hidden = self.state_to_state(x, self.input_to_state, row_lines(height, width))
         return to_map(hidden[0], height, width)

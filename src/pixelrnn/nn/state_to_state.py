@@ -4,14 +4,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pixelrnn.nn.masked_conv import MaskedConv2d
 from pixelrnn.nn.raster import to_positions
 from pixelrnn.recurrence import Lines, line_lstm
 
 
 class StateToState(nn.Module):
-    """The recurrent half of a line LSTM: gates of the whole map in, hidden states out (paper eq. 3).
-
-    It reads earlier positions only, and so has no mask.
+    """The recurrent half of a line LSTM (paper eq. 3). It reads earlier positions only, and so has no mask.
 
     Args:
         hidden: features h of the LSTM.
@@ -26,7 +25,19 @@ class StateToState(nn.Module):
         self.weight = nn.Parameter(torch.empty(directions, taps, hidden, 4 * hidden).uniform_(-bound, bound))
         self.initial = nn.Parameter(torch.zeros(directions, 2, hidden))
 
-    def forward(self, gates: Float[Tensor, "B gates H W"], lines: Lines) -> Float[Tensor, "D N B h"]:
-        """Input-to-state gates of all directions, o, f, i, g in each, to hidden states in raster order."""
-        directions = self.weight.shape[0]
-        return line_lstm(to_positions(gates, directions), self.weight, self.initial, lines)
+    def forward(
+        self, x: Float[Tensor, "B F H W"], input_to_state: MaskedConv2d, lines: Lines
+    ) -> Float[Tensor, "D N B h"]:
+        """From a map to the hidden states of every direction, in raster order.
+
+        Args:
+            x: the map.
+            input_to_state: the convolution whose gates o, f, i, g of every direction the states are added to.
+            lines: of the layer, for the map's size.
+        """
+        directions, _, _, gates = self.weight.shape
+        kernel, centre = input_to_state.masked_weight, input_to_state.padding[1]
+        taps = torch.stack([kernel[:, :, 0, centre + dj] for _, dj in lines.inputs[0]])  # (S, D·4h, F)
+        by_direction = taps.unflatten(1, (directions, gates)).permute(1, 0, 3, 2)  # (D, S, F, 4h)
+        bias = input_to_state.bias.unflatten(0, (directions, gates))
+        return line_lstm(to_positions(x), by_direction, bias, self.weight, self.initial, lines)

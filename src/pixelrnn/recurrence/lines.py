@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 from itertools import chain
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 Offset = tuple[int, int]
@@ -25,16 +25,23 @@ Offset = tuple[int, int]
 class Lines:
     """The order of an LSTM over the positions of an H×W image, in D directions at once.
 
-    A direction is one scan over the image (the Diagonal BiLSTM has two). Line t has the same length in every direction,
-    and each tap of a position on line t lies on line t − 1 or outside the image.
+    A direction is one scan over the image (the Diagonal BiLSTM has two). Each tap of a position on line t lies on line
+    t − 1 or outside the image. A position's *place* on its line is its column where lines are rows, and its row where
+    they are diagonals: of all directions, lines t have the same places, and a tap lies a fixed shift of places away.
     """
 
     height: int
     width: int
     positions: tuple[tuple[range, ...], ...]
     """(D, L): the positions of line t, as a strided slice of the raster order."""
+    first: tuple[int, ...]
+    """(L): the place of the first position of line t."""
+    inputs: tuple[tuple[Offset, ...], ...]
+    """(D, S): where the input-to-state term of a position reads the map, as offsets (rows, columns)."""
     taps: tuple[tuple[Offset, ...], ...]
-    """(D, T): the neighbours that a position reads, as offsets (rows, columns)."""
+    """(D, T): where its state-to-state term reads the states."""
+    shifts: tuple[int, ...]
+    """(T): each tap's place on the line before, less the position's own."""
     cell: int
     """The tap whose cell state c₋ the LSTM keeps."""
 
@@ -43,56 +50,73 @@ class Lines:
         """(L): how many positions each line has."""
         return [len(line) for line in self.positions[0]]
 
+    @property
+    def extent(self) -> int:
+        """How many places there are."""
+        return max(map(sum, zip(self.first, self.lengths, strict=True)))
+
     @cached_property
     def order(self) -> Int[Tensor, "D N"]:
         """The positions, line after line."""
         with torch.inference_mode(False):  # kept for later calls, which may want gradients
             return torch.tensor([list(chain(*lines)) for lines in self.positions])
 
-    @cached_property
-    def reads(self) -> list[Int[Tensor, "D T n"]]:
-        """For each line t, where its taps find their neighbour on line t − 1; outside the image, one past its end."""
-        with torch.inference_mode(False):
-            return [
-                torch.tensor([[self._reads(d, t, tap) for tap in taps] for d, taps in enumerate(self.taps)])
-                for t in range(len(self.lengths))
-            ]
-
-    def _reads(self, direction: int, t: int, tap: Offset) -> list[int]:
-        """(n): where one tap of line t finds its neighbour on line t − 1; outside the image, one past its end."""
-        lines = self.positions[direction]
-        previous = {p: n for n, p in enumerate(lines[t - 1])} if t else {}
-        places = []
-        for p in lines[t]:
-            i, j = p // self.width + tap[0], p % self.width + tap[1]
-            inside = 0 <= i < self.height and 0 <= j < self.width
-            places.append(previous[i * self.width + j] if inside else len(previous))
-        return places
+    def neighbours(
+        self, states: Float[Tensor, "N B f"], offset: Offset, outside: Float[Tensor, " f"]
+    ) -> Float[Tensor, "N B f"]:
+        """The states that all positions find at an offset; ``outside`` where that is not in the image."""
+        if offset == (0, 0):
+            return states
+        (to_rows, rows), (to_columns, columns) = (
+            (slice(max(0, -d), n - max(0, d)), slice(max(0, d), n - max(0, -d)))
+            for d, n in zip(offset, (self.height, self.width), strict=True)
+        )
+        found = outside.expand_as(states).clone()
+        found.unflatten(0, (self.height, self.width))[to_rows, to_columns] = states.unflatten(
+            0, (self.height, self.width)
+        )[rows, columns]
+        return found
 
 
 @lru_cache(maxsize=64)
 def row_lines(height: int, width: int) -> Lines:
-    """The Row LSTM (§3.1): a line is a row and reads the three nearest positions of the row above."""
-    rows = tuple(range(i * width, (i + 1) * width) for i in range(height))
-    return Lines(height, width, positions=(rows,), taps=(((-1, -1), (-1, 0), (-1, 1)),), cell=1)
+    """The Row LSTM (§3.1): a line is a row and reads the three nearest positions of the row above.
+
+    Of the 3×1 input-to-state convolution the mask leaves two taps open: the position to the left, and its own.
+    """
+    return Lines(
+        height,
+        width,
+        positions=(tuple(range(i * width, (i + 1) * width) for i in range(height)),),
+        first=(0,) * height,
+        inputs=(((0, -1), (0, 0)),),
+        taps=(((-1, -1), (-1, 0), (-1, 1)),),
+        shifts=(-1, 0, 1),
+        cell=1,
+    )
 
 
 @lru_cache(maxsize=64)
 def diagonal_lines(height: int, width: int) -> Lines:
     """The Diagonal BiLSTM (§3.2): a line is a diagonal and reads the position above and the one beside it.
 
-    Direction 0 runs from the top left corner and reads to the left, direction 1 is its mirror image.
+    Direction 0 runs from the top left corner and reads to the left, direction 1 is its mirror image. The input-to-state
+    convolution is 1×1.
     """
+    first = tuple(max(0, t - width + 1) for t in range(height + width - 1))  # the row in which the diagonal begins
     diagonals, mirrored = [], []
-    for t in range(height + width - 1):
-        first, last = max(0, t - width + 1), min(t, height - 1)  # the rows that the diagonal crosses
-        diagonals.append(_strided(t + first * (width - 1), width - 1, last - first + 1))
-        mirrored.append(_strided(width - 1 - t + first * (width + 1), width + 1, last - first + 1))
+    for t, i in enumerate(first):
+        length = min(t, height - 1) - i + 1
+        diagonals.append(_strided(t + i * (width - 1), width - 1, length))
+        mirrored.append(_strided(width - 1 - t + i * (width + 1), width + 1, length))
     return Lines(
         height,
         width,
         positions=(tuple(diagonals), tuple(mirrored)),
+        first=first,
+        inputs=(((0, 0),), ((0, 0),)),
         taps=(((-1, 0), (0, -1)), ((-1, 0), (0, 1))),
+        shifts=(-1, 0),
         cell=1,
     )
 

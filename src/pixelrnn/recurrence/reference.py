@@ -8,36 +8,58 @@ from pixelrnn.recurrence.lines import Lines
 
 
 def line_lstm(
-    gates: Float[Tensor, "D N B four_h"],
-    weight: Float[Tensor, "D T h four_h"],
+    x: Float[Tensor, "N B F"],
+    input_to_state: Float[Tensor, "D S F four_h"],
+    bias: Float[Tensor, "D four_h"],
+    state_to_state: Float[Tensor, "D T h four_h"],
     initial: Float[Tensor, "D 2 h"],
     lines: Lines,
 ) -> Float[Tensor, "D N B h"]:
     """See `pixelrnn.recurrence.line_lstm`."""
-    directions, _, batch, _ = gates.shape
-    order = lines.order.to(gates.device)
-    h0, c0 = initial[:, :, None, None].expand(-1, -1, -1, batch, -1).unbind(1)  # each (D, 1, B, h)
+    batch = x.shape[1]
+    order = lines.order.to(x.device)
+    gates = input_term(x, input_to_state, bias, lines)
 
     # The positions sorted by line and taken apart once: a slice per step would cost a whole map in its backward.
-    input_to_state = torch.split(_pick(gates, order), lines.lengths, dim=1)  # L of (D, n, B, 4h)
+    terms = torch.split(_pick(gates, order), lines.lengths, dim=1)  # L of (D, n, B, 4h)
 
-    h, c = h0[:, :0], c0[:, :0]  # before the first line there is nothing
+    # One state for every place of a line and one beyond each end, the initial state where the line has no position.
+    h0, c0 = initial[:, :, None, None].expand(-1, -1, lines.extent + 2, batch, -1).unbind(1)
+    h, c = h0, c0
     outputs = []
-    for x, reads in zip(input_to_state, lines.reads, strict=True):
-        reads = reads.to(gates.device)
-        h, c = torch.cat([h, h0], dim=1), torch.cat([c, c0], dim=1)  # the last entry stands for all outside the image
-        h_taps = torch.stack([_pick(h, reads[:, k]) for k in range(reads.shape[1])], dim=1)  # (D, T, n, B, h)
-        c_previous = _pick(c, reads[:, lines.cell])  # (D, n, B, h)
+    for first, x_term in zip(lines.first, terms, strict=True):
+        n, begin = x_term.shape[1], first + 1
+        taps = [slice(begin + shift, begin + shift + n) for shift in lines.shifts]
+        h_taps = torch.stack([h[:, tap] for tap in taps], dim=1)  # (D, T, n, B, h)
 
         #   o, f, i = σ(Kss ⊛ h₋ + Kis ⊛ x)      g = tanh(Kss ⊛ h₋ + Kis ⊛ x)
-        state_to_state = torch.einsum("dtnbh,dthg->dnbg", h_taps, weight)
-        o, f, i, g = (state_to_state + x).chunk(4, dim=-1)
+        h_term = torch.einsum("dtnbh,dthg->dnbg", h_taps, state_to_state)
+        o, f, i, g = (h_term + x_term).chunk(4, dim=-1)
         #   c = f ⊙ c₋ + i ⊙ g                   h = o ⊙ tanh(c)
-        c = f.sigmoid() * c_previous + i.sigmoid() * g.tanh()
-        h = o.sigmoid() * c.tanh()
-        outputs.append(h)
+        c_line = f.sigmoid() * c[:, taps[lines.cell]] + i.sigmoid() * g.tanh()
+        h_line = o.sigmoid() * c_line.tanh()
+
+        h = torch.cat([h0[:, :begin], h_line, h0[:, begin + n :]], dim=1)
+        c = torch.cat([c0[:, :begin], c_line, c0[:, begin + n :]], dim=1)
+        outputs.append(h_line)
 
     return _pick(torch.cat(outputs, dim=1), order.argsort(dim=1))
+
+
+def input_term(
+    x: Float[Tensor, "N B F"],
+    input_to_state: Float[Tensor, "D S F four_h"],
+    bias: Float[Tensor, "D four_h"],
+    lines: Lines,
+) -> Float[Tensor, "D N B four_h"]:
+    """Kis ⊛ x with its bias, for all positions at once. Outside the image x counts as zero."""
+    nothing = x.new_zeros(x.shape[2])
+    gates = []
+    for offsets, kernels, b in zip(lines.inputs, input_to_state, bias, strict=True):
+        gates.append(
+            torch.stack([lines.neighbours(x, at, nothing) @ k for at, k in zip(offsets, kernels, strict=True)]).sum(0) + b
+        )
+    return torch.stack(gates)
 
 
 def _pick(states: Float[Tensor, "D N B f"], index: Int[Tensor, "D n"]) -> Float[Tensor, "D n B f"]:

@@ -1,0 +1,66 @@
+"""The yardstick: the network as it is usually written, with the parameters of a `PixelRNN`.
+
+The map is padded with zeros and skewed, a loop takes out one column (or row) after the other, convolves the states of
+the one before, and autograd does the rest. `sliced` cuts each line out of the whole map, as the public implementations
+do; the backward pass of a slice is a whole map of zeros, so that a step costs lines × map. The fair form takes the map
+apart once (`unbind`), which costs one map.
+
+Outside the image this code has zeros where the layers here have a learned state: equal as long as that is zero.
+"""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from pixelrnn.models import PixelRNN
+from pixelrnn.nn import MaskedConv2d, skew, unskew
+
+
+def logits(
+    model: PixelRNN, intensities: Float[Tensor, "B C H W"], *, sliced: bool
+) -> Float[Tensor, "B logits C H W"]:
+    """What `PixelRNN.logits` computes, for models of Row LSTM or Diagonal BiLSTM layers."""
+    convolutions = {name: m for name, m in model.named_modules() if isinstance(m, MaskedConv2d)}
+    states = {name: p for name, p in model.named_parameters() if "state_to_state" in name}
+
+    def conv(name: str, x: Tensor) -> Tensor:
+        layer = convolutions[name]
+        return F.conv2d(x, layer.weight * layer.mask, layer.bias, padding=layer.padding)
+
+    x = conv("first", intensities)
+    to_output: Tensor | int = 0
+    for n in range(len(model.blocks)):
+        lstm = f"blocks.{n}.transform.0"
+        gates, weight = conv(f"{lstm}.input_to_state", x), states[f"{lstm}.state_to_state.weight"]
+        if len(weight) == 2:
+            left, right = gates.chunk(2, dim=1)
+            h = _diagonal_lstm(left, weight[0], sliced=sliced)
+            mirror = _diagonal_lstm(right.flip(-1), weight[1], sliced=sliced).flip(-1)
+            h = h + F.pad(mirror[:, :, :-1], (0, 0, 1, 0))
+        else:
+            h = _scan(gates.transpose(2, 3), weight[0], padding=(1, 1), sliced=sliced).transpose(2, 3)
+        x = x + conv(f"blocks.{n}.transform.1", h)
+        to_output = to_output + conv(f"skips.{n}", x)
+    y = conv("head.layers.3", conv("head.layers.1", F.relu(to_output)).relu())
+    return y.unflatten(1, (-1, model.channels))
+
+
+def _diagonal_lstm(gates: Tensor, weight: Tensor, *, sliced: bool) -> Tensor:
+    return unskew(_scan(skew(gates), weight, padding=(1, 0), sliced=sliced))
+
+
+def _scan(gates: Tensor, weight: Tensor, *, padding: tuple[int, int], sliced: bool) -> Tensor:
+    """An LSTM over the columns of (B, 4h, n, V), one convolution over the column before each; `weight` is (T, h, 4h)."""
+    batch, features, n, columns = gates.shape
+    kernel = weight.permute(2, 1, 0)
+    h = c = gates.new_zeros(batch, features // 4, n)
+    outputs = []
+    for x in [gates[:, :, :, t] for t in range(columns)] if sliced else gates.unbind(3):
+        o, f, i, g = (x + F.conv1d(F.pad(h, padding), kernel)).chunk(4, dim=1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.tanh()
+        outputs.append(h)
+    return torch.stack(outputs, dim=3)

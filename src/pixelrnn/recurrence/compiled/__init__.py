@@ -1,0 +1,56 @@
+"""The recurrence compiled for the processor at hand: C++, parallel over the images of a batch. CPU, float32 and float64.
+
+A thread carries a few images at a time through the whole scan, row after row in raster order, which respects every tap:
+no lines, no barriers, and a busy neighbour core holds up nobody. See the README in `pixelrnn.recurrence`.
+"""
+
+from itertools import chain
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from pixelrnn.recurrence.compiled.build import operators
+from pixelrnn.recurrence.lines import Lines
+
+
+def line_lstm(
+    x: Float[Tensor, "N B F"],
+    input_to_state: Float[Tensor, "D S F four_h"],
+    bias: Float[Tensor, "D four_h"],
+    state_to_state: Float[Tensor, "D T h four_h"],
+    initial: Float[Tensor, "D 2 h"],
+    lines: Lines,
+) -> Float[Tensor, "D N B h"]:
+    """See `pixelrnn.recurrence.line_lstm`.
+
+    Raises:
+        BuildError: it cannot be built here.
+    """
+    hidden: Tensor = _LineLSTM.apply(x, input_to_state, bias, state_to_state, initial, lines)
+    return hidden
+
+
+class _LineLSTM(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> Tensor:
+        *tensors, lines = args
+        inputs = [tensor.contiguous() for tensor in tensors]
+        hidden, saved = operators().line_lstm(*inputs, *_layout(lines), any(ctx.needs_input_grad))
+        ctx.save_for_backward(*inputs, hidden, saved)
+        ctx.lines = lines
+        return hidden
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_hidden: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = operators().line_lstm_backward(*ctx.saved_tensors, d_hidden.contiguous(), *_layout(ctx.lines))
+        return *gradients, None
+
+
+def _layout(lines: Lines) -> tuple[int, list[int], list[int], int]:
+    """Height, input taps, taps and cell tap, the offsets in one flat list each."""
+    inputs, taps = ([*chain(*chain(*offsets))] for offsets in (lines.inputs, lines.taps))
+    return lines.height, inputs, taps, lines.cell

@@ -1,0 +1,263 @@
+// The recurrence of README.md over a slice of the batch, one thread, row after row: every tap is on the row or the one above.
+#pragma once
+
+#include <algorithm>
+
+#include "product.h"
+
+struct Tap {
+    long di, dj;  // (−1, −1..1) or (0, ±1); an input tap (0, −1..1)
+};
+
+// The layer and the image. Features are padded to whole vectors: h to `padded`, the gates to 4·padded.
+struct Shape {
+    long directions, height, width, batch, in, hidden;
+    std::vector<std::vector<Tap>> inputs, taps;  // of each direction
+    long cell;                                   // the tap whose cell state is kept
+
+    // The tap within the row, which makes the scan sequential; −1 where all are above.
+    int beside(long d) const {
+        for (size_t k = 0; k < taps[d].size(); ++k)
+            if (taps[d][k].di == 0) return static_cast<int>(k);
+        return -1;
+    }
+};
+
+constexpr long SLICE = 8;  // images that a thread carries through the scan: their rows and the weights stay in its cache
+
+// Rows of positions, `images` × `features` each, with a margin on both sides for what lies outside the image.
+template <class T> struct Row {
+    long images, features, margin;
+    std::vector<T> data;
+    Row(long width, long images, long features, long margin = 1)
+        : images(images), features(features), margin(margin), data((width + 2 * margin) * images * features) {}
+    T* at(long j) { return data.data() + (j + margin) * images * features; }
+    long size() const { return static_cast<long>(data.size()); }
+    void fill(const T* value) {  // all positions
+        for (T* p = data.data(); p < data.data() + size(); p += features) std::copy(value, value + features, p);
+    }
+    void clear() { std::fill(data.begin(), data.end(), T(0)); }
+};
+
+// Moves the images of a slice between a map (N, B, f) and a row.
+template <class T> void read_row(Row<T>& row, const T* map, long f, long batch, long width, long i, long first) {
+    for (long j = 0; j < width; ++j) {
+        const T* from = map + ((i * width + j) * batch + first) * f;
+        if (f == row.features) std::memcpy(row.at(j), from, row.images * f * sizeof(T));
+        else for (long b = 0; b < row.images; ++b) std::copy_n(from + b * f, f, row.at(j) + b * row.features);
+    }
+}
+template <class T> void write_row(Row<T>& row, T* map, long f, long batch, long width, long i, long first) {
+    for (long j = 0; j < width; ++j) {
+        T* to = map + ((i * width + j) * batch + first) * f;
+        if (f == row.features) std::memcpy(to, row.at(j), row.images * f * sizeof(T));
+        else for (long b = 0; b < row.images; ++b) std::copy_n(row.at(j) + b * row.features, f, to + b * f);
+    }
+}
+
+// Where a slice keeps what the backward pass needs: o, f, i, g and c of each direction and row.
+template <class T> struct Saved {
+    T* data;
+    long width, images, padded, directions;
+    bool kept;  // otherwise every row overwrites the one before
+    T* gates(long d, long i, long j) const {
+        return data + (((kept ? i : 0) * directions + d) * width + 0) * images * 5 * padded + j * images * 4 * padded;
+    }
+    T* cells(long d, long i, long j) const {
+        return gates(d, i, 0) + width * images * 4 * padded + j * images * padded;
+    }
+};
+
+// eq. 3 for one position or more: o, f, i = σ(·), g = tanh(·), c = f ⊙ c₋ + i ⊙ g, h = o ⊙ tanh(c). Gates in place.
+template <class T> void cell_forward(T* gates, const T* c_before, T* c, T* c_saved, T* h, long rows, long padded) {
+    for (long r = 0; r < rows; ++r, gates += 4 * padded)
+        for (long a = 0; a < padded; a += WIDTH<T>) {
+            const long at = r * padded + a;
+            // σ(x) = 1 / (1 + e⁻ˣ) and tanh(x) = 1 − 2 / (1 + e²ˣ), two with one division each.
+            const Vec<T> eo = 1 + exp_(-load(gates + a)), ef = 1 + exp_(-load(gates + padded + a));
+            const Vec<T> ei = 1 + exp_(-load(gates + 2 * padded + a)), eg = 1 + exp_(2 * load(gates + 3 * padded + a));
+            const Vec<T> of = 1 / (eo * ef), ig = 1 / (ei * eg);
+            const Vec<T> o = of * ef, f = of * eo, i = ig * eg, g = 1 - 2 * ig * ei;
+            const Vec<T> now = f * load(c_before + at) + i * g;
+            store(gates + a, o);
+            store(gates + padded + a, f);
+            store(gates + 2 * padded + a, i);
+            store(gates + 3 * padded + a, g);
+            store(c + at, now);
+            store(c_saved + at, now);
+            store(h + at, o * tanh_(now));
+        }
+}
+
+// Its derivative: from dh and dc to the gradient of the gates, and to that of c₋, which is added to.
+template <class T>
+void cell_backward(const T* gates, const T* c, const T* c_before, const T* dh, const T* dc, T* d_gates, T* dc_before, long rows, long padded) {
+    for (long r = 0; r < rows; ++r, gates += 4 * padded, d_gates += 4 * padded)
+        for (long a = 0; a < padded; a += WIDTH<T>) {
+            const long at = r * padded + a;
+            const Vec<T> o = load(gates + a), f = load(gates + padded + a);
+            const Vec<T> i = load(gates + 2 * padded + a), g = load(gates + 3 * padded + a);
+            const Vec<T> t = tanh_(load(c + at)), d = load(dh + at);
+            const Vec<T> through = load(dc + at) + d * o * (1 - t * t);  // dc: from later positions and from h = o ⊙ tanh(c)
+            store(d_gates + a, d * t * o * (1 - o));
+            store(d_gates + padded + a, through * load(c_before + at) * f * (1 - f));
+            store(d_gates + 2 * padded + a, through * g * i * (1 - i));
+            store(d_gates + 3 * padded + a, through * i * (1 - g * g));
+            store(dc_before + at, load(dc_before + at) + through * f);
+        }
+}
+
+// The weights of one direction, packed for the products of both passes.
+template <class T> struct Weights {
+    Packed<T> batched, beside;        // forward: input and upper taps, whole rows at once; the tap within the row
+    Packed<T> to_above, to_beside;    // backward: from the gates' gradient to that of the states
+    std::vector<T> bias, h0, c0;
+};
+
+template <class T> Weights<T> pack(const Shape& s, long d, const T* input, const T* bias, const T* state, const T* initial) {
+    const long h = s.hidden, padded = round_up(h, WIDTH<T>), S = s.inputs[d].size(), n_taps = s.taps[d].size();
+    const int beside = s.beside(d);
+    const T* in = input + d * S * s.in * 4 * h;
+    const T* st = state + d * n_taps * h * 4 * h;
+    std::vector<long> upper;
+    for (long k = 0; k < n_taps; ++k)
+        if (k != beside) upper.push_back(k);
+    // Column n of the padded gates in a matrix of 4h columns.
+    const auto gate = [=](const T* matrix, long k, long n) { return n % padded < h ? matrix[k * 4 * h + n / padded * h + n % padded] : T(0); };
+    const auto tap = [=](long t, long k, long n) { return k < h ? gate(st + t * h * 4 * h, k, n) : T(0); };
+    const long above = static_cast<long>(upper.size());
+    Weights<T> w{
+        Packed<T>(S * s.in + above * h, 4 * padded, [&](long k, long n) { return k < S * s.in ? gate(in, k, n) : tap(upper[(k - S * s.in) / h], (k - S * s.in) % h, n); }),
+        Packed<T>(beside < 0 ? 0 : h, 4 * padded, [&](long k, long n) { return tap(beside, k, n); }),
+        Packed<T>(above * 4 * padded, padded, [&](long k, long n) { return tap(upper[k / (4 * padded)], n, k % (4 * padded)); }),
+        Packed<T>(beside < 0 ? 0 : 4 * padded, padded, [&](long k, long n) { return tap(beside, n, k); }),
+        std::vector<T>(4 * padded), std::vector<T>(padded), std::vector<T>(padded)};
+    for (long n = 0; n < 4 * padded; ++n) w.bias[n] = gate(bias + d * 4 * h, 0, n);
+    std::copy_n(initial + d * 2 * h, h, w.h0.begin());
+    std::copy_n(initial + d * 2 * h + h, h, w.c0.begin());
+    return w;
+}
+
+template <class T>
+void forward(const Shape& s, const std::vector<Weights<T>>& weights, const T* x, T* hidden, Saved<T> saved, long first) {
+    const long images = saved.images, padded = saved.padded, W = s.width, N = s.height * W, gates = 4 * padded;
+    Row<T> in(W, images, s.in);
+    std::vector<Row<T>> h(2 * s.directions, Row<T>(W, images, padded)), c = h;  // two rows of each direction
+    for (long d = 0; d < s.directions; ++d)
+        for (long k = 0; k < 2; ++k) h[2 * d + k].fill(weights[d].h0.data()), c[2 * d + k].fill(weights[d].c0.data());
+    Terms<T> terms;
+    for (long i = 0; i < s.height; ++i) {
+        read_row(in, x, s.in, s.batch, W, i, first);
+        for (long d = 0; d < s.directions; ++d) {
+            const Weights<T>& w = weights[d];
+            Row<T>&h_now = h[2 * d + i % 2], &h_above = h[2 * d + 1 - i % 2];
+            Row<T>&c_now = c[2 * d + i % 2], &c_above = c[2 * d + 1 - i % 2];
+            // Kis ⊛ x and the upper taps of Kss ⊛ h₋, for the whole row.
+            terms.clear();
+            for (const Tap& tap : s.inputs[d]) terms.add({in.at(tap.dj), s.in, 1, s.in});
+            for (const Tap& tap : s.taps[d])
+                if (tap.di < 0) terms.add({h_above.at(tap.dj), padded, 1, s.hidden});
+            product(terms, w.batched.right(), W * images, gates, w.bias.data(), 0, saved.gates(d, i, 0), gates);
+            const Tap cell = s.taps[d][s.cell];
+            Row<T>& c_before = cell.di < 0 ? c_above : c_now;
+            const int beside = s.beside(d);
+            if (beside < 0) {
+                cell_forward(saved.gates(d, i, 0), c_before.at(cell.dj), c_now.at(0), saved.cells(d, i, 0), h_now.at(0), W * images, padded);
+            } else {
+                const long dj = s.taps[d][beside].dj;
+                for (long n = 0; n < W; ++n) {
+                    const long j = dj < 0 ? n : W - 1 - n;
+                    T* at = saved.gates(d, i, j);
+                    terms.one({h_now.at(j + dj), padded, 1, s.hidden});
+                    product(terms, w.beside.right(), images, gates, at, gates, at, gates);
+                    cell_forward(at, c_before.at(j + cell.dj), c_now.at(j), saved.cells(d, i, j), h_now.at(j), images, padded);
+                }
+            }
+            write_row(h_now, hidden + d * N * s.batch * s.hidden, s.hidden, s.batch, W, i, first);
+        }
+    }
+}
+
+// The gradients of one direction's weights, from one slice.
+template <class T> struct Gradients {
+    std::vector<T> input, state, bias, h0, c0;  // (S·F, 4·padded), (T·h, 4·padded), (4·padded), (padded), (padded)
+};
+
+// A row's contribution to the gradient of a weight: dW += Aᵀ·d_gates, both in the order of positions.
+template <class T> void weight_gradient(const T* a, long a_row, long features, const T* d_gates, long gates, long rows, T* d_weight) {
+    constexpr long BLOCK = 128;  // rows at a time, which stay in the innermost cache
+    for (long r = 0; r < rows; r += BLOCK)
+        product<T>(Terms<T>({a + r * a_row, 1, a_row, std::min(BLOCK, rows - r)}), {d_gates + r * gates, PANEL<T>, gates}, features, gates, d_weight, gates, d_weight, gates);
+}
+
+template <class T>
+void backward(const Shape& s, const std::vector<Weights<T>>& weights, const Packed<T>& to_input, const T* x, const T* hidden, Saved<T> saved,
+              const T* d_hidden, T* d_x, std::vector<Gradients<T>>& out, long first) {
+    const long images = saved.images, padded = saved.padded, W = s.width, N = s.height * W, gates = 4 * padded;
+    const long padded_in = round_up(s.in, WIDTH<T>), D = s.directions;
+    Row<T> in(W, images, s.in), d_in(W, images, padded_in), d_out(W, images, padded);
+    std::vector<Row<T>> h(2 * D, Row<T>(W, images, padded)), dh = h, dc = h, c0(D, Row<T>(W, images, padded));
+    std::vector<Row<T>> d_gates(D, Row<T>(W, images, gates, 2));  // zero outside the image
+    for (long d = 0; d < D; ++d) {
+        c0[d].fill(weights[d].c0.data());
+        for (long k = 0; k < 2; ++k) h[2 * d + k].fill(weights[d].h0.data());
+        read_row(h[2 * d + (s.height - 1) % 2], hidden + d * N * s.batch * s.hidden, s.hidden, s.batch, W, s.height - 1, first);
+    }
+    // What flowed to the states outside the image belongs to the initial state.
+    const auto collect = [&](std::vector<T>& sum, Row<T>& row, long from, long to) {
+        for (const T* p = row.at(from); p < row.at(to); p += padded)
+            for (long a = 0; a < padded; ++a) sum[a] += p[a];
+    };
+    Terms<T> terms;
+    for (long i = s.height - 1; i >= 0; --i) {
+        read_row(in, x, s.in, s.batch, W, i, first);
+        for (long d = 0; d < D; ++d) {
+            const Weights<T>& w = weights[d];
+            const long now = 2 * d + i % 2, above = 2 * d + 1 - i % 2;
+            if (i > 0) read_row(h[above], hidden + d * N * s.batch * s.hidden, s.hidden, s.batch, W, i - 1, first);
+            else h[above].fill(w.h0.data());
+            read_row(d_out, d_hidden + d * N * s.batch * s.hidden, s.hidden, s.batch, W, i, first);
+            for (long k = 0; k < W * images * padded; ++k) dh[now].at(0)[k] += d_out.at(0)[k];
+            dc[above].clear();
+            const Tap cell = s.taps[d][s.cell];
+            const int beside = s.beside(d);
+            const auto cells_before = [&](long j) -> const T* {
+                if (i + cell.di < 0 || j + cell.dj < 0 || j + cell.dj >= W) return c0[d].at(0);
+                return saved.cells(d, i + cell.di, j + cell.dj);
+            };
+            Row<T>& dc_before = cell.di < 0 ? dc[above] : dc[now];
+            for (long n = 0; n < W; ++n) {
+                const long j = beside >= 0 && s.taps[d][beside].dj > 0 ? n : W - 1 - n;
+                T* dg = d_gates[d].at(j);
+                cell_backward(saved.gates(d, i, j), saved.cells(d, i, j), cells_before(j), dh[now].at(j), dc[now].at(j), dg, dc_before.at(j + cell.dj), images, padded);
+                if (beside >= 0) {
+                    T* to = dh[now].at(j + s.taps[d][beside].dj);
+                    terms.one({dg, gates, 1, gates});
+                    product(terms, w.to_beside.right(), images, padded, to, padded, to, padded);
+                }
+            }
+            // The gradient of a tap at offset dj reads at −dj, outside the image too.
+            terms.clear();
+            for (const Tap& tap : s.taps[d])
+                if (tap.di < 0) terms.add({d_gates[d].at(-1 - tap.dj), gates, 1, gates});
+            product<T>(terms, w.to_above.right(), (W + 2) * images, padded, nullptr, 0, dh[above].at(-1), padded);
+
+            for (size_t k = 0; k < s.inputs[d].size(); ++k)
+                weight_gradient(in.at(s.inputs[d][k].dj), s.in, s.in, d_gates[d].at(0), gates, W * images, out[d].input.data() + k * s.in * gates);
+            for (size_t k = 0; k < s.taps[d].size(); ++k) {
+                const Tap tap = s.taps[d][k];
+                weight_gradient(h[tap.di < 0 ? above : now].at(tap.dj), padded, s.hidden, d_gates[d].at(0), gates, W * images, out[d].state.data() + k * s.hidden * gates);
+            }
+            for (const T* p = d_gates[d].at(0); p < d_gates[d].at(W); p += gates)
+                for (long n = 0; n < gates; ++n) out[d].bias[n] += p[n];
+            collect(out[d].h0, dh[now], -1, 0), collect(out[d].h0, dh[now], W, W + 1);
+            collect(out[d].c0, dc[now], -1, 0), collect(out[d].c0, dc[now], W, W + 1);
+            if (i == 0) collect(out[d].h0, dh[above], -1, W + 1), collect(out[d].c0, dc[above], -1, W + 1);
+        }
+        terms.clear();
+        for (long d = 0; d < D; ++d)
+            for (const Tap& tap : s.inputs[d]) terms.add({d_gates[d].at(-tap.dj), gates, 1, gates});
+        product<T>(terms, to_input.right(), W * images, padded_in, nullptr, 0, d_in.at(0), padded_in);
+        write_row(d_in, d_x, s.in, s.batch, W, i, first);
+    }
+}
