@@ -116,8 +116,8 @@ def residual_block(x: Tensor, p: dict[str, Tensor], layer: str, channels: int, r
 
 def output_head(x: Tensor, p: dict[str, Tensor], channels: int) -> Tensor:
     """Table 1, with the parameters of an `OutputHead`: logits (B, K, C, H, W)."""
-    y = conv_b(x.clamp(min=0), p, "layers.1", channels)
-    y = conv_b(y.clamp(min=0), p, "layers.3", channels)
+    y = conv_b(x.clamp(min=0), p, "layers.0", channels)
+    y = conv_b(y.clamp(min=0), p, "layers.1", channels)
     return torch.stack([y[:, k::channels] for k in range(channels)], dim=2)
 
 

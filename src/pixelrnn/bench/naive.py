@@ -44,7 +44,7 @@ def logits(
             h = _scan(gates.transpose(2, 3), weight[0], padding=(1, 1), sliced=sliced).transpose(2, 3)
         x = x + conv(f"blocks.{n}.transform.1", h)
         to_output = to_output + conv(f"skips.{n}", x)
-    y = conv("head.layers.3", conv("head.layers.1", F.relu(to_output)).relu())
+    y = conv("head.layers.1", conv("head.layers.0", F.relu(to_output)).relu())
     return y.unflatten(1, (-1, model.channels))
 
 

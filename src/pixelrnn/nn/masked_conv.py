@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pixelrnn.nn import positionwise
 from pixelrnn.nn.masks import MaskType, mask
 from pixelrnn.nn.raster import is_stored_by_position, to_map, to_positions
 
@@ -52,16 +53,21 @@ class MaskedConv2d(nn.Conv2d):
         """The weight with its closed taps zero."""
         return self.weight * self.mask
 
-    def forward(self, x: Float[Tensor, "B in_features H W"]) -> Float[Tensor, "B out_features H W"]:
+    def forward(
+        self, x: Float[Tensor, "B in_features H W"], *, relu: bool = False
+    ) -> Float[Tensor, "B out_features H W"]:
+        """The convolution of x, or with ``relu`` of max(x, 0)."""
         if is_stored_by_position(x):
-            return self._as_product(x)
-        return F.conv2d(x, self.masked_weight, self.bias, padding=self.padding)
+            return self._as_product(x, relu)
+        return F.conv2d(F.relu(x) if relu else x, self.masked_weight, self.bias, padding=self.padding)
 
-    def _as_product(self, x: Float[Tensor, "B in_features H W"]) -> Float[Tensor, "B out_features H W"]:
+    def _as_product(self, x: Float[Tensor, "B in_features H W"], relu: bool) -> Float[Tensor, "B out_features H W"]:
         """The same for a map that is stored by position: one product over all positions and images."""
         height, width = x.shape[2:]
         if self.kernel_size == (1, 1):
-            return to_map(F.linear(to_positions(x), self.masked_weight.flatten(1), self.bias), height, width)
+            weight = self.masked_weight.flatten(1)
+            return to_map(positionwise.linear(to_positions(x), weight, self.bias, relu=relu), height, width)
+        x = F.relu(x) if relu else x
         # What the open taps see, a row for each of them and each feature. Taps after the centre are closed.
         seen = F.pad(x.permute(1, 2, 3, 0), (0, 0, self.padding[1], self.padding[1], self.padding[0], 0))
         taps = [(u, v) for u in range(self.padding[0] + 1) for v in range(self.kernel_size[1]) if self.open[u][v]]

@@ -1,21 +1,14 @@
 """One recurrence for all layers: an LSTM over the lines of an image. See the README beside this file."""
 
-import warnings
-from functools import cache
-from typing import Literal, get_args
-
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pixelrnn.backend import choose
 from pixelrnn.errors import InputError
 from pixelrnn.recurrence import compiled, manual, reference
-from pixelrnn.recurrence.compiled.build import BuildError, operators
 from pixelrnn.recurrence.lines import Lines, diagonal_lines, row_lines
 
-__all__ = ["Backend", "Lines", "choose_backend", "diagonal_lines", "line_lstm", "row_lines"]
-
-Backend = Literal["auto", "reference", "manual", "compiled"]
+__all__ = ["Lines", "diagonal_lines", "line_lstm", "row_lines"]
 
 
 def line_lstm(
@@ -25,8 +18,6 @@ def line_lstm(
     state_to_state: Float[Tensor, "D T h four_h"],
     initial: Float[Tensor, "D 2 h"],
     lines: Lines,
-    *,
-    backend: Backend = "auto",
 ) -> Float[Tensor, "D N B h"]:
     """An LSTM over the positions of an image, each of which reads its taps (paper eq. 3).
 
@@ -43,13 +34,12 @@ def line_lstm(
         state_to_state: Kss, one h × 4h matrix per tap.
         initial: (h₀, c₀), the learned state that every tap outside the image reads.
         lines: which positions are computed together and what they read: `row_lines` or `diagonal_lines`.
-        backend: the implementation; one that is named runs or raises, ``"auto"`` takes what `choose_backend` says.
 
     Returns:
         The hidden states h, in raster order.
 
     Raises:
-        InputError: shapes or types that do not belong together, an unknown backend, or one that cannot run here.
+        InputError: shapes that do not belong together, or the backend that was named (`pixelrnn.backend`) cannot run.
     """
     directions, input_taps, features, gates = input_to_state.shape
     taps, hidden = len(lines.shifts), gates // 4
@@ -64,35 +54,5 @@ def line_lstm(
         if got != wanted:
             left_out = {"x": " (batch left out)", "input_to_state": " (features left out)"}.get(name, "")
             raise InputError(f"line_lstm: {name} has shape {got}, expected {wanted}{left_out}")
-    if backend not in get_args(Backend):
-        raise InputError(f"line_lstm: unknown backend {backend!r}: expected one of {', '.join(get_args(Backend))}")
-    run = {"reference": reference, "manual": manual, "compiled": compiled}[
-        choose_backend(x) if backend == "auto" else backend
-    ].line_lstm
-    try:
-        return run(x, input_to_state, bias, state_to_state, initial, lines)
-    except BuildError as error:
-        raise InputError(f"line_lstm: {error}") from None
-
-
-def choose_backend(x: Tensor) -> Literal["reference", "manual", "compiled"]:
-    """What ``backend="auto"`` takes for a map: the fastest that can run.
-
-    That is the compiled one for float32 and float64 on a CPU, and the manual one elsewhere, or where there is no
-    compiler, which is said once. Under the transforms of `torch.func` it is the reference.
-    """
-    if torch._C._functorch.is_functorch_wrapped_tensor(x):
-        return "reference"
-    if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and _can_compile():
-        return "compiled"
-    return "manual"
-
-
-@cache
-def _can_compile() -> bool:
-    try:
-        operators()
-    except BuildError as error:
-        warnings.warn(f"{error}; line_lstm falls back to its manual backend, which is slower", stacklevel=4)
-        return False
-    return True
+    run = {"reference": reference, "manual": manual, "compiled": compiled}[choose(x)].line_lstm
+    return run(x, input_to_state, bias, state_to_state, initial, lines)

@@ -14,6 +14,7 @@ struct Shape {
     long directions, height, width, batch, in, hidden;
     std::vector<std::vector<Tap>> inputs, taps;  // of each direction
     long cell;                                   // the tap whose cell state is kept
+    long images;                                 // of a slice of the batch
 
     // The tap within the row, which makes the scan sequential; −1 where all are above.
     int beside(long d) const {
@@ -22,8 +23,6 @@ struct Shape {
         return -1;
     }
 };
-
-constexpr long SLICE = 8;  // images that a thread carries through the scan: their rows and the weights stay in its cache
 
 // Rows of positions, `images` × `features` each, with a margin on both sides for what lies outside the image.
 template <class T> struct Row {
@@ -55,21 +54,17 @@ template <class T> void write_row(Row<T>& row, T* map, long f, long batch, long 
     }
 }
 
-// Where a slice keeps what the backward pass needs: o, f, i, g and c of each direction and row.
+// Where a slice keeps what the backward pass needs: o, f, i, g and c, of every row and direction. Null keeps nothing.
 template <class T> struct Saved {
     T* data;
     long width, images, padded, directions;
-    bool kept;  // otherwise every row overwrites the one before
-    T* gates(long d, long i, long j) const {
-        return data + (((kept ? i : 0) * directions + d) * width + 0) * images * 5 * padded + j * images * 4 * padded;
-    }
-    T* cells(long d, long i, long j) const {
-        return gates(d, i, 0) + width * images * 4 * padded + j * images * padded;
-    }
+    T* gates(long d, long i, long j) const { return data ? data + ((i * directions + d) * width * 5 + j * 4) * images * padded : nullptr; }
+    T* cells(long d, long i, long j) const { return data ? gates(d, i, 0) + (width * 4 + j) * images * padded : nullptr; }
 };
 
-// eq. 3 for one position or more: o, f, i = σ(·), g = tanh(·), c = f ⊙ c₋ + i ⊙ g, h = o ⊙ tanh(c). Gates in place.
-template <class T> void cell_forward(T* gates, const T* c_before, T* c, T* c_saved, T* h, long rows, long padded) {
+// eq. 3 for one position or more: o, f, i = σ(·), g = tanh(·), c = f ⊙ c₋ + i ⊙ g, h = o ⊙ tanh(c).
+template <class T>
+void cell_forward(const T* gates, const T* c_before, T* c, T* h, T* saved_gates, T* saved_c, long rows, long padded) {
     for (long r = 0; r < rows; ++r, gates += 4 * padded)
         for (long a = 0; a < padded; a += WIDTH<T>) {
             const long at = r * padded + a;
@@ -79,13 +74,13 @@ template <class T> void cell_forward(T* gates, const T* c_before, T* c, T* c_sav
             const Vec<T> of = 1 / (eo * ef), ig = 1 / (ei * eg);
             const Vec<T> o = of * ef, f = of * eo, i = ig * eg, g = 1 - 2 * ig * ei;
             const Vec<T> now = f * load(c_before + at) + i * g;
-            store(gates + a, o);
-            store(gates + padded + a, f);
-            store(gates + 2 * padded + a, i);
-            store(gates + 3 * padded + a, g);
             store(c + at, now);
-            store(c_saved + at, now);
             store(h + at, o * tanh_(now));
+            if (saved_gates) {
+                T* to = saved_gates + 4 * r * padded + a;
+                stream(to, o), stream(to + padded, f), stream(to + 2 * padded, i), stream(to + 3 * padded, g);
+                stream(saved_c + at, now);
+            }
         }
 }
 
@@ -141,7 +136,7 @@ template <class T> Weights<T> pack(const Shape& s, long d, const T* input, const
 template <class T>
 void forward(const Shape& s, const std::vector<Weights<T>>& weights, const T* x, T* hidden, Saved<T> saved, long first) {
     const long images = saved.images, padded = saved.padded, W = s.width, N = s.height * W, gates = 4 * padded;
-    Row<T> in(W, images, s.in);
+    Row<T> in(W, images, s.in), a(W, images, gates);
     std::vector<Row<T>> h(2 * s.directions, Row<T>(W, images, padded)), c = h;  // two rows of each direction
     for (long d = 0; d < s.directions; ++d)
         for (long k = 0; k < 2; ++k) h[2 * d + k].fill(weights[d].h0.data()), c[2 * d + k].fill(weights[d].c0.data());
@@ -157,20 +152,19 @@ void forward(const Shape& s, const std::vector<Weights<T>>& weights, const T* x,
             for (const Tap& tap : s.inputs[d]) terms.add({in.at(tap.dj), s.in, 1, s.in});
             for (const Tap& tap : s.taps[d])
                 if (tap.di < 0) terms.add({h_above.at(tap.dj), padded, 1, s.hidden});
-            product(terms, w.batched.right(), W * images, gates, w.bias.data(), 0, saved.gates(d, i, 0), gates);
+            product(terms, w.batched.right(), W * images, gates, w.bias.data(), 0, a.at(0), gates);
             const Tap cell = s.taps[d][s.cell];
             Row<T>& c_before = cell.di < 0 ? c_above : c_now;
             const int beside = s.beside(d);
             if (beside < 0) {
-                cell_forward(saved.gates(d, i, 0), c_before.at(cell.dj), c_now.at(0), saved.cells(d, i, 0), h_now.at(0), W * images, padded);
+                cell_forward(a.at(0), c_before.at(cell.dj), c_now.at(0), h_now.at(0), saved.gates(d, i, 0), saved.cells(d, i, 0), W * images, padded);
             } else {
                 const long dj = s.taps[d][beside].dj;
                 for (long n = 0; n < W; ++n) {
                     const long j = dj < 0 ? n : W - 1 - n;
-                    T* at = saved.gates(d, i, j);
                     terms.one({h_now.at(j + dj), padded, 1, s.hidden});
-                    product(terms, w.beside.right(), images, gates, at, gates, at, gates);
-                    cell_forward(at, c_before.at(j + cell.dj), c_now.at(j), saved.cells(d, i, j), h_now.at(j), images, padded);
+                    product(terms, w.beside.right(), images, gates, a.at(j), gates, a.at(j), gates);
+                    cell_forward(a.at(j), c_before.at(j + cell.dj), c_now.at(j), h_now.at(j), saved.gates(d, i, j), saved.cells(d, i, j), images, padded);
                 }
             }
             write_row(h_now, hidden + d * N * s.batch * s.hidden, s.hidden, s.batch, W, i, first);
@@ -185,7 +179,7 @@ template <class T> struct Gradients {
 
 // A row's contribution to the gradient of a weight: dW += Aᵀ·d_gates, both in the order of positions.
 template <class T> void weight_gradient(const T* a, long a_row, long features, const T* d_gates, long gates, long rows, T* d_weight) {
-    constexpr long BLOCK = 128;  // rows at a time, which stay in the innermost cache
+    constexpr long BLOCK = 64;  // rows at a time, which stay in the innermost cache
     for (long r = 0; r < rows; r += BLOCK)
         product<T>(Terms<T>({a + r * a_row, 1, a_row, std::min(BLOCK, rows - r)}), {d_gates + r * gates, PANEL<T>, gates}, features, gates, d_weight, gates, d_weight, gates);
 }

@@ -34,7 +34,7 @@ def operators() -> Any:
     try:
         with FileLock(library.with_suffix(".lock")):
             if not library.is_file():
-                with Console(stderr=True).status("pixelrnn: compiling the recurrence for this processor, once (20 s)"):
+                with Console(stderr=True).status("pixelrnn: compiling for this processor, once, about 20 seconds"):
                     _build(library)
         torch.ops.load_library(library)
     except OSError as error:
@@ -50,7 +50,7 @@ def _library() -> Path:
     made_of += [part.encode() for part in (torch.__version__, _compiler(), *FLAGS, _processor())]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixelrnn"
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"line_lstm-{hashlib.sha256(b'|'.join(made_of)).hexdigest()[:16]}.so"
+    return folder / f"operators-{hashlib.sha256(b'|'.join(made_of)).hexdigest()[:16]}.so"
 
 
 def _compiler() -> str:
@@ -69,7 +69,7 @@ def _processor() -> str:
 def _build(library: Path) -> None:
     root = Path(torch.__file__).parent
     with replacing(library) as temporary:
-        command = [_compiler(), *FLAGS, f"-I{root / 'include'}", str(SOURCES / "line_lstm.cpp"), "-o", str(temporary)]
+        command = [_compiler(), *FLAGS, f"-I{root / 'include'}", str(SOURCES / "operators.cpp"), "-o", str(temporary)]
         command += [f"-L{root / 'lib'}", "-ltorch_cpu", "-lc10"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -36,6 +36,17 @@ template <class T> inline Vec<T> load(const T* p) {
 }
 template <class T> inline void store(T* p, Vec<T> v) { std::memcpy(p, &v, BYTES); }
 
+// To memory, past the caches: for what is read much later. p is aligned to the vector.
+template <class T> inline void stream(T* p, Vec<T> v) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(p), (__m512i)v);
+#elif defined(__AVX2__)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)v);
+#else
+    store(p, v);
+#endif
+}
+
 // Within ±limit; not a number stays so.
 template <class V> inline V clamp(V x, V limit) {
     x = x < -limit ? -limit : x;
@@ -47,26 +58,23 @@ inline Vec<float> clamp(Vec<float> x, Vec<float> limit) { return _mm512_min_ps(l
 inline Vec<float> clamp(Vec<float> x, Vec<float> limit) { return _mm256_min_ps(limit, _mm256_max_ps(-limit, x)); }
 #endif
 
-// eˣ for |x| ≤ 40, beyond which σ and tanh are constant to rounding: x = n·ln 2 + r, eʳ by the polynomial of Cephes'
-// expf, 2ⁿ by its bits. The product of two such values does not overflow.
+// eˣ for |x| ≤ 40, beyond which σ and tanh are constant to rounding; the product of two such values does not overflow.
+// With x·log₂e = n + r, |r| ≤ ½: 2ʳ by the polynomial of Cephes' exp2f, 2ⁿ by the bits of n.
 inline Vec<float> exp_(Vec<float> x) {
     using Bits = Lanes<float>::Bits;
-    x = clamp(x, Vec<float>{} + 40.0f);
     const float magic = 12582912.0f;  // 1.5·2²³: the sum's last bits are the integer n
-    const Vec<float> shifted = x * 1.44269504f + magic, n = shifted - magic;
-    const Vec<float> r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    Vec<float> p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + (r + 1.0f);
-    Bits bits, power;
-    std::memcpy(&bits, &p, BYTES);
-    std::memcpy(&power, &shifted, BYTES);
-    bits += power << 23;
-    std::memcpy(&p, &bits, BYTES);
-    return p;
+    const Vec<float> y = clamp(x, Vec<float>{} + 40.0f) * 1.44269504f, shifted = y + magic;
+    const Vec<float> r = y - (shifted - magic), r2 = r * r;
+    const Vec<float> low = (2.402264791363012e-1f + 5.550332471162809e-2f * r) * r2 + (1.0f + 6.931472028550421e-1f * r);
+    const Vec<float> high = (9.618437357674640e-3f + 1.339887440266574e-3f * r) + 1.535336188319500e-4f * r2;
+    const Vec<float> power = high * (r2 * r2) + low;
+    Bits bits, n;
+    std::memcpy(&bits, &power, BYTES);
+    std::memcpy(&n, &shifted, BYTES);
+    bits += n << 23;
+    Vec<float> result;
+    std::memcpy(&result, &bits, BYTES);
+    return result;
 }
 
 // Double precision is for comparisons: exact rather than fast.

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pixelrnn.recurrence.compiled.build import operators
+from pixelrnn.compiled import operators
 from pixelrnn.recurrence.lines import Lines
 
 
@@ -24,13 +24,13 @@ def line_lstm(
     initial: Float[Tensor, "D 2 h"],
     lines: Lines,
 ) -> Float[Tensor, "D N B h"]:
-    """See `pixelrnn.recurrence.line_lstm`.
-
-    Raises:
-        BuildError: it cannot be built here.
-    """
+    """See `pixelrnn.recurrence.line_lstm`."""
     hidden: Tensor = _LineLSTM.apply(x, input_to_state, bias, state_to_state, initial, lines)
     return hidden
+
+
+# The images that a thread carries: as many as its product tiles are high, so few that their rows stay in its cache.
+MOST_IMAGES = 12
 
 
 class _LineLSTM(torch.autograd.Function):
@@ -38,15 +38,17 @@ class _LineLSTM(torch.autograd.Function):
     def forward(ctx: Any, *args: Any) -> Tensor:
         *tensors, lines = args
         inputs = [tensor.contiguous() for tensor in tensors]
-        hidden, saved = operators().line_lstm(*inputs, *_layout(lines), any(ctx.needs_input_grad))
+        batch, threads = inputs[0].shape[1], torch.get_num_threads()
+        rounds = -(-batch // (threads * MOST_IMAGES))
+        ctx.layout = *_layout(lines), -(-batch // (threads * rounds))
+        hidden, saved = operators().line_lstm(*inputs, *ctx.layout, any(ctx.needs_input_grad))
         ctx.save_for_backward(*inputs, hidden, saved)
-        ctx.lines = lines
         return hidden
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_hidden: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = operators().line_lstm_backward(*ctx.saved_tensors, d_hidden.contiguous(), *_layout(ctx.lines))
+        gradients = operators().line_lstm_backward(*ctx.saved_tensors, d_hidden.contiguous(), *ctx.layout)
         return *gradients, None
 
 

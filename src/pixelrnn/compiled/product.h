@@ -1,7 +1,6 @@
 // C += Σ A·B for the thin products of a recurrence, one thread, operands in cache.
 #pragma once
 
-#include <utility>
 #include <vector>
 
 #include "vector.h"
@@ -33,57 +32,64 @@ template <class T> struct Right {
 template <class T> constexpr int PANEL = 2 * WIDTH<T>;  // columns of B that a tile covers
 constexpr int TALL = REGISTERS == 32 ? 12 : 6;          // rows of a tile: TALL × 2 registers hold it, 2 more hold B
 
-// One tile of C, R rows by N vectors, held in registers while all terms are added to `from`.
+// One tile of C, R rows by N vectors, held in registers while all terms, from row r on, are added to `from`.
 template <class T, int R, int N>
-inline void tile(const Terms<T>& terms, const T* b, long b_row, const T* from, long from_row, T* c, long c_row) {
+inline void tile(const Terms<T>& terms, long r, const T* b, long b_row, const T* from, long from_row, T* c, long c_row) {
     Vec<T> sum[R][N];
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
+    for (int q = 0; q < R; ++q)
 #pragma GCC unroll 2
-        for (int v = 0; v < N; ++v) sum[r][v] = from ? load(from + r * from_row + v * WIDTH<T>) : Vec<T>{};
+        for (int v = 0; v < N; ++v) sum[q][v] = from ? load(from + q * from_row + v * WIDTH<T>) : Vec<T>{};
     for (int t = 0; t < terms.n; ++t) {
-        const T* a = terms.all[t].a;
         const long row = terms.all[t].row, column = terms.all[t].column;
+        const T* a = terms.all[t].a + r * row;
         for (long k = terms.all[t].depth; k > 0; --k, a += column, b += b_row) {
             Vec<T> right[N];
 #pragma GCC unroll 2
             for (int v = 0; v < N; ++v) right[v] = load(b + v * WIDTH<T>);
 #pragma GCC unroll 16
-            for (int r = 0; r < R; ++r)
+            for (int q = 0; q < R; ++q)
 #pragma GCC unroll 2
-                for (int v = 0; v < N; ++v) sum[r][v] += a[r * row] * right[v];
+                for (int v = 0; v < N; ++v) sum[q][v] += a[q * row] * right[v];
         }
     }
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
+    for (int q = 0; q < R; ++q)
 #pragma GCC unroll 2
-        for (int v = 0; v < N; ++v) store(c + r * c_row + v * WIDTH<T>, sum[r][v]);
+        for (int v = 0; v < N; ++v) store(c + q * c_row + v * WIDTH<T>, sum[q][v]);
 }
 
 // C (rows × columns) = from + Σ A·B. Columns are a multiple of the vector width; `from` null is zero, `from_row` 0 a bias.
 template <class T>
 void product(const Terms<T>& terms, Right<T> right, long rows, long columns, const T* from, long from_row, T* c, long c_row) {
-    for (long n = 0; n < columns; n += PANEL<T>) {
-        const T* b = right.b + n / PANEL<T> * right.panel;
-        const bool wide = columns - n >= PANEL<T>;
-        const T* in = from ? from + n : nullptr;
-        T* out = c + n;
-        Terms<T> here = terms;
-        for (long left = rows; left > 0;) {
-            const auto add = [&]<int R>() {
-                if (wide) tile<T, R, 2>(here, b, right.row, in, from_row, out, c_row);
-                else tile<T, R, 1>(here, b, right.row, in, from_row, out, c_row);
-                for (int t = 0; t < here.n; ++t) here.all[t].a += R * here.all[t].row;
-                if (in) in += R * from_row;
-                out += R * c_row, left -= R;
-            };
+    for (long n = 0; n < columns; n += PANEL<T>, right.b += right.panel)
+        for (long r = 0; r < rows;) {
             // As few tiles as possible, and of even height: a low one waits for its sums.
-            const long tiles = (left + TALL - 1) / TALL, height = (left + tiles - 1) / tiles;
-            [&]<int... R>(std::integer_sequence<int, R...>) {
-                (void)((height == R + 1 && (add.template operator()<R + 1>(), true)) || ...);
-            }(std::make_integer_sequence<int, TALL>());
+            const long tiles = (rows - r + TALL - 1) / TALL, height = (rows - r + tiles - 1) / tiles;
+            const T* in = from ? from + r * from_row + n : nullptr;
+            T* out = c + r * c_row + n;
+            const auto run = [&]<int R>() {
+                if (columns - n >= PANEL<T>) tile<T, R, 2>(terms, r, right.b, right.row, in, from_row, out, c_row);
+                else tile<T, R, 1>(terms, r, right.b, right.row, in, from_row, out, c_row);
+            };
+            switch (height) {
+                case 1: run.template operator()<1>(); break;
+                case 2: run.template operator()<2>(); break;
+                case 3: run.template operator()<3>(); break;
+                case 4: run.template operator()<4>(); break;
+                case 5: run.template operator()<5>(); break;
+                case 6: run.template operator()<6>(); break;
+#if defined(__AVX512F__)
+                case 7: run.template operator()<7>(); break;
+                case 8: run.template operator()<8>(); break;
+                case 9: run.template operator()<9>(); break;
+                case 10: run.template operator()<10>(); break;
+                case 11: run.template operator()<11>(); break;
+                case 12: run.template operator()<12>(); break;
+#endif
+            }
+            r += height;
         }
-    }
 }
 
 // B (depth × columns), given by its elements, in the panels that `product` walks through.

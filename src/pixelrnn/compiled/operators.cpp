@@ -1,0 +1,161 @@
+// Bindings: two operators on contiguous tensors, parallel over slices of the batch.
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <omp.h>
+#include <torch/library.h>
+
+#include <tuple>
+
+#include "linear.h"
+#include "scan.h"
+
+namespace {
+
+using at::Tensor;
+
+// taps: (di, dj) pairs of all directions in turn.
+Shape shape_of(const Tensor& x, const Tensor& input, const Tensor& state, int64_t height, at::IntArrayRef input_taps, at::IntArrayRef taps, int64_t cell, int64_t images) {
+    const auto offsets = [&](at::IntArrayRef flat, int64_t directions) {
+        std::vector<std::vector<Tap>> all(directions);
+        const size_t each = flat.size() / 2 / directions;
+        for (size_t k = 0; k < flat.size() / 2; ++k) all[k / each].push_back({flat[2 * k], flat[2 * k + 1]});
+        return all;
+    };
+    const int64_t D = state.size(0);
+    return {D, height, x.size(0) / height, x.size(1), x.size(2), state.size(2), offsets(input_taps, D), offsets(taps, D), cell, images};
+}
+
+template <class T> std::vector<Weights<T>> weights_of(const Shape& s, const Tensor& input, const Tensor& bias, const Tensor& state, const Tensor& initial) {
+    std::vector<Weights<T>> weights;
+    for (long d = 0; d < s.directions; ++d)
+        weights.push_back(pack(s, d, input.const_data_ptr<T>(), bias.const_data_ptr<T>(), state.const_data_ptr<T>(), initial.const_data_ptr<T>()));
+    return weights;
+}
+
+// The part of the saved states that belongs to the slice from image `first` on.
+template <class T> Saved<T> slice(const Shape& s, T* all, long first) {
+    const long padded = round_up(s.hidden, WIDTH<T>);
+    if (all) all += s.directions * s.height * s.width * first * 5 * padded;
+    return {all, s.width, std::min(s.images, s.batch - first), padded, s.directions};
+}
+
+template <class T>
+std::tuple<Tensor, Tensor> run_forward(const Shape& s, const Tensor& x, const Tensor& input, const Tensor& bias, const Tensor& state, const Tensor& initial, bool keep) {
+    Tensor hidden = at::empty({s.directions, s.height * s.width, s.batch, s.hidden}, x.options());
+    Tensor saved = at::empty({keep ? s.directions * s.height * s.width * s.batch * 5 * round_up(s.hidden, WIDTH<T>) : 0}, x.options());
+    const std::vector<Weights<T>> weights = weights_of<T>(s, input, bias, state, initial);
+    T *all = keep ? saved.data_ptr<T>() : nullptr, *out = hidden.data_ptr<T>();
+    const T* in = x.const_data_ptr<T>();
+#pragma omp parallel for schedule(dynamic, 1)
+    for (long first = 0; first < s.batch; first += s.images) forward(s, weights, in, out, slice(s, all, first), first);
+    return {hidden, saved};
+}
+
+template <class T>
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> run_backward(const Shape& s, const Tensor& x, const Tensor& input, const Tensor& bias, const Tensor& state,
+                                                                const Tensor& initial, const Tensor& hidden, const Tensor& saved, const Tensor& d_hidden) {
+    const long h = s.hidden, padded = round_up(h, WIDTH<T>), gates = 4 * padded, D = s.directions;
+    const long S = s.inputs[0].size(), n_taps = s.taps[0].size(), slices = (s.batch + s.images - 1) / s.images;
+    const std::vector<Weights<T>> weights = weights_of<T>(s, input, bias, state, initial);
+    const T* in = input.const_data_ptr<T>();
+    const Packed<T> to_input(D * S * gates, round_up(s.in, WIDTH<T>), [&](long k, long n) {
+        const long gate = k % gates;
+        return n < s.in && gate % padded < h ? in[(k / gates * s.in + n) * 4 * h + gate / padded * h + gate % padded] : T(0);
+    });
+    Tensor d_x = at::empty(x.sizes(), x.options());
+    const std::vector<T> z(gates), zp(padded);
+    std::vector<std::vector<Gradients<T>>> parts(
+        slices, std::vector<Gradients<T>>(D, {std::vector<T>(S * s.in * gates), std::vector<T>(n_taps * h * gates), z, zp, zp}));
+    T* all = const_cast<T*>(saved.const_data_ptr<T>());
+#pragma omp parallel for schedule(dynamic, 1)
+    for (long n = 0; n < slices; ++n)
+        backward(s, weights, to_input, x.const_data_ptr<T>(), hidden.const_data_ptr<T>(), slice(s, all, n * s.images), d_hidden.const_data_ptr<T>(),
+                 d_x.data_ptr<T>(), parts[n], n * s.images);
+
+    Tensor d_input = at::zeros(input.sizes(), x.options()), d_bias = at::zeros(bias.sizes(), x.options());
+    Tensor d_state = at::zeros(state.sizes(), x.options()), d_initial = at::zeros(initial.sizes(), x.options());
+    // Slice after slice, so that the sums do not depend on which thread was first.
+    const auto add = [&](T* to, const std::vector<T>& from, long rows) {
+        for (long r = 0; r < rows; ++r)
+            for (long q = 0; q < 4; ++q)
+                for (long a = 0; a < h; ++a) to[(r * 4 + q) * h + a] += from[(r * 4 + q) * padded + a];
+    };
+    for (const auto& part : parts)
+        for (long d = 0; d < D; ++d) {
+            add(d_input.data_ptr<T>() + d * S * s.in * 4 * h, part[d].input, S * s.in);
+            add(d_state.data_ptr<T>() + d * n_taps * h * 4 * h, part[d].state, n_taps * h);
+            add(d_bias.data_ptr<T>() + d * 4 * h, part[d].bias, 1);
+            T* initial_of = d_initial.data_ptr<T>() + d * 2 * h;
+            for (long a = 0; a < h; ++a) initial_of[a] += part[d].h0[a], initial_of[h + a] += part[d].c0[a];
+        }
+    return {d_x, d_input, d_bias, d_state, d_initial};
+}
+
+std::tuple<Tensor, Tensor> line_lstm(const Tensor& x, const Tensor& input, const Tensor& bias, const Tensor& state, const Tensor& initial, int64_t height,
+                                     at::IntArrayRef input_taps, at::IntArrayRef taps, int64_t cell, int64_t images, bool keep) {
+    const Shape s = shape_of(x, input, state, height, input_taps, taps, cell, images);
+    return x.scalar_type() == at::kDouble ? run_forward<double>(s, x, input, bias, state, initial, keep) : run_forward<float>(s, x, input, bias, state, initial, keep);
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> line_lstm_backward(const Tensor& x, const Tensor& input, const Tensor& bias, const Tensor& state,
+                                                                      const Tensor& initial, const Tensor& hidden, const Tensor& saved, const Tensor& d_hidden,
+                                                                      int64_t height, at::IntArrayRef input_taps, at::IntArrayRef taps, int64_t cell, int64_t images) {
+    const Shape s = shape_of(x, input, state, height, input_taps, taps, cell, images);
+    return x.scalar_type() == at::kDouble ? run_backward<double>(s, x, input, bias, state, initial, hidden, saved, d_hidden)
+                                          : run_backward<float>(s, x, input, bias, state, initial, hidden, saved, d_hidden);
+}
+
+constexpr long PARTS = 16;  // of the rows, in which a gradient is summed: fixed, so that sums do not depend on threads
+
+template <class T> Tensor linear_of(const Tensor& x, const Tensor& weight, const Tensor& bias, bool relu) {
+    const long in = x.size(1), out = weight.size(0), rows = x.size(0);
+    Tensor y = at::empty({rows, out}, x.options());
+    const T *w = weight.const_data_ptr<T>(), *b = bias.const_data_ptr<T>(), *from = x.const_data_ptr<T>();
+    T* to = y.data_ptr<T>();
+    const Packed<T> packed(in + 1, out, [&](long k, long n) { return k < in ? w[n * in + k] : b[n]; });
+    const long part = (rows + PARTS - 1) / PARTS;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (long first = 0; first < rows; first += part) linear_forward(from + first * in, std::min(part, rows - first), in, relu, packed, to + first * out, out);
+    return y;
+}
+
+template <class T> std::tuple<Tensor, Tensor, Tensor> linear_gradients(const Tensor& x, const Tensor& weight, const Tensor& dy, bool relu) {
+    const long in = x.size(1), out = weight.size(0), rows = x.size(0), padded = round_up(out, WIDTH<T>);
+    Tensor dx = at::empty(x.sizes(), x.options());
+    const T *w = weight.const_data_ptr<T>(), *from = x.const_data_ptr<T>(), *g = dy.const_data_ptr<T>();
+    T* to = dx.data_ptr<T>();
+    const Packed<T> packed(padded, in, [&](long k, long n) { return k < out ? w[k * in + n] : T(0); });
+    const long part = (rows + PARTS - 1) / PARTS;
+    std::vector<std::vector<T>> d_weights(PARTS), d_biases(PARTS);
+#pragma omp parallel for schedule(dynamic, 1)
+    for (long p = 0; p < PARTS; ++p) {
+        const long first = p * part;
+        d_weights[p].resize(in * padded), d_biases[p].resize(padded);
+        if (first < rows) linear_backward(from + first * in, g + first * out, std::min(part, rows - first), in, out, relu, packed, to + first * in, d_weights[p].data(), d_biases[p].data());
+    }
+    Tensor d_weight = at::zeros(weight.sizes(), x.options()), d_bias = at::zeros({out}, x.options());
+    T *dw = d_weight.data_ptr<T>(), *db = d_bias.data_ptr<T>();
+    for (long p = 0; p < PARTS; ++p)
+        for (long n = 0; n < out; ++n) {
+            for (long k = 0; k < in; ++k) dw[n * in + k] += d_weights[p][k * padded + n];
+            db[n] += d_biases[p][n];
+        }
+    return {dx, d_weight, d_bias};
+}
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, bool relu) {
+    return x.scalar_type() == at::kDouble ? linear_of<double>(x, weight, bias, relu) : linear_of<float>(x, weight, bias, relu);
+}
+std::tuple<Tensor, Tensor, Tensor> linear_backward_(const Tensor& x, const Tensor& weight, const Tensor& dy, bool relu) {
+    return x.scalar_type() == at::kDouble ? linear_gradients<double>(x, weight, dy, relu) : linear_gradients<float>(x, weight, dy, relu);
+}
+
+}  // namespace
+
+TORCH_LIBRARY(pixelrnn, m) {
+    m.def("line_lstm(Tensor x, Tensor input, Tensor bias, Tensor state, Tensor initial, int height, int[] input_taps, int[] taps, int cell, int images, bool keep) -> (Tensor, Tensor)", &line_lstm);
+    m.def("line_lstm_backward(Tensor x, Tensor input, Tensor bias, Tensor state, Tensor initial, Tensor hidden, Tensor saved, Tensor d_hidden, int height, int[] input_taps, int[] taps, int cell, int images) -> (Tensor, Tensor, Tensor, Tensor, Tensor)", &line_lstm_backward);
+    m.def("linear(Tensor x, Tensor weight, Tensor bias, bool relu) -> Tensor", &linear);
+    m.def("linear_backward(Tensor x, Tensor weight, Tensor dy, bool relu) -> (Tensor, Tensor, Tensor)", &linear_backward_);
+}
