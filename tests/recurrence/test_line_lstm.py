@@ -45,8 +45,10 @@ def by_the_oracle(
         mirrored = bool(d)
         seen, offsets = (term.flip(-1), [(i, -j) for i, j in taps]) if mirrored else (term, list(taps))
         scanned = oracle.scan(seen, state_to_state[d], initial[d], offsets, lines.cell)
-        passes.append((scanned.flip(-1) if mirrored else scanned).flatten(2).permute(2, 0, 1))
-    return torch.stack(passes)
+        passes.append(scanned.flip(-1) if mirrored else scanned)
+    if len(passes) == 2:  # the mirror moved down one row
+        passes[1] = torch.cat([torch.zeros_like(passes[1][:, :, :1]), passes[1][:, :, :-1]], dim=2)
+    return torch.stack(passes).sum(dim=0).flatten(2).permute(2, 0, 1)
 
 
 @every_backend

@@ -16,7 +16,7 @@ from rich.console import Console
 from pixelrnn.files import replacing
 
 SOURCES = Path(__file__).parent
-FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
+FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-fPIC", "-fvisibility=hidden", "-shared")
 
 
 class BuildError(RuntimeError):

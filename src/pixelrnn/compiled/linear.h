@@ -1,4 +1,4 @@
-// y = W·ρ(x) + b for all rows of x, where ρ is ReLU or nothing: the 1×1 convolutions between the recurrences.
+// y = W·ρ(x) + b, and a map added, for all rows of x, where ρ is ReLU or nothing: the 1×1 convolutions between the recurrences.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,7 @@ template <class T> void take_rows(const T* from, long rows, long features, bool 
 
 // weight: (in + 1, out), the bias in its last row.
 template <class T>
-void linear_forward(const T* x, long rows, long in, bool relu, const Packed<T>& weight, T* y, long out) {
+void linear_forward(const T* x, long rows, long in, bool relu, const Packed<T>& weight, const T* plus, T* y, long out) {
     const long padded = round_up(out, WIDTH<T>);
     const T one = 1;
     std::vector<T> taken(relu ? CHUNK * in : 0), given(padded == out ? 0 : CHUNK * padded);
@@ -28,13 +28,14 @@ void linear_forward(const T* x, long rows, long in, bool relu, const Packed<T>& 
         Terms<T> terms({relu ? taken.data() : x + r * in, in, 1, in});
         terms.add({&one, 0, 0, 1});
         T* to = padded == out ? y + r * out : given.data();
-        product<T>(terms, weight.right(), n, padded, nullptr, 0, to, padded);
+        product<T>(terms, weight.right(), n, padded, padded == out && plus ? plus + r * out : nullptr, padded, to, padded);
         if (padded != out)
-            for (long k = 0; k < n; ++k) std::copy_n(to + k * padded, out, y + (r + k) * out);
+            for (long k = 0; k < n; ++k)
+                for (long f = 0; f < out; ++f) y[(r + k) * out + f] = to[k * padded + f] + (plus ? plus[(r + k) * out + f] : T(0));
     }
 }
 
-// From dy to dx, and what these rows add to the gradient of the weight, (in, padded out), and of the bias.
+// From dy to dx, unless that is null, and what these rows add to the gradient of the weight, (in, padded out), and of the bias.
 template <class T>
 void linear_backward(const T* x, const T* dy, long rows, long in, long out, bool relu, const Packed<T>& transposed, T* dx, T* d_weight, T* d_bias) {
     const long padded_in = round_up(in, WIDTH<T>), padded = round_up(out, WIDTH<T>);
@@ -44,10 +45,12 @@ void linear_backward(const T* x, const T* dy, long rows, long in, long out, bool
         const T *a = x + r * in, *g = dy + r * out;
         if (relu) take_rows(a, n, in, true, taken.data(), in), a = taken.data();
         if (padded != out) take_rows(g, n, out, false, gradient.data(), padded), g = gradient.data();
-        T* to = padded_in == in ? dx + r * in : given.data();
-        product<T>(Terms<T>({g, padded, 1, padded}), transposed.right(), n, padded_in, nullptr, 0, to, padded_in);
-        for (long k = 0; k < n; ++k)
-            for (long f = 0; f < in; ++f) dx[(r + k) * in + f] = relu && a[k * in + f] == 0 ? T(0) : to[k * padded_in + f];
+        if (dx) {
+            T* to = padded_in == in ? dx + r * in : given.data();
+            product<T>(Terms<T>({g, padded, 1, padded}), transposed.right(), n, padded_in, nullptr, 0, to, padded_in);
+            for (long k = 0; k < n && (relu || to == given.data()); ++k)
+                for (long f = 0; f < in; ++f) dx[(r + k) * in + f] = relu && a[k * in + f] == 0 ? T(0) : to[k * padded_in + f];
+        }
         product<T>(Terms<T>({a, 1, in, n}), {g, PANEL<T>, padded}, in, padded, d_weight, padded, d_weight, padded);
         for (long k = 0; k < n; ++k)
             for (long f = 0; f < padded; ++f) d_bias[f] += g[k * padded + f];

@@ -39,7 +39,7 @@ inline void tile(const Terms<T>& terms, long r, const T* b, long b_row, const T*
 #pragma GCC unroll 16
     for (int q = 0; q < R; ++q)
 #pragma GCC unroll 2
-        for (int v = 0; v < N; ++v) sum[q][v] = from ? load(from + q * from_row + v * WIDTH<T>) : Vec<T>{};
+        for (int v = 0; v < N; ++v) sum[q][v] = load(from + q * from_row + v * WIDTH<T>);
     for (int t = 0; t < terms.n; ++t) {
         const long row = terms.all[t].row, column = terms.all[t].column;
         const T* a = terms.all[t].a + r * row;
@@ -59,14 +59,17 @@ inline void tile(const Terms<T>& terms, long r, const T* b, long b_row, const T*
         for (int v = 0; v < N; ++v) store(c + q * c_row + v * WIDTH<T>, sum[q][v]);
 }
 
-// C (rows × columns) = from + Σ A·B. Columns are a multiple of the vector width; `from` null is zero, `from_row` 0 a bias.
+// C (rows × columns) = from + Σ A·B. Columns are a multiple of the vector width; `from` null is zero, with `from_row` 0 it is a bias.
 template <class T>
 void product(const Terms<T>& terms, Right<T> right, long rows, long columns, const T* from, long from_row, T* c, long c_row) {
+    static const T zeros[PANEL<T>] = {};
+    if (!from) from_row = 0;
     for (long n = 0; n < columns; n += PANEL<T>, right.b += right.panel)
         for (long r = 0; r < rows;) {
             // As few tiles as possible, and of even height: a low one waits for its sums.
-            const long tiles = (rows - r + TALL - 1) / TALL, height = (rows - r + tiles - 1) / tiles;
-            const T* in = from ? from + r * from_row + n : nullptr;
+            const long left = rows - r, tiles = (left + TALL - 1) / TALL, even = (left + tiles - 1) / tiles;
+            const long height = even == 4 && left > 4 ? 5 : even;
+            const T* in = from ? from + r * from_row + n : zeros;
             T* out = c + r * c_row + n;
             const auto run = [&]<int R>() {
                 if (columns - n >= PANEL<T>) tile<T, R, 2>(terms, r, right.b, right.row, in, from_row, out, c_row);

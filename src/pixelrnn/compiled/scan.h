@@ -13,6 +13,7 @@ struct Tap {
 struct Shape {
     long directions, height, width, batch, in, hidden;
     std::vector<std::vector<Tap>> inputs, taps;  // of each direction
+    std::vector<std::vector<Tap>> outputs;       // one of each direction: where its states are added to the output
     long cell;                                   // the tap whose cell state is kept
     long images;                                 // of a slice of the batch
 
@@ -35,6 +36,10 @@ template <class T> struct Row {
     void fill(const T* value) {  // all positions
         for (T* p = data.data(); p < data.data() + size(); p += features) std::copy(value, value + features, p);
     }
+    void take(const T* row) { std::memcpy(at(0), row, (size() - 2 * margin * images * features) * sizeof(T)); }
+    void add(const T* row) {  // at every position
+        for (T* p = at(0); p < at(0) + size() - 2 * margin * images * features; ++p, ++row) *p += *row;
+    }
     void clear() { std::fill(data.begin(), data.end(), T(0)); }
 };
 
@@ -54,12 +59,13 @@ template <class T> void write_row(Row<T>& row, T* map, long f, long batch, long 
     }
 }
 
-// Where a slice keeps what the backward pass needs: o, f, i, g and c, of every row and direction. Null keeps nothing.
+// Where a slice keeps what the backward pass needs: o, f, i, g, c and h, of every row and direction. Null keeps nothing.
 template <class T> struct Saved {
     T* data;
     long width, images, padded, directions;
-    T* gates(long d, long i, long j) const { return data ? data + ((i * directions + d) * width * 5 + j * 4) * images * padded : nullptr; }
+    T* gates(long d, long i, long j) const { return data ? data + ((i * directions + d) * width * 6 + j * 4) * images * padded : nullptr; }
     T* cells(long d, long i, long j) const { return data ? gates(d, i, 0) + (width * 4 + j) * images * padded : nullptr; }
+    T* states(long d, long i) const { return data ? gates(d, i, 0) + width * 5 * images * padded : nullptr; }
 };
 
 // eq. 3 for one position or more: o, f, i = σ(·), g = tanh(·), c = f ⊙ c₋ + i ⊙ g, h = o ⊙ tanh(c).
@@ -134,9 +140,9 @@ template <class T> Weights<T> pack(const Shape& s, long d, const T* input, const
 }
 
 template <class T>
-void forward(const Shape& s, const std::vector<Weights<T>>& weights, const T* x, T* hidden, Saved<T> saved, long first) {
-    const long images = saved.images, padded = saved.padded, W = s.width, N = s.height * W, gates = 4 * padded;
-    Row<T> in(W, images, s.in), a(W, images, gates);
+void forward(const Shape& s, const std::vector<Weights<T>>& weights, const T* x, T* output, Saved<T> saved, long first) {
+    const long images = saved.images, padded = saved.padded, W = s.width, gates = 4 * padded;
+    Row<T> in(W, images, s.in), a(W, images, gates), out(W, images, padded);
     std::vector<Row<T>> h(2 * s.directions, Row<T>(W, images, padded)), c = h;  // two rows of each direction
     for (long d = 0; d < s.directions; ++d)
         for (long k = 0; k < 2; ++k) h[2 * d + k].fill(weights[d].h0.data()), c[2 * d + k].fill(weights[d].c0.data());
@@ -167,8 +173,13 @@ void forward(const Shape& s, const std::vector<Weights<T>>& weights, const T* x,
                     cell_forward(a.at(j), c_before.at(j + cell.dj), c_now.at(j), h_now.at(j), saved.gates(d, i, j), saved.cells(d, i, j), images, padded);
                 }
             }
-            write_row(h_now, hidden + d * N * s.batch * s.hidden, s.hidden, s.batch, W, i, first);
+            if (saved.data) std::memcpy(saved.states(d, i), h_now.at(0), W * images * padded * sizeof(T));
         }
+        // The directions added, each from the row that goes to this one.
+        out.clear();
+        for (long d = 0; d < s.directions; ++d)
+            if (const long from = i - s.outputs[d][0].di; from >= 0) out.add(h[2 * d + from % 2].at(0));
+        write_row(out, output, s.hidden, s.batch, W, i, first);
     }
 }
 
@@ -185,9 +196,9 @@ template <class T> void weight_gradient(const T* a, long a_row, long features, c
 }
 
 template <class T>
-void backward(const Shape& s, const std::vector<Weights<T>>& weights, const Packed<T>& to_input, const T* x, const T* hidden, Saved<T> saved,
-              const T* d_hidden, T* d_x, std::vector<Gradients<T>>& out, long first) {
-    const long images = saved.images, padded = saved.padded, W = s.width, N = s.height * W, gates = 4 * padded;
+void backward(const Shape& s, const std::vector<Weights<T>>& weights, const Packed<T>& to_input, const T* x, Saved<T> saved,
+              const T* d_output, T* d_x, std::vector<Gradients<T>>& out, long first) {
+    const long images = saved.images, padded = saved.padded, W = s.width, gates = 4 * padded;
     const long padded_in = round_up(s.in, WIDTH<T>), D = s.directions;
     Row<T> in(W, images, s.in), d_in(W, images, padded_in), d_out(W, images, padded);
     std::vector<Row<T>> h(2 * D, Row<T>(W, images, padded)), dh = h, dc = h, c0(D, Row<T>(W, images, padded));
@@ -195,7 +206,7 @@ void backward(const Shape& s, const std::vector<Weights<T>>& weights, const Pack
     for (long d = 0; d < D; ++d) {
         c0[d].fill(weights[d].c0.data());
         for (long k = 0; k < 2; ++k) h[2 * d + k].fill(weights[d].h0.data());
-        read_row(h[2 * d + (s.height - 1) % 2], hidden + d * N * s.batch * s.hidden, s.hidden, s.batch, W, s.height - 1, first);
+        h[2 * d + (s.height - 1) % 2].take(saved.states(d, s.height - 1));
     }
     // What flowed to the states outside the image belongs to the initial state.
     const auto collect = [&](std::vector<T>& sum, Row<T>& row, long from, long to) {
@@ -208,10 +219,12 @@ void backward(const Shape& s, const std::vector<Weights<T>>& weights, const Pack
         for (long d = 0; d < D; ++d) {
             const Weights<T>& w = weights[d];
             const long now = 2 * d + i % 2, above = 2 * d + 1 - i % 2;
-            if (i > 0) read_row(h[above], hidden + d * N * s.batch * s.hidden, s.hidden, s.batch, W, i - 1, first);
+            if (i > 0) h[above].take(saved.states(d, i - 1));
             else h[above].fill(w.h0.data());
-            read_row(d_out, d_hidden + d * N * s.batch * s.hidden, s.hidden, s.batch, W, i, first);
-            for (long k = 0; k < W * images * padded; ++k) dh[now].at(0)[k] += d_out.at(0)[k];
+            if (const long to = i + s.outputs[d][0].di; to < s.height) {
+                read_row(d_out, d_output, s.hidden, s.batch, W, to, first);
+                dh[now].add(d_out.at(0));
+            }
             dc[above].clear();
             const Tap cell = s.taps[d][s.cell];
             const int beside = s.beside(d);

@@ -13,12 +13,10 @@ Its state at (i, j) has seen (i, j + 1), which comes later, so its output is mov
 (i, j) gets what the mirror saw from (i − 1, j) on. Together the two directions see every earlier pixel.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from pixelrnn.nn.masked_conv import MaskedConv2d
-from pixelrnn.nn.raster import to_map
 from pixelrnn.nn.state_to_state import StateToState
 from pixelrnn.recurrence import diagonal_lines
 
@@ -45,10 +43,4 @@ class DiagonalBiLSTM(nn.Module):
         self.state_to_state = StateToState(hidden, directions=2, taps=2)
 
     def forward(self, x: Float[Tensor, "B in_features H W"]) -> Float[Tensor, "B hidden H W"]:
-        height, width = x.shape[-2:]
-        hidden = self.state_to_state(x, self.input_to_state, diagonal_lines(height, width))
-        # The mirror's output moved down one row, zeros entering on top, and added. Taken apart once and put together
-        # once, so that the backward pass does the same.
-        row, rest = width, (height - 1) * width
-        top, left, mirror, _ = hidden.flatten(0, 1).split([row, rest, rest, row])
-        return to_map(torch.cat([top, left + mirror]), height, width)
+        return self.state_to_state(x, self.input_to_state, diagonal_lines(*x.shape[-2:]))

@@ -45,7 +45,7 @@ class MaskedConv2d(nn.Conv2d):
         # Before the weights, so that a wrong argument is named by the mask's own message.
         open_taps = mask(mask_type, in_features, out_features, (height, width), channels=channels, maps=maps)
         super().__init__(in_features, out_features, (height, width), padding=(height // 2, width // 2))
-        self.open = open_taps.any(dim=0).any(dim=0).tolist()  # the taps that any feature sees
+        self.open_taps: list[tuple[int, int]] = [(u, v) for u, v in open_taps.any(dim=0).any(dim=0).nonzero().tolist()]
         self.register_buffer("mask", open_taps, persistent=False)  # follows from the arguments: not saved
 
     @property
@@ -54,23 +54,31 @@ class MaskedConv2d(nn.Conv2d):
         return self.weight * self.mask
 
     def forward(
-        self, x: Float[Tensor, "B in_features H W"], *, relu: bool = False
+        self,
+        x: Float[Tensor, "B in_features H W"],
+        *,
+        relu: bool = False,
+        plus: Float[Tensor, "B out_features H W"] | None = None,
     ) -> Float[Tensor, "B out_features H W"]:
-        """The convolution of x, or with ``relu`` of max(x, 0)."""
+        """The convolution of x, or with ``relu`` of max(x, 0), and the map ``plus`` added."""
         if is_stored_by_position(x):
-            return self._as_product(x, relu)
-        return F.conv2d(F.relu(x) if relu else x, self.masked_weight, self.bias, padding=self.padding)
+            return self._as_product(x, relu, plus)
+        y = F.conv2d(F.relu(x) if relu else x, self.masked_weight, self.bias, padding=self.padding)
+        return y if plus is None else y + plus
 
-    def _as_product(self, x: Float[Tensor, "B in_features H W"], relu: bool) -> Float[Tensor, "B out_features H W"]:
+    def _as_product(
+        self, x: Float[Tensor, "B f H W"], relu: bool, plus: Float[Tensor, "B g H W"] | None
+    ) -> Float[Tensor, "B g H W"]:
         """The same for a map that is stored by position: one product over all positions and images."""
         height, width = x.shape[2:]
+        added = None if plus is None else to_positions(plus)
         if self.kernel_size == (1, 1):
-            weight = self.masked_weight.flatten(1)
-            return to_map(positionwise.linear(to_positions(x), weight, self.bias, relu=relu), height, width)
-        x = F.relu(x) if relu else x
-        # What the open taps see, a row for each of them and each feature. Taps after the centre are closed.
-        seen = F.pad(x.permute(1, 2, 3, 0), (0, 0, self.padding[1], self.padding[1], self.padding[0], 0))
-        taps = [(u, v) for u in range(self.padding[0] + 1) for v in range(self.kernel_size[1]) if self.open[u][v]]
-        rows = torch.stack([seen[:, u : u + height, v : v + width] for u, v in taps]).flatten(0, 1).flatten(1)
-        kernel = torch.cat([self.masked_weight[:, :, u, v] for u, v in taps], dim=1)
-        return to_map((rows.T @ kernel.T + self.bias).unflatten(0, (height * width, -1)), height, width)
+            seen, weight = to_positions(x), self.masked_weight.flatten(1)
+        else:
+            # Everything that the open taps see, side by side. Taps below the centre are closed.
+            (up, left), taps = self.padding, self.open_taps
+            padded = F.pad(x.permute(1, 2, 3, 0), (0, 0, left, left, up, 0))  # (f, H, W, B)
+            maps = torch.stack([padded[:, u : u + height, v : v + width] for u, v in taps])
+            seen = maps.flatten(0, 1).permute(1, 2, 3, 0).flatten(0, 1)  # (N, B, taps·f)
+            weight = torch.cat([self.masked_weight[:, :, u, v] for u, v in taps], dim=1)
+        return to_map(positionwise.linear(seen, weight, self.bias, relu=relu, plus=added), height, width)

@@ -13,28 +13,37 @@ from pixelrnn.compiled import operators
 
 
 def linear(
-    x: Float[Tensor, "*positions F"], weight: Float[Tensor, "G F"], bias: Float[Tensor, " G"], *, relu: bool
-) -> Float[Tensor, "*positions G"]:
-    """W·x + b, or W·max(x, 0) + b: compiled, each pass reads and writes a map once, the activation on the way."""
+    x: Float[Tensor, "N B F"],
+    weight: Float[Tensor, "G F"],
+    bias: Float[Tensor, " G"],
+    *,
+    relu: bool,
+    plus: Float[Tensor, "N B G"] | None,
+) -> Float[Tensor, "N B G"]:
+    """W·x + b, of max(x, 0) with ``relu``, and ``plus`` added.
+
+    Compiled, a pass reads and writes every map once, activation and addition on the way.
+    """
     if choose(x) == "compiled":
-        y: Tensor = _Linear.apply(x, weight, bias, relu)
+        y: Tensor = _Linear.apply(x, weight, bias, relu, plus)
         return y
-    return F.linear(F.relu(x) if relu else x, weight, bias)
+    y = F.linear(F.relu(x) if relu else x, weight, bias)
+    return y if plus is None else y + plus
 
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
-        rows, weight = x.flatten(0, -2).contiguous(), weight.contiguous()
-        ctx.save_for_backward(rows, weight)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, relu: bool, plus: Tensor | None) -> Tensor:
+        x, weight = x.contiguous(), weight.contiguous()
+        ctx.save_for_backward(x, weight)
         ctx.relu = relu
-        y: Tensor = operators().linear(rows, weight, bias.contiguous(), relu)
-        return y.unflatten(0, x.shape[:-1])
+        y: Tensor = operators().linear(x, weight, bias.contiguous(), relu, None if plus is None else plus.contiguous())
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        d_rows, d_weight, d_bias = operators().linear_backward(
-            *ctx.saved_tensors, dy.flatten(0, -2).contiguous(), ctx.relu
+        d_x, d_weight, d_bias = operators().linear_backward(
+            *ctx.saved_tensors, dy.contiguous(), ctx.relu, ctx.needs_input_grad[0]
         )
-        return d_rows.unflatten(0, dy.shape[:-1]), d_weight, d_bias, None
+        return d_x if ctx.needs_input_grad[0] else None, d_weight, d_bias, None, dy if ctx.needs_input_grad[4] else None

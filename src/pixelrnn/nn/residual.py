@@ -54,5 +54,8 @@ class ResidualBlock(nn.Module):
         self.residual = residual
 
     def forward(self, x: Float[Tensor, "B stream H W"]) -> Float[Tensor, "B stream H W"]:
-        y: Tensor = self.transform(x)
-        return x + y if self.residual else y
+        *layers, last = self.transform
+        y = x
+        for layer in layers:
+            y = layer(y)
+        return last(y, plus=x if self.residual else None)

@@ -14,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pixelrnn.nn.masked_conv import MaskedConv2d
-from pixelrnn.nn.raster import to_map
 from pixelrnn.nn.state_to_state import StateToState
 from pixelrnn.recurrence import row_lines
 
@@ -41,6 +40,4 @@ class RowLSTM(nn.Module):
         self.state_to_state = StateToState(hidden, directions=1, taps=3)
 
     def forward(self, x: Float[Tensor, "B in_features H W"]) -> Float[Tensor, "B hidden H W"]:
-        height, width = x.shape[-2:]
-        hidden = self.state_to_state(x, self.input_to_state, row_lines(height, width))
-        return to_map(hidden[0], height, width)
+        return self.state_to_state(x, self.input_to_state, row_lines(*x.shape[-2:]))

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pixelrnn.nn.masked_conv import MaskedConv2d
-from pixelrnn.nn.raster import to_positions
+from pixelrnn.nn.raster import to_map, to_positions
 from pixelrnn.recurrence import Lines, line_lstm
 
 
@@ -27,8 +27,8 @@ class StateToState(nn.Module):
 
     def forward(
         self, x: Float[Tensor, "B F H W"], input_to_state: MaskedConv2d, lines: Lines
-    ) -> Float[Tensor, "D N B h"]:
-        """From a map to the hidden states of every direction, in raster order.
+    ) -> Float[Tensor, "B h H W"]:
+        """From a map to the hidden states, all directions added.
 
         Args:
             x: the map.
@@ -40,4 +40,5 @@ class StateToState(nn.Module):
         taps = torch.stack([kernel[:, :, 0, centre + dj] for _, dj in lines.inputs[0]])  # (S, D·4h, F)
         by_direction = taps.unflatten(1, (directions, gates)).permute(1, 0, 3, 2)  # (D, S, F, 4h)
         bias = input_to_state.bias.unflatten(0, (directions, gates))
-        return line_lstm(to_positions(x), by_direction, bias, self.weight, self.initial, lines)
+        states = line_lstm(to_positions(x), by_direction, bias, self.weight, self.initial, lines)
+        return to_map(states, lines.height, lines.width)

@@ -18,7 +18,7 @@ def line_lstm(
     state_to_state: Float[Tensor, "D T h four_h"],
     initial: Float[Tensor, "D 2 h"],
     lines: Lines,
-) -> Float[Tensor, "D N B h"]:
+) -> Float[Tensor, "N B h"]:
     """An LSTM over the positions of an image, each of which reads its taps (paper eq. 3).
 
         o, f, i = σ(Kss ⊛ h₋ + Kis ⊛ x)      g = tanh(Kss ⊛ h₋ + Kis ⊛ x)
@@ -36,7 +36,7 @@ def line_lstm(
         lines: which positions are computed together and what they read: `row_lines` or `diagonal_lines`.
 
     Returns:
-        The hidden states h, in raster order.
+        The hidden states h in raster order, all directions added, each where `Lines.outputs` says.
 
     Raises:
         InputError: shapes that do not belong together, or the backend that was named (`pixelrnn.backend`) cannot run.

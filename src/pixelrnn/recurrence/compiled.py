@@ -23,10 +23,10 @@ def line_lstm(
     state_to_state: Float[Tensor, "D T h four_h"],
     initial: Float[Tensor, "D 2 h"],
     lines: Lines,
-) -> Float[Tensor, "D N B h"]:
+) -> Float[Tensor, "N B h"]:
     """See `pixelrnn.recurrence.line_lstm`."""
-    hidden: Tensor = _LineLSTM.apply(x, input_to_state, bias, state_to_state, initial, lines)
-    return hidden
+    output: Tensor = _LineLSTM.apply(x, input_to_state, bias, state_to_state, initial, lines)
+    return output
 
 
 # The images that a thread carries: as many as its product tiles are high, so few that their rows stay in its cache.
@@ -41,18 +41,18 @@ class _LineLSTM(torch.autograd.Function):
         batch, threads = inputs[0].shape[1], torch.get_num_threads()
         rounds = -(-batch // (threads * MOST_IMAGES))
         ctx.layout = *_layout(lines), -(-batch // (threads * rounds))
-        hidden, saved = operators().line_lstm(*inputs, *ctx.layout, any(ctx.needs_input_grad))
-        ctx.save_for_backward(*inputs, hidden, saved)
-        return hidden
+        output, saved = operators().line_lstm(*inputs, *ctx.layout, any(ctx.needs_input_grad))
+        ctx.save_for_backward(*inputs, saved)
+        return output
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_hidden: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = operators().line_lstm_backward(*ctx.saved_tensors, d_hidden.contiguous(), *ctx.layout)
+    def backward(ctx: Any, d_output: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = operators().line_lstm_backward(*ctx.saved_tensors, d_output.contiguous(), *ctx.layout)
         return *gradients, None
 
 
-def _layout(lines: Lines) -> tuple[int, list[int], list[int], int]:
-    """Height, input taps, taps and cell tap, the offsets in one flat list each."""
+def _layout(lines: Lines) -> tuple[int, list[int], list[int], list[int], int]:
+    """Height, the offsets of input taps, taps and outputs in one flat list each, and the cell tap."""
     inputs, taps = ([*chain(*chain(*offsets))] for offsets in (lines.inputs, lines.taps))
-    return lines.height, inputs, taps, lines.cell
+    return lines.height, inputs, taps, [*chain(*lines.outputs)], lines.cell

@@ -44,6 +44,8 @@ class Lines:
     """(T): each tap's place on the line before, less the position's own."""
     cell: int
     """The tap whose cell state c₋ the LSTM keeps."""
+    outputs: tuple[Offset, ...]
+    """(D): where the states of a direction go in the layer's output, the sum of all directions."""
 
     @property
     def lengths(self) -> list[int]:
@@ -93,6 +95,7 @@ def row_lines(height: int, width: int) -> Lines:
         taps=(((-1, -1), (-1, 0), (-1, 1)),),
         shifts=(-1, 0, 1),
         cell=1,
+        outputs=((0, 0),),
     )
 
 
@@ -100,8 +103,8 @@ def row_lines(height: int, width: int) -> Lines:
 def diagonal_lines(height: int, width: int) -> Lines:
     """The Diagonal BiLSTM (§3.2): a line is a diagonal and reads the position above and the one beside it.
 
-    Direction 0 runs from the top left corner and reads to the left, direction 1 is its mirror image. The input-to-state
-    convolution is 1×1.
+    Direction 0 runs from the top left corner and reads to the left, direction 1 is its mirror image. The mirror's state
+    at (i, j) has seen (i, j + 1), which comes later, so it is moved down one row. The input-to-state convolution is 1×1.
     """
     first = tuple(max(0, t - width + 1) for t in range(height + width - 1))  # the row in which the diagonal begins
     diagonals, mirrored = [], []
@@ -118,6 +121,7 @@ def diagonal_lines(height: int, width: int) -> Lines:
         taps=(((-1, 0), (0, -1)), ((-1, 0), (0, 1))),
         shifts=(-1, 0),
         cell=1,
+        outputs=((0, 0), (1, 0)),
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pixelrnn.recurrence.lines import Lines
-from pixelrnn.recurrence.reference import input_term
+from pixelrnn.recurrence.reference import add_directions, input_term
 
 
 def line_lstm(
@@ -23,7 +23,7 @@ def line_lstm(
     state_to_state: Float[Tensor, "D T h four_h"],
     initial: Float[Tensor, "D 2 h"],
     lines: Lines,
-) -> Float[Tensor, "D N B h"]:
+) -> Float[Tensor, "N B h"]:
     """See `pixelrnn.recurrence.line_lstm`."""
     hidden: Tensor = _LineLSTM.apply(x, input_to_state, bias, state_to_state, initial, lines)
     return hidden
@@ -70,16 +70,18 @@ class _LineLSTM(torch.autograd.Function):
 
         ctx.save_for_backward(x, input_to_state, state_to_state, initial, gates, cells, states)
         ctx.lines = lines
-        return states
+        return add_directions(states, lines)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_states: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, d_output: Tensor) -> tuple[Tensor | None, ...]:
         x, input_to_state, state_to_state, initial, gates, cells, states = ctx.saved_tensors
         lines: Lines = ctx.lines
         directions, _, batch, hidden = states.shape
         d_gates = torch.empty_like(gates)
         d_initial = torch.zeros_like(initial)
+        nothing = x.new_zeros(hidden)
+        d_states = [lines.neighbours(d_output, at, nothing) for at in lines.outputs]
 
         # c₋ of every position, of which the derivative of f is made.
         c_before = [
@@ -95,7 +97,7 @@ class _LineLSTM(torch.autograd.Function):
             o, f, i, g = torch.stack([gates[d, line] for d, line in here]).chunk(4, dim=-1)
             tanh_c = torch.stack([cells[d, line] for d, line in here]).tanh_()
             before = torch.stack([c_before[d][line] for d, line in here])
-            dh_line = torch.stack([d_states[d, line] for d, line in here]) + dh[:, own]
+            dh_line = torch.stack([d_states[d][line] for d, line in here]) + dh[:, own]
 
             #   h = o ⊙ tanh(c):       dc = dc + dh ⊙ o ⊙ (1 − tanh²(c))
             dc_line = dc[:, own] + dh_line * o * (1 - tanh_c**2)

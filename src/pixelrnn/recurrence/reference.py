@@ -14,7 +14,7 @@ def line_lstm(
     state_to_state: Float[Tensor, "D T h four_h"],
     initial: Float[Tensor, "D 2 h"],
     lines: Lines,
-) -> Float[Tensor, "D N B h"]:
+) -> Float[Tensor, "N B h"]:
     """See `pixelrnn.recurrence.line_lstm`."""
     batch = x.shape[1]
     order = lines.order.to(x.device)
@@ -43,7 +43,7 @@ def line_lstm(
         c = torch.cat([c0[:, :begin], c_line, c0[:, begin + n :]], dim=1)
         outputs.append(h_line)
 
-    return _pick(torch.cat(outputs, dim=1), order.argsort(dim=1))
+    return add_directions(_pick(torch.cat(outputs, dim=1), order.argsort(dim=1)), lines)
 
 
 def input_term(
@@ -60,6 +60,14 @@ def input_term(
             torch.stack([lines.neighbours(x, at, nothing) @ k for at, k in zip(offsets, kernels, strict=True)]).sum(0) + b
         )
     return torch.stack(gates)
+
+
+def add_directions(states: Float[Tensor, "D N B h"], lines: Lines) -> Float[Tensor, "N B h"]:
+    """The layer's output: the sum of all directions, each moved to where it goes, zeros entering."""
+    nothing = states.new_zeros(states.shape[3])
+    return torch.stack(
+        [lines.neighbours(s, (-di, -dj), nothing) for s, (di, dj) in zip(states, lines.outputs, strict=True)]
+    ).sum(dim=0)
 
 
 def _pick(states: Float[Tensor, "D N B f"], index: Int[Tensor, "D n"]) -> Float[Tensor, "D n B f"]:
