@@ -39,7 +39,7 @@ inline void tile(const Terms<T>& terms, long r, const T* b, long b_row, const T*
 #pragma GCC unroll 16
     for (int q = 0; q < R; ++q)
 #pragma GCC unroll 2
-        for (int v = 0; v < N; ++v) sum[q][v] = load(from + q * from_row + v * WIDTH<T>);
+        for (int v = 0; v < N; ++v) sum[q][v] = Vec<T>{};
     for (int t = 0; t < terms.n; ++t) {
         const long row = terms.all[t].row, column = terms.all[t].column;
         const T* a = terms.all[t].a + r * row;
@@ -56,7 +56,7 @@ inline void tile(const Terms<T>& terms, long r, const T* b, long b_row, const T*
 #pragma GCC unroll 16
     for (int q = 0; q < R; ++q)
 #pragma GCC unroll 2
-        for (int v = 0; v < N; ++v) store(c + q * c_row + v * WIDTH<T>, sum[q][v]);
+        for (int v = 0; v < N; ++v) store(c + q * c_row + v * WIDTH<T>, load(from + q * from_row + v * WIDTH<T>) + sum[q][v]);
 }
 
 // C (rows × columns) = from + Σ A·B. Columns are a multiple of the vector width; `from` null is zero, with `from_row` 0 it is a bias.
