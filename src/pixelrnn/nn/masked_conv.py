@@ -80,5 +80,6 @@ class MaskedConv2d(nn.Conv2d):
             padded = F.pad(x.permute(1, 2, 3, 0), (0, 0, left, left, up, 0))  # (f, H, W, B)
             maps = torch.stack([padded[:, u : u + height, v : v + width] for u, v in taps])
             seen = maps.flatten(0, 1).permute(1, 2, 3, 0).flatten(0, 1)  # (N, B, taps·f)
-            weight = torch.cat([self.masked_weight[:, :, u, v] for u, v in taps], dim=1)
+            rows, columns = zip(*taps, strict=True)
+            weight = self.masked_weight[:, :, rows, columns].mT.flatten(1)  # (out, taps·f)
         return to_map(positionwise.linear(seen, weight, self.bias, relu=relu, plus=added), height, width)

@@ -1,0 +1,85 @@
+"""Measuring one task: equality first, then the variants in turn."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from pixelrnn.backend import backend
+from pixelrnn.bench.variants import Task, Variant, gradients, workers
+from pixelrnn.errors import InputError
+
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-2}
+"""Of a gradient, as a norm relative to the reference in float64. In float64 it shows that the mathematics are the same.
+In float32, which is what is timed, a ReLU whose input is all but zero may fall on either side, and takes with it a few
+thousandths of a gradient; a wrong equation takes a good part."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The steps of one variant on one task."""
+
+    task: Task
+    variant: Variant
+    seconds: float
+    """Of one step, the median."""
+    peak: float
+    """MiB, at most, beyond what the process held before its first step."""
+
+    @property
+    def images_per_second(self) -> float:
+        """Of training."""
+        return self.task.batch / self.seconds
+
+
+def measure(
+    task: Task,
+    variants: list[Variant],
+    *,
+    rounds: int = 10,
+    threads: int | None = None,
+    on_step: Callable[[], None] = lambda: None,
+) -> dict[Variant, Measurement]:
+    """Times the steps of all variants in turn.
+
+    Args:
+        task: what a step does.
+        variants: in the order of the result.
+        rounds: steps of each variant, after one that warms up.
+        threads: of each process; PyTorch's own choice if not given.
+        on_step: called after each round of steps.
+
+    Raises:
+        InputError: a variant's loss or gradients differ from the reference in float64: what is wrong is not timed.
+    """
+    with workers(task, variants, threads or torch.get_num_threads()) as running:
+        with backend("reference"):
+            wanted = gradients(task.model().double(), task.images()[:2], "reference")
+        for variant, worker in running.items():
+            for computed in worker.ready():
+                _check_equal(computed, wanted, variant)
+        times: dict[Variant, list[float]] = {variant: [] for variant in variants}
+        for n in range(rounds + 1):
+            for variant, worker in running.items():
+                seconds = worker.step()
+                if n:
+                    times[variant].append(seconds)
+            on_step()
+        return {v: Measurement(task, v, median(times[v]), worker.peak()) for v, worker in running.items()}
+
+
+def _check_equal(got: dict[str, Tensor], wanted: dict[str, Tensor], variant: Variant) -> None:
+    for name, value in got.items():
+        error = ((value - wanted[name]).norm() / wanted[name].norm()).item()
+        if not error <= TOLERANCE[value.dtype]:
+            raise InputError(f"{variant}: {name} differs from the reference by {error:.1e} of it, so no time is given")
+
+
+def time_exponent(measurements: list[Measurement]) -> float:
+    """The exponent p of time ∝ pixelsᵖ, by least squares: 1 where time grows linearly with the number of pixels."""
+    points = [(math.log(m.task.side**2), math.log(m.seconds)) for m in measurements]
+    x, y = (sum(values) / len(points) for values in zip(*points, strict=True))
+    return sum((a - x) * (b - y) for a, b in points) / sum((a - x) ** 2 for a, _ in points)

@@ -1,0 +1,156 @@
+"""The training steps that are compared, and the process that each of them runs in."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pixelrnn import likelihood
+from pixelrnn.backend import backend
+from pixelrnn.bench import floor, naive
+from pixelrnn.errors import InputError
+from pixelrnn.memory import keep_freed
+from pixelrnn.models import PixelRNN
+from pixelrnn.nn import LayerKind
+
+Variant = Literal["naive, sliced", "naive, fair", "reference", "manual", "compiled", "floor"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a training step is to do: a model of binary images, and a batch of them."""
+
+    layer: LayerKind = "diagonal-bilstm"
+    hidden: int = 32
+    depth: int = 1
+    side: int = 28
+    batch: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "depth", "side", "batch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        if self.layer == "pixel-cnn":
+            raise InputError("there is no recurrence to measure in pixel-cnn: expected diagonal-bilstm or row-lstm")
+
+    def model(self) -> PixelRNN:
+        """The model, always with the same weights."""
+        torch.manual_seed(0)
+        return PixelRNN(layer=self.layer, levels=2, hidden=self.hidden, depth=self.depth)
+
+    def images(self) -> Tensor:
+        """The batch, (B, 1, side, side)."""
+        shape = (self.batch, 1, self.side, self.side)
+        return torch.randint(2, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def loss(model: PixelRNN, x: Tensor, variant: Variant) -> Tensor:
+    """Nats per image, as a variant computes them."""
+    intensities = x.to(model.first.weight.dtype) * 2 - 1
+    if variant in ("naive, sliced", "naive, fair"):
+        logits = naive.logits(model, intensities, sliced=variant == "naive, sliced")
+        return -likelihood.log_prob_map(logits, x).sum(dim=(1, 2, 3)).mean()
+    return -model.log_prob(x).mean()
+
+
+def gradients(model: PixelRNN, x: Tensor, variant: Variant) -> dict[str, Tensor]:
+    """The loss and the gradient of every parameter that a variant has."""
+    nats = loss(model, x, variant)
+    nats.backward()
+    named = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return {"loss": nats.detach(), **named}
+
+
+class Worker:
+    """A process that takes one step of a variant whenever it is told."""
+
+    def __init__(self, task: Task, variant: Variant, threads: int) -> None:
+        context = get_context("spawn")
+        self._ours, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, task, variant, threads), daemon=True)
+        self._process.start()
+
+    def ready(self) -> list[dict[str, Tensor]]:
+        """What the variant computed for its gradients before its first step, in float64 and in float32."""
+        return self._ask(None)
+
+    def step(self) -> float:
+        """The seconds of one more step."""
+        return self._ask("step")
+
+    def peak(self) -> float:
+        """MiB that the steps took at most, beyond what the process held before."""
+        return self._ask("peak")
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.terminate()
+        self._process.join()
+
+    def _ask(self, what: str | None) -> Any:
+        if what:
+            self._ours.send(what)
+        try:
+            return self._ours.recv()
+        except EOFError:
+            raise InputError("a benchmark's process ended early: there may not be enough memory") from None
+
+
+@contextmanager
+def workers(task: Task, variants: list[Variant], threads: int) -> Iterator[dict[Variant, Worker]]:
+    """A process for each variant."""
+    started = {variant: Worker(task, variant, threads) for variant in variants}
+    try:
+        yield started
+    finally:
+        for worker in started.values():
+            worker.close()
+
+
+def _serve(connection: Connection, task: Task, variant: Variant, threads: int) -> None:
+    torch.set_num_threads(threads)
+    if variant not in ("naive, sliced", "naive, fair"):
+        keep_freed()  # as training does
+    step, computed = _prepare(task, variant)
+    before = _memory("VmRSS")
+    connection.send(computed)
+    while True:
+        asked = connection.recv()
+        if asked == "peak":
+            connection.send(_memory("VmHWM") - before)
+        else:
+            begin = time.perf_counter()
+            step()
+            connection.send(time.perf_counter() - begin)
+
+
+def _prepare(task: Task, variant: Variant) -> tuple[Callable[[], None], list[dict[str, Tensor]]]:
+    """The step, and the gradients by which it is judged."""
+    model, x = task.model(), task.images()
+    if variant == "floor":
+        return floor.step(model, task.batch * task.side**2), []
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+
+    def step() -> None:
+        with backend("auto" if variant in ("naive, sliced", "naive, fair") else variant):
+            optimizer.zero_grad()
+            loss(model, x, variant).backward()
+            optimizer.step()
+
+    with backend("auto" if variant in ("naive, sliced", "naive, fair") else variant):
+        computed = [gradients(model, x[:2], variant) for model in (task.model().double(), task.model())]
+    return step, computed
+
+
+def _memory(name: str) -> float:
+    """A line of /proc/self/status, in MiB; not a number where there is none."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.is_file() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:")), float("nan"))

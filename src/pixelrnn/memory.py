@@ -1,0 +1,18 @@
+"""What the process does with memory that it has freed."""
+
+import ctypes
+import platform
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
+
+
+def keep_freed() -> None:
+    """Keeps freed memory in the process, for the next step to take.
+
+    Otherwise glibc hands blocks of over 32 MiB back to the kernel as soon as they are freed, and in the next training
+    step has them again page by page, each zeroed: a third of the step on a CPU. Elsewhere than on Linux nothing is done.
+    """
+    if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, 2**30)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
