@@ -58,11 +58,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> run_backward(const Shape& s, 
     const long h = s.hidden, padded = round_up(h, WIDTH<T>), gates = 4 * padded, D = s.directions;
     const long S = s.inputs[0].size(), n_taps = s.taps[0].size(), slices = (s.batch + s.images - 1) / s.images;
     const std::vector<Weights<T>> weights = weights_of<T>(s, input, bias, state, initial);
-    const T* in = input.const_data_ptr<T>();
-    const Packed<T> to_input(D * S * gates, round_up(s.in, WIDTH<T>), [&](long k, long n) {
-        const long gate = k % gates;
-        return n < s.in && gate % padded < h ? in[(k / gates * s.in + n) * 4 * h + gate / padded * h + gate % padded] : T(0);
-    });
+    Matrix<T> to_x{round_up(s.in, WIDTH<T>), {}};
+    for (long k = 0; k < D * S; ++k) to_x.append(pad_gates(input.const_data_ptr<T>() + k * s.in * 4 * h, s.in, h, padded).transposed(to_x.columns));
+    const Packed<T> to_input(to_x);
     Tensor d_x = at::empty(x.sizes(), x.options());
     const std::vector<T> z(gates), zp(padded);
     std::vector<std::vector<Gradients<T>>> parts(
@@ -114,7 +112,11 @@ template <class T> Tensor linear_of(const Tensor& x, const Tensor& weight, const
     const T* added = plus ? plus->const_data_ptr<T>() : nullptr;
     const T *w = weight.const_data_ptr<T>(), *b = bias.const_data_ptr<T>(), *from = x.const_data_ptr<T>();
     T* to = y.data_ptr<T>();
-    const Packed<T> packed(in + 1, out, [&](long k, long n) { return k < in ? w[n * in + k] : b[n]; });
+    const long padded = round_up(out, WIDTH<T>);
+    Matrix<T> with_bias = Matrix<T>{in, {w, w + out * in}}.transposed(padded), last{padded, {b, b + out}};
+    last.data.resize(padded);
+    with_bias.append(last);
+    const Packed<T> packed(with_bias);
     const long part = (rows + PARTS - 1) / PARTS;
 #pragma omp parallel for schedule(dynamic, 1)
     for (long first = 0; first < rows; first += part) linear_forward(from + first * in, std::min(part, rows - first), in, relu, packed, added ? added + first * out : nullptr, to + first * out, out);
@@ -126,7 +128,9 @@ template <class T> std::tuple<Tensor, Tensor, Tensor> linear_gradients(const Ten
     Tensor dx = at::empty(wants_dx ? x.sizes() : at::IntArrayRef{0}, x.options());
     const T *w = weight.const_data_ptr<T>(), *from = x.const_data_ptr<T>(), *g = dy.const_data_ptr<T>();
     T* to = dx.data_ptr<T>();
-    const Packed<T> packed(padded, in, [&](long k, long n) { return k < out ? w[k * in + n] : T(0); });
+    Matrix<T> padded_in{round_up(in, WIDTH<T>), std::vector<T>(padded * round_up(in, WIDTH<T>))};
+    for (long k = 0; k < out; ++k) std::copy_n(w + k * in, in, &padded_in.data[k * padded_in.columns]);
+    const Packed<T> packed(padded_in);
     const long part = (rows + PARTS - 1) / PARTS;
     std::vector<std::vector<T>> d_weights(PARTS), d_biases(PARTS);
 #pragma omp parallel for schedule(dynamic, 1)

@@ -1,6 +1,7 @@
 // C += Σ A·B for the thin products of a recurrence, one thread, operands in cache.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "vector.h"
@@ -95,14 +96,28 @@ void product(const Terms<T>& terms, Right<T> right, long rows, long columns, con
         }
 }
 
-// B (depth × columns), given by its elements, in the panels that `product` walks through.
+// A matrix, row after row.
+template <class T> struct Matrix {
+    long columns;
+    std::vector<T> data;
+    long rows() const { return static_cast<long>(data.size()) / columns; }
+    void append(const Matrix& below) { data.insert(data.end(), below.data.begin(), below.data.end()); }
+    Matrix transposed(long padded) const {  // with zero columns up to `padded`
+        Matrix to{padded, std::vector<T>(columns * padded)};
+        for (long r = 0; r < rows(); ++r)
+            for (long c = 0; c < columns; ++c) to.data[c * padded + r] = data[r * columns + c];
+        return to;
+    }
+};
+
+// B in the panels that `product` walks through, whole vectors wide.
 template <class T> struct Packed {
     std::vector<T> data;
     long depth;
-    template <class Element> Packed(long depth, long columns, Element element) : data(depth * round_up(columns, PANEL<T>)), depth(depth) {
-        for (long n = 0; n < columns; ++n)
+    explicit Packed(const Matrix<T>& b) : data(b.rows() * round_up(b.columns, PANEL<T>)), depth(b.rows()) {
+        for (long n = 0; n < b.columns; n += PANEL<T>)
             for (long k = 0; k < depth; ++k)
-                data[(n / PANEL<T> * depth + k) * PANEL<T> + n % PANEL<T>] = element(k, n);
+                std::copy_n(&b.data[k * b.columns + n], std::min<long>(PANEL<T>, b.columns - n), &data[(n / PANEL<T> * depth + k) * PANEL<T>]);
     }
     Right<T> right() const { return {data.data(), depth * PANEL<T>, PANEL<T>}; }
 };

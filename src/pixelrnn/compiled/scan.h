@@ -110,30 +110,30 @@ void cell_backward(const T* gates, const T* c, const T* c_before, const T* dh, c
 
 // The weights of one direction, packed for the products of both passes.
 template <class T> struct Weights {
-    Packed<T> batched, beside;        // forward: input and upper taps, whole rows at once; the tap within the row
-    Packed<T> to_above, to_beside;    // backward: from the gates' gradient to that of the states
+    Packed<T> batched, beside;      // forward: input and upper taps, whole rows at once; the tap within the row
+    Packed<T> to_above, to_beside;  // backward: from the gates' gradient to that of the states
     std::vector<T> bias, h0, c0;
 };
 
+// Rows of 4h values as rows of 4·padded.
+template <class T> Matrix<T> pad_gates(const T* from, long rows, long h, long padded) {
+    Matrix<T> to{4 * padded, std::vector<T>(rows * 4 * padded)};
+    for (long gate = 0; gate < 4 * rows; ++gate) std::copy_n(from + gate * h, h, &to.data[gate * padded]);
+    return to;
+}
+
 template <class T> Weights<T> pack(const Shape& s, long d, const T* input, const T* bias, const T* state, const T* initial) {
-    const long h = s.hidden, padded = round_up(h, WIDTH<T>), S = s.inputs[d].size(), n_taps = s.taps[d].size();
-    const int beside = s.beside(d);
-    const T* in = input + d * S * s.in * 4 * h;
-    const T* st = state + d * n_taps * h * 4 * h;
-    std::vector<long> upper;
-    for (long k = 0; k < n_taps; ++k)
-        if (k != beside) upper.push_back(k);
-    // Column n of the padded gates in a matrix of 4h columns.
-    const auto gate = [=](const T* matrix, long k, long n) { return n % padded < h ? matrix[k * 4 * h + n / padded * h + n % padded] : T(0); };
-    const auto tap = [=](long t, long k, long n) { return k < h ? gate(st + t * h * 4 * h, k, n) : T(0); };
-    const long above = static_cast<long>(upper.size());
-    Weights<T> w{
-        Packed<T>(S * s.in + above * h, 4 * padded, [&](long k, long n) { return k < S * s.in ? gate(in, k, n) : tap(upper[(k - S * s.in) / h], (k - S * s.in) % h, n); }),
-        Packed<T>(beside < 0 ? 0 : h, 4 * padded, [&](long k, long n) { return tap(beside, k, n); }),
-        Packed<T>(above * 4 * padded, padded, [&](long k, long n) { return tap(upper[k / (4 * padded)], n, k % (4 * padded)); }),
-        Packed<T>(beside < 0 ? 0 : 4 * padded, padded, [&](long k, long n) { return tap(beside, n, k); }),
-        std::vector<T>(4 * padded), std::vector<T>(padded), std::vector<T>(padded)};
-    for (long n = 0; n < 4 * padded; ++n) w.bias[n] = gate(bias + d * 4 * h, 0, n);
+    const long h = s.hidden, padded = round_up(h, WIDTH<T>), inputs = s.inputs[d].size() * s.in, n_taps = s.taps[d].size();
+    Matrix<T> batched = pad_gates(input + d * inputs * 4 * h, inputs, h, padded);
+    Matrix<T> beside{4 * padded, {}}, to_above{padded, {}}, to_beside{padded, {}};
+    for (long k = 0; k < n_taps; ++k) {
+        const Matrix<T> tap = pad_gates(state + (d * n_taps + k) * h * 4 * h, h, h, padded);
+        const bool above = s.taps[d][k].di < 0;
+        (above ? batched : beside).append(tap);
+        (above ? to_above : to_beside).append(tap.transposed(padded));
+    }
+    Weights<T> w{Packed<T>(batched), Packed<T>(beside), Packed<T>(to_above), Packed<T>(to_beside), pad_gates(bias + d * 4 * h, 1, h, padded).data,
+                 std::vector<T>(padded), std::vector<T>(padded)};
     std::copy_n(initial + d * 2 * h, h, w.h0.begin());
     std::copy_n(initial + d * 2 * h + h, h, w.c0.begin());
     return w;
