@@ -14,7 +14,7 @@ def equals_oracle(
     layer.double()
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.5)  # the initial states too, which start at zero
-    x = x.double().requires_grad_()
+    x = x.detach().double().requires_grad_()
     parameters = dict(layer.named_parameters())
     inputs = [x, *parameters.values()]
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from pixelrnn.nn import MaskedConv2d, MaskType
+from pixelrnn.nn.raster import is_stored_by_position, store_by_position
 from tests import oracle
 from tests.checks import equals_oracle
 
@@ -18,6 +19,23 @@ def test_equals_the_oracle(
         conv,
         lambda x, p: oracle.masked_conv(x, p["weight"], p["bias"], mask_type, channels, maps),
         torch.randn(2, channels, *size),
+    )
+
+
+@pytest.mark.parametrize("mask_type", ["A", "B"])
+@pytest.mark.parametrize("kernel", [1, 3, (1, 3), 7])
+@pytest.mark.parametrize("relu", [True, False])
+def test_a_map_stored_by_position_gives_the_same_and_stays_so(
+    mask_type: MaskType, kernel: int | tuple[int, int], relu: bool
+) -> None:
+    conv = MaskedConv2d(mask_type, 4, 6, kernel, channels=3).double()
+    x, plus = torch.randn(2, 4, 3, 5, dtype=torch.double), torch.randn(2, 6, 3, 5, dtype=torch.double)
+    stored = store_by_position(x)
+    y = conv(stored, relu=relu, plus=store_by_position(plus))
+    assert is_stored_by_position(y)
+    torch.testing.assert_close(y, conv(x, relu=relu, plus=plus), rtol=0, atol=1e-12)
+    equals_oracle(
+        conv, lambda x, p: oracle.masked_conv(x, p["weight"], p["bias"], mask_type, 3), stored.requires_grad_()
     )
 
 

@@ -1,24 +1,27 @@
 """Every backend equals the oracle, in output and in every gradient."""
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 
-from pixelrnn.errors import InputError
 from pixelrnn.backend import Backend, backend
+from pixelrnn.errors import InputError
 from pixelrnn.recurrence import Lines, diagonal_lines, line_lstm, row_lines
 from tests import oracle
 
 NAMES = ("x", "input_to_state", "bias", "state_to_state", "initial")
 
+Make = Callable[[int, int], Lines]
+
 every_backend = pytest.mark.parametrize("name", [name for name in get_args(Backend) if name != "auto"])
+fast_backends = pytest.mark.parametrize("name", ["manual", "compiled"])
 both_lines = pytest.mark.parametrize("make", [row_lines, diagonal_lines])
 
 
-def arguments(lines: Lines, *, batch: int, features: int, hidden: int, dtype: torch.dtype = torch.double) -> list[Tensor]:
+def arguments(lines: Lines, *, batch: int, features: int, hidden: int) -> list[Tensor]:
     directions, gates = len(lines.taps), 4 * hidden
     shapes = (
         (lines.height * lines.width, batch, features),
@@ -27,7 +30,7 @@ def arguments(lines: Lines, *, batch: int, features: int, hidden: int, dtype: to
         (directions, len(lines.shifts), hidden, gates),
         (directions, 2, hidden),
     )
-    return [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
+    return [torch.randn(shape, dtype=torch.double, requires_grad=True) for shape in shapes]
 
 
 def by_the_oracle(
@@ -51,18 +54,153 @@ def by_the_oracle(
     return torch.stack(passes).sum(dim=0).flatten(2).permute(2, 0, 1)
 
 
+def run(name: Backend, inputs: list[Tensor], lines: Lines, weights: Tensor) -> list[Tensor]:
+    """The output of a backend, and the gradients of its weighted sum."""
+    with backend(name):
+        hidden = line_lstm(*inputs, lines)
+    return [hidden.detach(), *torch.autograd.grad((hidden * weights).sum(), inputs)]
+
+
 @every_backend
 @both_lines
 @pytest.mark.parametrize("size", [(1, 1), (1, 4), (4, 1), (3, 4), (4, 3)])
-def test_equals_the_oracle(name: Backend, make: Callable[[int, int], Lines], size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("batch", [1, 2])
+def test_equals_the_oracle(name: Backend, make: Make, size: tuple[int, int], batch: int) -> None:
     lines = make(*size)
-    inputs = arguments(lines, batch=2, features=2, hidden=3)
-    with backend(name):
-        hidden = line_lstm(*inputs, lines)
+    inputs = arguments(lines, batch=batch, features=2, hidden=3)
     expected = by_the_oracle(*inputs, lines)
-    torch.testing.assert_close(hidden, expected, rtol=0, atol=1e-10)
-    weights = torch.randn_like(hidden)
-    got = torch.autograd.grad((hidden * weights).sum(), inputs)
-    wanted = torch.autograd.grad((expected * weights).sum(), inputs)
-    for name, a, b in zip(NAMES, got, wanted, strict=True):
-        assert (a - b).abs().max() <= 1e-10, name
+    weights = torch.randn_like(expected)
+    wanted = [expected, *torch.autograd.grad((expected * weights).sum(), inputs)]
+    for what, a, b in zip(("output", *NAMES), run(name, inputs, lines, weights), wanted, strict=True):
+        assert (a - b).abs().max() <= 1e-10, what
+
+
+@fast_backends
+@both_lines
+@pytest.mark.parametrize(("batch", "features", "hidden"), [(13, 17, 5), (30, 8, 16), (3, 33, 18)])
+def test_equals_the_reference_at_awkward_sizes(
+    name: Backend, make: Make, batch: int, features: int, hidden: int
+) -> None:
+    lines = make(5, 7)
+    inputs = arguments(lines, batch=batch, features=features, hidden=hidden)
+    weights = torch.randn(35, batch, hidden, dtype=torch.double)
+    for what, a, b in zip(
+        ("output", *NAMES), run(name, inputs, lines, weights), run("reference", inputs, lines, weights), strict=True
+    ):
+        assert (a - b).abs().max() <= 1e-10, what
+
+
+@every_backend
+@both_lines
+def test_the_gradient_of_every_gate(name: Backend, make: Make) -> None:
+    """With the identity as input-to-state matrix, x is the gates themselves."""
+    lines = make(3, 4)
+    inputs = arguments(lines, batch=2, features=len(lines.taps) * 12, hidden=3)
+    with torch.no_grad():
+        inputs[1].zero_()
+        for d in range(len(lines.taps)):
+            inputs[1][d, lines.inputs[d].index((0, 0)), 12 * d : 12 * d + 12] = torch.eye(12)
+    weights = torch.randn(12, 2, 3, dtype=torch.double)
+    expected = by_the_oracle(*inputs, lines)
+    (wanted,) = torch.autograd.grad((expected * weights).sum(), inputs[:1])
+    assert (run(name, inputs, lines, weights)[1] - wanted).abs().max() <= 1e-10
+
+
+@every_backend
+@both_lines
+def test_float32_errs_by_no_more_than_its_roundings(name: Backend, make: Make) -> None:
+    """A value is reached through at most H + W positions, at each of which it is a sum of S·F + T·h + 1 products and
+    passes through some ten more operations; the gradient of a weight sums that over N·B. Each rounding errs by 2⁻²⁴ of
+    the largest term at the worst.
+    """
+    lines = make(6, 5)
+    inputs = arguments(lines, batch=7, features=9, hidden=16)
+    scaled = [(0.2 * t).detach().requires_grad_() for t in inputs]  # in the gates' working range, where errors survive
+    weights = torch.randn(30, 7, 16, dtype=torch.double)
+    wanted = run("reference", scaled, lines, weights)
+    single = [t.detach().float().requires_grad_() for t in scaled]
+    got = run(name, single, lines, weights.float())
+    sums = len(lines.inputs[0]) * 9 + len(lines.shifts) * 16 + 1
+    for what, a, b in zip(("output", *NAMES), got, wanted, strict=True):
+        roundings = (6 + 5) * (sums + 10) + (0 if what in ("output", "x") else 30 * 7)
+        assert a.dtype == torch.float32
+        assert (a - b).abs().max() <= roundings * 2**-24 * b.abs().max(), what
+
+
+@fast_backends
+@both_lines
+def test_nothing_uninitialised_is_read(name: Backend, make: Make) -> None:
+    lines = make(4, 3)
+    inputs = arguments(lines, batch=3, features=5, hidden=3)
+    weights = torch.randn(12, 3, 3, dtype=torch.double)
+    clean = run(name, inputs, lines, weights)
+    torch.use_deterministic_algorithms(True)  # fills what is allocated with numbers that are none
+    try:
+        assert torch.empty(3).isnan().all()
+        poisoned = run(name, inputs, lines, weights)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(a, b) for a, b in zip(clean, poisoned, strict=True))
+
+
+@fast_backends
+@both_lines
+def test_without_gradients_the_output_is_the_same(name: Backend, make: Make) -> None:
+    inputs = arguments(make(3, 4), batch=3, features=2, hidden=3)
+    with backend(name):
+        expected = line_lstm(*inputs, make(3, 4))
+        with torch.no_grad():
+            assert torch.equal(line_lstm(*inputs, make(3, 4)), expected)
+
+
+@fast_backends
+def test_a_graph_that_is_kept_gives_the_same_gradients_again(name: Backend) -> None:
+    inputs = arguments(diagonal_lines(3, 4), batch=2, features=2, hidden=3)
+    with backend(name):
+        total = line_lstm(*inputs, diagonal_lines(3, 4)).sum()
+    first = torch.autograd.grad(total, inputs, retain_graph=True)
+    assert all(torch.equal(a, b) for a, b in zip(first, torch.autograd.grad(total, inputs), strict=True))
+
+
+@every_backend
+@both_lines
+def test_gradcheck(name: Backend, make: Make) -> None:
+    inputs = arguments(make(2, 3), batch=1, features=2, hidden=2)
+    with backend(name):
+        assert torch.autograd.gradcheck(lambda *tensors: line_lstm(*tensors, make(2, 3)), inputs)
+
+
+def test_compiled_sums_do_not_depend_on_which_thread_is_first() -> None:
+    lines = diagonal_lines(6, 6)
+    inputs = arguments(lines, batch=40, features=4, hidden=4)
+    weights = torch.randn(36, 40, 4, dtype=torch.double)
+    torch.set_num_threads(2)
+    try:
+        runs = [run("compiled", inputs, lines, weights) for _ in range(5)]
+    finally:
+        torch.set_num_threads(1)
+    assert all(torch.equal(a, b) for again in runs[1:] for a, b in zip(runs[0], again, strict=True))
+
+
+def test_the_transforms_of_torch_func_work() -> None:
+    lines = row_lines(2, 2)
+    x, *others = arguments(lines, batch=1, features=2, hidden=2)
+    jacobian = torch.func.jacrev(lambda x: line_lstm(x, *others, lines))(x)
+    (gradient,) = torch.autograd.grad(line_lstm(x, *others, lines).sum(), x)
+    assert isinstance(jacobian, Tensor)
+    torch.testing.assert_close(jacobian.sum(dim=(0, 1, 2)), gradient)
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_shapes_that_do_not_belong_together_are_named() -> None:
+    x, kernel, bias, weight, initial = (t.detach() for t in arguments(row_lines(2, 3), batch=1, features=2, hidden=2))
+    with pytest.raises(InputError, match=r"x has shape \(6, 2\), expected \(8, 2\) \(batch left out\)"):
+        line_lstm(x, kernel, bias, weight, initial, row_lines(2, 4))
+    with pytest.raises(InputError, match=r"input_to_state has shape \(1, 1, 8\), expected \(1, 2, 8\)"):
+        line_lstm(x, kernel[:, :1], bias, weight, initial, row_lines(2, 3))
+    with pytest.raises(InputError, match=r"bias has shape \(1, 7\), expected \(1, 8\)"):
+        line_lstm(x, kernel, bias[:, :7], weight, initial, row_lines(2, 3))
+    with pytest.raises(InputError, match=r"state_to_state has shape \(1, 2, 2, 8\), expected \(1, 3, 2, 8\)"):
+        line_lstm(x, kernel, bias, weight[:, :2], initial, row_lines(2, 3))
+    with pytest.raises(InputError, match=r"initial has shape \(1, 1, 2\), expected \(1, 2, 2\)"):
+        line_lstm(x, kernel, bias, weight, initial[:, :1], row_lines(2, 3))

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from pixelrnn.recurrence import Lines, diagonal_lines, row_lines
 
@@ -16,13 +17,24 @@ def test_every_position_is_on_one_line_and_reads_the_line_before(lines: Lines) -
         assert [len(line) for line in scan] == lines.lengths
         assert lines.order[d].tolist() == [p for line in scan for p in line]
         for t, line in enumerate(scan):
-            previous = list(scan[t - 1]) if t else []
-            for k, (di, dj) in enumerate(taps):
-                for n, p in enumerate(line):
+            # A tap is a shift of places on the line before.
+            previous = dict(enumerate(scan[t - 1], lines.first[t - 1])) if t else {}
+            for shift, (di, dj) in zip(lines.shifts, taps, strict=True):
+                for place, p in enumerate(line, lines.first[t]):
                     i, j = p // lines.width + di, p % lines.width + dj
                     inside = 0 <= i < lines.height and 0 <= j < lines.width
-                    read = int(lines.reads[t][d, k, n])
-                    assert read == (previous.index(i * lines.width + j) if inside else len(previous))
+                    assert previous.get(place + shift) == (i * lines.width + j if inside else None)
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (0, -1), (-1, 1), (1, 0), (5, 0)])
+def test_neighbours(offset: tuple[int, int]) -> None:
+    lines = row_lines(3, 4)
+    states, outside = torch.randn(12, 2, 5), torch.randn(5)
+    found = lines.neighbours(states, offset, outside)
+    for p in range(12):
+        i, j = p // 4 + offset[0], p % 4 + offset[1]
+        inside = 0 <= i < 3 and 0 <= j < 4
+        assert torch.equal(found[p], states[i * 4 + j] if inside else outside.expand(2, 5))
 
 
 def test_the_steps_of_the_slices() -> None:

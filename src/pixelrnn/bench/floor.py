@@ -1,7 +1,7 @@
-"""The floor: a step's matrix products alone, at the rate that PyTorch reaches for their shapes, and the pointwise work.
+"""The floor: the arithmetic of a training step alone, each kind of it at the rate that PyTorch reaches here for it.
 
-No training step with these products can take less. The products run on operands that lie ready, into results that lie
-ready; the LSTM's gates are computed on pieces that stay in the cache.
+The matrix products have the shapes of the step's, and the activations of the gates are counted; everything is computed
+on pieces that stay in the cache, into results that lie ready. Memory, copies, autograd and Python cost nothing here.
 """
 
 from collections.abc import Callable
@@ -11,45 +11,37 @@ import torch
 from pixelrnn.models import PixelRNN
 from pixelrnn.nn import DiagonalBiLSTM, MaskedConv2d, RowLSTM
 
-PIECE = 2**15  # gates at a time
+PIECE = 1024
+"""Positions at a time."""
 
 
 def step(model: PixelRNN, rows: int) -> Callable[[], None]:
     """A function that does the arithmetic of one training step of a model on N·B = ``rows`` positions."""
     products, units = _work(model)
-    calls: list[Callable[[], object]] = []
-    for inputs, outputs, first in products:
-        x, w, y = torch.randn(rows, inputs), torch.randn(inputs, outputs), torch.randn(rows, outputs)
-        calls.append(lambda x=x, w=w, out=torch.empty_like(y): torch.mm(x, w, out=out))
-        calls.append(lambda x=x, y=y, out=torch.empty_like(w): torch.mm(x.T, y, out=out))
-        if not first:  # the image itself needs no gradient
-            calls.append(lambda w=w, y=y, out=torch.empty_like(x): torch.mm(y, w.T, out=out))
-    o, f, i, g, c = torch.randn(5, PIECE)
-    out = torch.empty(PIECE)
-
-    def pointwise() -> None:
-        for _ in range(-(-rows * units // PIECE)):
-            for gate in (o, f, i):
-                torch.sigmoid(gate, out=out)
-            for value in (g, c):
-                torch.tanh(value, out=out)
-            for _ in range(PRODUCTS):
-                torch.mul(o, f, out=out)
+    calls = [call for inputs, outputs, first in products for call in _product(inputs, outputs, first)]
+    sigmoids, tanhs = torch.randn(PIECE, 3 * units), torch.randn(PIECE, 2 * units)
 
     def run() -> None:
-        for call in calls:
-            call()
-        pointwise()
+        for _ in range(-(-rows // PIECE)):
+            for call in calls:
+                call()
+            sigmoids.sigmoid_()  # o, f, i
+            tanhs.tanh_()  # g, and of c
 
     return run
 
 
-PRODUCTS = 3 + 16
-"""Multiplications of one unit: 3 forward (f⊙c₋, i⊙g, o⊙tanh c), 16 in the derivative (a sum counted with one of them)."""
+def _product(inputs: int, outputs: int, first: bool) -> list[Callable[[], object]]:
+    """A layer's product, and those that give the gradients of its weight and of its input."""
+    x, w, y = torch.randn(PIECE, inputs), torch.randn(inputs, outputs), torch.randn(PIECE, outputs)
+    dx, dw, out = torch.empty_like(x), torch.empty_like(w), torch.empty_like(y)
+    calls: list[Callable[[], object]] = [lambda: torch.mm(x, w, out=out), lambda: torch.mm(x.T, y, out=dw)]
+    # The image itself needs no gradient.
+    return calls if first else [*calls, lambda: torch.mm(y, w.T, out=dx)]
 
 
 def _work(model: PixelRNN) -> tuple[list[tuple[int, int, bool]], int]:
-    """The products (features in, features out, is the first layer) and the LSTM's units per position."""
+    """The products (features in, features out, is the first layer) and the LSTM's units, per position."""
     products, units, inside = [], 0, set()
     for name, module in model.named_modules():
         if isinstance(module, DiagonalBiLSTM | RowLSTM):

@@ -8,8 +8,6 @@ apart once (`unbind`), which costs one map.
 Outside the image this code has zeros where the layers here have a learned state: equal as long as that is zero.
 """
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -19,9 +17,7 @@ from pixelrnn.models import PixelRNN
 from pixelrnn.nn import MaskedConv2d, skew, unskew
 
 
-def logits(
-    model: PixelRNN, intensities: Float[Tensor, "B C H W"], *, sliced: bool
-) -> Float[Tensor, "B logits C H W"]:
+def logits(model: PixelRNN, intensities: Float[Tensor, "B C H W"], *, sliced: bool) -> Float[Tensor, "B logits C H W"]:
     """What `PixelRNN.logits` computes, for models of Row LSTM or Diagonal BiLSTM layers."""
     convolutions = {name: m for name, m in model.named_modules() if isinstance(m, MaskedConv2d)}
     states = {name: p for name, p in model.named_parameters() if "state_to_state" in name}
@@ -31,7 +27,7 @@ def logits(
         return F.conv2d(x, layer.weight * layer.mask, layer.bias, padding=layer.padding)
 
     x = conv("first", intensities)
-    to_output: Tensor | int = 0
+    to_output = torch.zeros(())
     for n in range(len(model.blocks)):
         lstm = f"blocks.{n}.transform.0"
         gates, weight = conv(f"{lstm}.input_to_state", x), states[f"{lstm}.state_to_state.weight"]
@@ -53,7 +49,7 @@ def _diagonal_lstm(gates: Tensor, weight: Tensor, *, sliced: bool) -> Tensor:
 
 
 def _scan(gates: Tensor, weight: Tensor, *, padding: tuple[int, int], sliced: bool) -> Tensor:
-    """An LSTM over the columns of (B, 4h, n, V), one convolution over the column before each; `weight` is (T, h, 4h)."""
+    """An LSTM over the columns of (B, 4h, n, V), each a convolution of the one before; `weight` is (T, h, 4h)."""
     batch, features, n, columns = gates.shape
     kernel = weight.permute(2, 1, 0)
     h = c = gates.new_zeros(batch, features // 4, n)

@@ -30,15 +30,17 @@ def operators() -> Any:
     Raises:
         BuildError: there is no C++ compiler, or it fails.
     """
-    library = _library()
     try:
+        library = _library()
         with FileLock(library.with_suffix(".lock")):
             if not library.is_file():
-                with Console(stderr=True).status("pixelrnn: compiling for this processor, once, about 20 seconds"):
+                console = Console(stderr=True)
+                console.print("pixelrnn: compiling for this processor, once; it takes about 20 seconds")
+                with console.status("compiling"):
                     _build(library)
         torch.ops.load_library(library)
     except OSError as error:
-        raise BuildError(f"the compiled backend cannot be built in {library.parent}: {error}") from error
+        raise BuildError(f"the compiled backend cannot be kept in the cache: {error}") from error
     return torch.ops.pixelrnn
 
 
@@ -56,7 +58,9 @@ def _library() -> Path:
 def _compiler() -> str:
     compiler = os.environ.get("CXX") or "g++"
     if (path := shutil.which(compiler)) is None:
-        raise BuildError(f"the compiled backend needs a C++ compiler: {compiler} is not there (set CXX to name another)")
+        raise BuildError(
+            f"the compiled backend needs a C++ compiler: {compiler} is not there (set CXX to name another)"
+        )
     return path
 
 

@@ -1,5 +1,6 @@
 """One recurrence for all layers: an LSTM over the lines of an image. See the README beside this file."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -54,5 +55,7 @@ def line_lstm(
         if got != wanted:
             left_out = {"x": " (batch left out)", "input_to_state": " (features left out)"}.get(name, "")
             raise InputError(f"line_lstm: {name} has shape {got}, expected {wanted}{left_out}")
+    x = x.to(bias.dtype)  # lower precision of the maps around it must not add up over H + W steps
     run = {"reference": reference, "manual": manual, "compiled": compiled}[choose(x)].line_lstm
-    return run(x, input_to_state, bias, state_to_state, initial, lines)
+    with torch.autocast(x.device.type, enabled=False):
+        return run(x, input_to_state, bias, state_to_state, initial, lines)

@@ -70,13 +70,12 @@ class Lines:
         if offset == (0, 0):
             return states
         (to_rows, rows), (to_columns, columns) = (
-            (slice(max(0, -d), n - max(0, d)), slice(max(0, d), n - max(0, -d)))
+            (slice(max(0, -d), max(0, n - max(0, d))), slice(max(0, d), max(0, n - max(0, -d))))
             for d, n in zip(offset, (self.height, self.width), strict=True)
         )
         found = outside.expand_as(states).clone()
-        found.unflatten(0, (self.height, self.width))[to_rows, to_columns] = states.unflatten(
-            0, (self.height, self.width)
-        )[rows, columns]
+        to, given = (positions.unflatten(0, (self.height, self.width)) for positions in (found, states))
+        to[to_rows, to_columns] = given[rows, columns]
         return found
 
 

@@ -84,9 +84,7 @@ class _LineLSTM(torch.autograd.Function):
         d_states = [lines.neighbours(d_output, at, nothing) for at in lines.outputs]
 
         # c₋ of every position, of which the derivative of f is made.
-        c_before = [
-            lines.neighbours(cells[d], lines.taps[d][lines.cell], initial[d, 1]) for d in range(directions)
-        ]
+        c_before = [lines.neighbours(cells[d], lines.taps[d][lines.cell], initial[d, 1]) for d in range(directions)]
         weight = state_to_state.flatten(1, 2).mT  # (D, 4h, T·h)
         # What the lines after t contribute to the states of line t, at their places.
         dh, dc = states.new_zeros(2, directions, lines.extent + 2, batch, hidden)
@@ -129,7 +127,9 @@ class _LineLSTM(torch.autograd.Function):
         d_rows = d_gates.flatten(1, 2)  # (D, N·B, 4h)
         d_state = torch.stack(
             [
-                torch.stack([lines.neighbours(states[d], tap, initial[d, 0]).flatten(0, 1).T @ d_rows[d] for tap in taps])
+                torch.stack(
+                    [lines.neighbours(states[d], tap, initial[d, 0]).flatten(0, 1).T @ d_rows[d] for tap in taps]
+                )
                 for d, taps in enumerate(lines.taps)
             ]
         )

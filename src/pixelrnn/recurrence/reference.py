@@ -57,7 +57,8 @@ def input_term(
     gates = []
     for offsets, kernels, b in zip(lines.inputs, input_to_state, bias, strict=True):
         gates.append(
-            torch.stack([lines.neighbours(x, at, nothing) @ k for at, k in zip(offsets, kernels, strict=True)]).sum(0) + b
+            torch.stack([lines.neighbours(x, at, nothing) @ k for at, k in zip(offsets, kernels, strict=True)]).sum(0)
+            + b
         )
     return torch.stack(gates)
 

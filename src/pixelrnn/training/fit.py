@@ -17,6 +17,7 @@ from torchdata.stateful_dataloader.sampler import StatefulDistributedSampler
 from pixelrnn.data import Data, load
 from pixelrnn.devices import resolve
 from pixelrnn.errors import InputError
+from pixelrnn.memory import keep_freed
 from pixelrnn.models import PixelRNN
 from pixelrnn.models.pretrained import fill
 from pixelrnn.progress import sees_progress
@@ -62,6 +63,7 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> PixelRNN:
         run.check_recipe(recipe)
     resolve(recipe.train.device)  # before anything is written
     data = load(recipe.data)
+    keep_freed()
     pl.seed_everything(recipe.train.seed, verbose=False)
     model = build(recipe, data)
     if resume:

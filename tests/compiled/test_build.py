@@ -1,0 +1,42 @@
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pixelrnn.compiled import BuildError, build, operators
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Nothing has been built yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    operators.cache_clear()
+    yield tmp_path / "pixelrnn"
+    operators.cache_clear()
+
+
+def test_what_is_built_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    operators()
+    operators.cache_clear()
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("built again"))
+    assert operators().line_lstm
+
+
+def test_no_compiler(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(BuildError, match="needs a C\\+\\+ compiler: no-such-compiler is not there"):
+        operators()
+
+
+def test_a_compiler_that_fails_leaves_nothing(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-DTORCH_LIBRARY=no-such-thing"))
+    with pytest.raises(BuildError, match="cannot be built: .*error"):
+        operators()
+    assert [path.suffix for path in empty_cache.iterdir()] == [".lock"]
+
+
+def test_a_cache_that_cannot_be_written(empty_cache: Path) -> None:
+    empty_cache.write_text("a file, not a folder")
+    with pytest.raises(BuildError, match="cannot be kept in"):
+        operators()
