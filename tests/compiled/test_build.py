@@ -30,8 +30,8 @@ def test_no_compiler(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_compiler_that_fails_leaves_nothing(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-DTORCH_LIBRARY=no-such-thing"))
-    with pytest.raises(BuildError, match="cannot be built: .*error"):
+    monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-std=no-such-standard"))
+    with pytest.raises(BuildError, match=r"cannot be built: .*no-such-standard"):
         operators()
     assert [path.suffix for path in empty_cache.iterdir()] == [".lock"]
 

@@ -1,7 +1,7 @@
 """Every backend equals the oracle, in output and in every gradient."""
 
-from collections.abc import Callable
-from typing import get_args
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ fast_backends = pytest.mark.parametrize("name", ["manual", "compiled"])
 both_lines = pytest.mark.parametrize("make", [row_lines, diagonal_lines])
 
 
-def arguments(lines: Lines, *, batch: int, features: int, hidden: int) -> list[Tensor]:
+def arguments(lines: Lines, *, batch: int, features: int, hidden: int) -> list[Any]:
     directions, gates = len(lines.taps), 4 * hidden
     shapes = (
         (lines.height * lines.width, batch, features),
@@ -54,7 +54,7 @@ def by_the_oracle(
     return torch.stack(passes).sum(dim=0).flatten(2).permute(2, 0, 1)
 
 
-def run(name: Backend, inputs: list[Tensor], lines: Lines, weights: Tensor) -> list[Tensor]:
+def run(name: Backend, inputs: Sequence[Any], lines: Lines, weights: Tensor) -> list[Tensor]:
     """The output of a backend, and the gradients of its weighted sum."""
     with backend(name):
         hidden = line_lstm(*inputs, lines)

@@ -5,7 +5,7 @@ turns, step by step, so that a busy machine slows down all of them alike. Before
 and gradients are compared with the reference in float64.
 """
 
-from pixelrnn.bench.measure import Measurement, Task, measure, time_exponent
-from pixelrnn.bench.variants import Variant
+from pixelrnn.bench.measure import Measurement, measure, time_exponent
+from pixelrnn.bench.variants import Task, Variant
 
 __all__ = ["Measurement", "Task", "Variant", "measure", "time_exponent"]

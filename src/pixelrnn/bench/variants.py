@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pixelrnn import likelihood
-from pixelrnn.backend import backend
+from pixelrnn.backend import Backend, backend
 from pixelrnn.bench import floor, naive
 from pixelrnn.errors import InputError
 from pixelrnn.memory import keep_freed
@@ -136,15 +136,16 @@ def _prepare(task: Task, variant: Variant) -> tuple[Callable[[], None], list[dic
     model, x = task.model(), task.images()
     if variant == "floor":
         return floor.step(model, task.batch * task.side**2), []
+    name: Backend = "auto" if variant in ("naive, sliced", "naive, fair") else variant
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
 
     def step() -> None:
-        with backend("auto" if variant in ("naive, sliced", "naive, fair") else variant):
+        with backend(name):
             optimizer.zero_grad()
             loss(model, x, variant).backward()
             optimizer.step()
 
-    with backend("auto" if variant in ("naive, sliced", "naive, fair") else variant):
+    with backend(name):
         computed = [gradients(model, x[:2], variant) for model in (task.model().double(), task.model())]
     return step, computed
 

@@ -30,6 +30,7 @@ class MaskedConv2d(nn.Conv2d):
     """
 
     mask: Tensor
+    bias: Tensor
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class MaskedConv2d(nn.Conv2d):
         # Before the weights, so that a wrong argument is named by the mask's own message.
         open_taps = mask(mask_type, in_features, out_features, (height, width), channels=channels, maps=maps)
         super().__init__(in_features, out_features, (height, width), padding=(height // 2, width // 2))
+        self.margin = (height // 2, width // 2)  # above and below, to the left and to the right
         self.open_taps: list[tuple[int, int]] = [(u, v) for u, v in open_taps.any(dim=0).any(dim=0).nonzero().tolist()]
         self.register_buffer("mask", open_taps, persistent=False)  # follows from the arguments: not saved
 
@@ -76,7 +78,7 @@ class MaskedConv2d(nn.Conv2d):
             seen, weight = to_positions(x), self.masked_weight.flatten(1)
         else:
             # Everything that the open taps see, side by side. Taps below the centre are closed.
-            (up, left), taps = self.padding, self.open_taps
+            (up, left), taps = self.margin, self.open_taps
             padded = F.pad(x.permute(1, 2, 3, 0), (0, 0, left, left, up, 0))  # (f, H, W, B)
             maps = torch.stack([padded[:, u : u + height, v : v + width] for u, v in taps])
             seen = maps.flatten(0, 1).permute(1, 2, 3, 0).flatten(0, 1)  # (N, B, taps·f)

@@ -36,7 +36,7 @@ class StateToState(nn.Module):
             lines: of the layer, for the map's size.
         """
         directions, _, _, gates = self.weight.shape
-        kernel, centre = input_to_state.masked_weight, input_to_state.padding[1]
+        kernel, centre = input_to_state.masked_weight, input_to_state.margin[1]
         taps = torch.stack([kernel[:, :, 0, centre + dj] for _, dj in lines.inputs[0]])  # (S, D·4h, F)
         by_direction = taps.unflatten(1, (directions, gates)).permute(1, 0, 3, 2)  # (D, S, F, 4h)
         bias = input_to_state.bias.unflatten(0, (directions, gates))

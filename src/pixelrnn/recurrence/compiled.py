@@ -1,4 +1,4 @@
-"""The recurrence compiled for the processor at hand: C++, parallel over the images of a batch. CPU, float32 and float64.
+"""The recurrence in C++, compiled for the processor at hand, parallel over a batch. CPU, float32 and float64.
 
 A thread carries a few images at a time through the whole scan, row after row in raster order, which respects every tap:
 no lines, no barriers, and a busy neighbour core holds up nobody. See the README in `pixelrnn.recurrence`.

@@ -103,7 +103,7 @@ def diagonal_lines(height: int, width: int) -> Lines:
     """The Diagonal BiLSTM (§3.2): a line is a diagonal and reads the position above and the one beside it.
 
     Direction 0 runs from the top left corner and reads to the left, direction 1 is its mirror image. The mirror's state
-    at (i, j) has seen (i, j + 1), which comes later, so it is moved down one row. The input-to-state convolution is 1×1.
+    at (i, j) has seen (i, j + 1), which comes later, so it moves down one row. The input-to-state convolution is 1×1.
     """
     first = tuple(max(0, t - width + 1) for t in range(height + width - 1))  # the row in which the diagonal begins
     diagonals, mirrored = [], []

@@ -125,21 +125,13 @@ class _LineLSTM(torch.autograd.Function):
 
         # The weights, each in one product over all positions and images.
         d_rows = d_gates.flatten(1, 2)  # (D, N·B, 4h)
-        d_state = torch.stack(
-            [
-                torch.stack(
-                    [lines.neighbours(states[d], tap, initial[d, 0]).flatten(0, 1).T @ d_rows[d] for tap in taps]
-                )
-                for d, taps in enumerate(lines.taps)
-            ]
-        )
+        d_input, d_state = torch.empty_like(input_to_state), torch.empty_like(state_to_state)
         nothing = x.new_zeros(x.shape[2])
-        d_input = torch.stack(
-            [
-                torch.stack([lines.neighbours(x, at, nothing).flatten(0, 1).T @ d_rows[d] for at in offsets])
-                for d, offsets in enumerate(lines.inputs)
-            ]
-        )
+        for d in range(directions):
+            for k, at in enumerate(lines.inputs[d]):
+                d_input[d, k] = lines.neighbours(x, at, nothing).flatten(0, 1).T @ d_rows[d]
+            for k, at in enumerate(lines.taps[d]):
+                d_state[d, k] = lines.neighbours(states[d], at, initial[d, 0]).flatten(0, 1).T @ d_rows[d]
         # x was read at an offset, so its gradient is found at the opposite one.
         d_x = torch.zeros_like(x)
         for d, offsets in enumerate(lines.inputs):

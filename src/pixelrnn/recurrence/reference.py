@@ -56,10 +56,8 @@ def input_term(
     nothing = x.new_zeros(x.shape[2])
     gates = []
     for offsets, kernels, b in zip(lines.inputs, input_to_state, bias, strict=True):
-        gates.append(
-            torch.stack([lines.neighbours(x, at, nothing) @ k for at, k in zip(offsets, kernels, strict=True)]).sum(0)
-            + b
-        )
+        seen = [lines.neighbours(x, at, nothing) @ kernel for at, kernel in zip(offsets, kernels, strict=True)]
+        gates.append(torch.stack(seen).sum(dim=0) + b)
     return torch.stack(gates)
 
 
