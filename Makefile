@@ -20,6 +20,7 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror src/pixelrnn/compiled/*.h src/pixelrnn/compiled/*.cpp
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
 

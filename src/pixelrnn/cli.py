@@ -292,6 +292,9 @@ def data(*, out: Path | None = None, data: _Data = DataConfig()) -> None:
         print(f"images: {out}")
 
 
+app.command("pixelrnn.bench.command:bench")  # by name: what it draws with takes a second to import
+
+
 def main(tokens: Sequence[str] | None = None) -> int:
     """Runs a command. Whatever is wrong with what it was given is one line on standard error.
 

@@ -35,6 +35,17 @@ def test_weights_learn_from_an_input_that_needs_no_gradient() -> None:
     assert bias.grad.tolist() == [8] * 5
 
 
+def test_what_is_no_number_stays_so() -> None:
+    x = torch.tensor([[[float("nan"), 1.0]]])
+    assert linear(x, torch.ones(1, 2), torch.zeros(1), relu=True, plus=None).isnan().all()
+
+
+def test_autocast_has_its_way() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        y = linear(torch.randn(2, 3, 4), torch.randn(5, 4), torch.randn(5), relu=False, plus=None)
+    assert y.dtype == torch.bfloat16
+
+
 def test_nothing_uninitialised_is_read() -> None:
     x, weight, bias = torch.randn(7, 3, 5), torch.randn(9, 5, requires_grad=True), torch.randn(9)
     x.requires_grad_()

@@ -1,7 +1,7 @@
 """Every backend equals the oracle, in output and in every gradient."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from collections.abc import Callable
+from typing import get_args
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from tests import oracle
 
 NAMES = ("x", "input_to_state", "bias", "state_to_state", "initial")
 
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 Make = Callable[[int, int], Lines]
 
 every_backend = pytest.mark.parametrize("name", [name for name in get_args(Backend) if name != "auto"])
@@ -21,7 +22,7 @@ fast_backends = pytest.mark.parametrize("name", ["manual", "compiled"])
 both_lines = pytest.mark.parametrize("make", [row_lines, diagonal_lines])
 
 
-def arguments(lines: Lines, *, batch: int, features: int, hidden: int) -> list[Any]:
+def arguments(lines: Lines, *, batch: int, features: int, hidden: int) -> Inputs:
     directions, gates = len(lines.taps), 4 * hidden
     shapes = (
         (lines.height * lines.width, batch, features),
@@ -30,7 +31,13 @@ def arguments(lines: Lines, *, batch: int, features: int, hidden: int) -> list[A
         (directions, len(lines.shifts), hidden, gates),
         (directions, 2, hidden),
     )
-    return [torch.randn(shape, dtype=torch.double, requires_grad=True) for shape in shapes]
+    x, kernel, bias, weight, initial = (torch.randn(shape, dtype=torch.double, requires_grad=True) for shape in shapes)
+    return x, kernel, bias, weight, initial
+
+
+def changed(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
+    x, kernel, bias, weight, initial = (change(t.detach()).requires_grad_() for t in inputs)
+    return x, kernel, bias, weight, initial
 
 
 def by_the_oracle(
@@ -54,7 +61,7 @@ def by_the_oracle(
     return torch.stack(passes).sum(dim=0).flatten(2).permute(2, 0, 1)
 
 
-def run(name: Backend, inputs: Sequence[Any], lines: Lines, weights: Tensor) -> list[Tensor]:
+def run(name: Backend, inputs: Inputs, lines: Lines, weights: Tensor) -> list[Tensor]:
     """The output of a backend, and the gradients of its weighted sum."""
     with backend(name):
         hidden = line_lstm(*inputs, lines)
@@ -115,10 +122,10 @@ def test_float32_errs_by_no_more_than_its_roundings(name: Backend, make: Make) -
     """
     lines = make(6, 5)
     inputs = arguments(lines, batch=7, features=9, hidden=16)
-    scaled = [(0.2 * t).detach().requires_grad_() for t in inputs]  # in the gates' working range, where errors survive
+    scaled = changed(inputs, lambda t: 0.2 * t)  # in the gates' working range, where errors survive
     weights = torch.randn(30, 7, 16, dtype=torch.double)
     wanted = run("reference", scaled, lines, weights)
-    single = [t.detach().float().requires_grad_() for t in scaled]
+    single = changed(scaled, Tensor.float)
     got = run(name, single, lines, weights.float())
     sums = len(lines.inputs[0]) * 9 + len(lines.shifts) * 16 + 1
     for what, a, b in zip(("output", *NAMES), got, wanted, strict=True):
@@ -167,7 +174,7 @@ def test_a_graph_that_is_kept_gives_the_same_gradients_again(name: Backend) -> N
 def test_gradcheck(name: Backend, make: Make) -> None:
     inputs = arguments(make(2, 3), batch=1, features=2, hidden=2)
     with backend(name):
-        assert torch.autograd.gradcheck(lambda *tensors: line_lstm(*tensors, make(2, 3)), inputs)
+        assert torch.autograd.gradcheck(lambda x, k, b, w, i: line_lstm(x, k, b, w, i, make(2, 3)), inputs)
 
 
 def test_compiled_sums_do_not_depend_on_which_thread_is_first() -> None:
@@ -182,11 +189,38 @@ def test_compiled_sums_do_not_depend_on_which_thread_is_first() -> None:
     assert all(torch.equal(a, b) for again in runs[1:] for a, b in zip(runs[0], again, strict=True))
 
 
+@every_backend
+@both_lines
+def test_what_is_no_number_stays_so(name: Backend, make: Make) -> None:
+    x, *weights = (t.detach().float() for t in arguments(make(2, 3), batch=2, features=2, hidden=3))
+    x[0, 1, 0] = float("nan")
+    with backend(name):
+        hidden = line_lstm(x, weights[0], weights[1], weights[2], weights[3], make(2, 3))
+    assert hidden[0, 1].isnan().all()
+    assert not hidden[0, 0].isnan().any()
+
+
+@every_backend
+def test_autocast_leaves_the_recurrence_in_the_precision_of_its_weights(name: Backend) -> None:
+    lines = diagonal_lines(3, 4)
+    x, *weights = (t.detach().float() for t in arguments(lines, batch=2, features=2, hidden=3))
+    rounded = x.bfloat16()
+    with backend(name):
+        expected = line_lstm(rounded.float(), weights[0], weights[1], weights[2], weights[3], lines)
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = line_lstm(rounded, weights[0], weights[1], weights[2], weights[3], lines)
+    assert torch.equal(hidden, expected)
+
+
 def test_the_transforms_of_torch_func_work() -> None:
     lines = row_lines(2, 2)
-    x, *others = arguments(lines, batch=1, features=2, hidden=2)
-    jacobian = torch.func.jacrev(lambda x: line_lstm(x, *others, lines))(x)
-    (gradient,) = torch.autograd.grad(line_lstm(x, *others, lines).sum(), x)
+    x, kernel, bias, weight, initial = arguments(lines, batch=1, features=2, hidden=2)
+
+    def f(x: Tensor) -> Tensor:
+        return line_lstm(x, kernel, bias, weight, initial, lines)
+
+    jacobian = torch.func.jacrev(f)(x)
+    (gradient,) = torch.autograd.grad(f(x).sum(), x)
     assert isinstance(jacobian, Tensor)
     torch.testing.assert_close(jacobian.sum(dim=(0, 1, 2)), gradient)
 

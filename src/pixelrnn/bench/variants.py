@@ -98,9 +98,12 @@ class Worker:
         if what:
             self._ours.send(what)
         try:
-            return self._ours.recv()
+            answer = self._ours.recv()
         except EOFError:
             raise InputError("a benchmark's process ended early: there may not be enough memory") from None
+        if isinstance(answer, InputError):
+            raise answer
+        return answer
 
 
 @contextmanager
@@ -118,7 +121,11 @@ def _serve(connection: Connection, task: Task, variant: Variant, threads: int) -
     torch.set_num_threads(threads)
     if variant not in ("naive, sliced", "naive, fair"):
         keep_freed()  # as training does
-    step, computed = _prepare(task, variant)
+    try:
+        step, computed = _prepare(task, variant)
+    except InputError as error:  # no compiler, for instance
+        connection.send(error)
+        return
     before = _memory("VmRSS")
     connection.send(computed)
     while True:
@@ -136,7 +143,7 @@ def _prepare(task: Task, variant: Variant) -> tuple[Callable[[], None], list[dic
     model, x = task.model(), task.images()
     if variant == "floor":
         return floor.step(model, task.batch * task.side**2), []
-    name: Backend = "auto" if variant in ("naive, sliced", "naive, fair") else variant
+    name: Backend = "auto" if variant == "naive, sliced" or variant == "naive, fair" else variant
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
 
     def step() -> None:

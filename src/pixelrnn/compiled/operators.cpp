@@ -15,7 +15,8 @@ namespace {
 using at::Tensor;
 
 // taps: (di, dj) pairs of all directions in turn.
-Shape shape_of(const Tensor& x, const Tensor& input, const Tensor& state, int64_t height, at::IntArrayRef input_taps, at::IntArrayRef taps, at::IntArrayRef outputs, int64_t cell, int64_t images) {
+Shape shape_of(const Tensor& x, const Tensor& input, const Tensor& state, int64_t height, at::IntArrayRef input_taps,
+               at::IntArrayRef taps, at::IntArrayRef outputs, int64_t cell, int64_t images) {
     const auto offsets = [&](at::IntArrayRef flat, int64_t directions) {
         std::vector<std::vector<Tap>> all(directions);
         const size_t each = flat.size() / 2 / directions;
@@ -23,27 +24,43 @@ Shape shape_of(const Tensor& x, const Tensor& input, const Tensor& state, int64_
         return all;
     };
     const int64_t D = state.size(0);
-    return {D, height, x.size(0) / height, x.size(1), x.size(2), state.size(2), offsets(input_taps, D), offsets(taps, D), offsets(outputs, D), cell, images};
+    return {D,
+            height,
+            x.size(0) / height,
+            x.size(1),
+            x.size(2),
+            state.size(2),
+            offsets(input_taps, D),
+            offsets(taps, D),
+            offsets(outputs, D),
+            cell,
+            images};
 }
 
-template <class T> std::vector<Weights<T>> weights_of(const Shape& s, const Tensor& input, const Tensor& bias, const Tensor& state, const Tensor& initial) {
+template <class T>
+std::vector<Weights<T>> weights_of(const Shape& s, const Tensor& input, const Tensor& bias, const Tensor& state,
+                                   const Tensor& initial) {
     std::vector<Weights<T>> weights;
     for (long d = 0; d < s.directions; ++d)
-        weights.push_back(pack(s, d, input.const_data_ptr<T>(), bias.const_data_ptr<T>(), state.const_data_ptr<T>(), initial.const_data_ptr<T>()));
+        weights.push_back(pack(s, d, input.const_data_ptr<T>(), bias.const_data_ptr<T>(), state.const_data_ptr<T>(),
+                               initial.const_data_ptr<T>()));
     return weights;
 }
 
 // The part of the saved states that belongs to the slice from image `first` on.
-template <class T> Saved<T> slice(const Shape& s, T* all, long first) {
+template <class T>
+Saved<T> slice(const Shape& s, T* all, long first) {
     const long padded = round_up(s.hidden, WIDTH<T>);
     if (all) all += s.directions * s.height * s.width * first * 6 * padded;
     return {all, s.width, std::min(s.images, s.batch - first), padded, s.directions};
 }
 
 template <class T>
-std::tuple<Tensor, Tensor> run_forward(const Shape& s, const Tensor& x, const Tensor& input, const Tensor& bias, const Tensor& state, const Tensor& initial, bool keep) {
+std::tuple<Tensor, Tensor> run_forward(const Shape& s, const Tensor& x, const Tensor& input, const Tensor& bias,
+                                       const Tensor& state, const Tensor& initial, bool keep) {
     Tensor output = at::empty({s.height * s.width, s.batch, s.hidden}, x.options());
-    Tensor saved = at::empty({keep ? s.directions * s.height * s.width * s.batch * 6 * round_up(s.hidden, WIDTH<T>) : 0}, x.options());
+    Tensor saved = at::empty(
+        {keep ? s.directions * s.height * s.width * s.batch * 6 * round_up(s.hidden, WIDTH<T>) : 0}, x.options());
     const std::vector<Weights<T>> weights = weights_of<T>(s, input, bias, state, initial);
     T *all = keep ? saved.data_ptr<T>() : nullptr, *out = output.data_ptr<T>();
     const T* in = x.const_data_ptr<T>();
@@ -53,18 +70,22 @@ std::tuple<Tensor, Tensor> run_forward(const Shape& s, const Tensor& x, const Te
 }
 
 template <class T>
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> run_backward(const Shape& s, const Tensor& x, const Tensor& input, const Tensor& bias, const Tensor& state,
-                                                                const Tensor& initial, const Tensor& saved, const Tensor& d_output) {
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> run_backward(const Shape& s, const Tensor& x, const Tensor& input,
+                                                                const Tensor& bias, const Tensor& state,
+                                                                const Tensor& initial, const Tensor& saved,
+                                                                const Tensor& d_output) {
     const long h = s.hidden, padded = round_up(h, WIDTH<T>), gates = 4 * padded, D = s.directions;
     const long S = s.inputs[0].size(), n_taps = s.taps[0].size(), slices = (s.batch + s.images - 1) / s.images;
     const std::vector<Weights<T>> weights = weights_of<T>(s, input, bias, state, initial);
     Matrix<T> to_x{round_up(s.in, WIDTH<T>), {}};
-    for (long k = 0; k < D * S; ++k) to_x.append(pad_gates(input.const_data_ptr<T>() + k * s.in * 4 * h, s.in, h, padded).transposed(to_x.columns));
+    for (long k = 0; k < D * S; ++k)
+        to_x.append(pad_gates(input.const_data_ptr<T>() + k * s.in * 4 * h, s.in, h, padded).transposed(to_x.columns));
     const Packed<T> to_input(to_x);
     Tensor d_x = at::empty(x.sizes(), x.options());
     const std::vector<T> z(gates), zp(padded);
     std::vector<std::vector<Gradients<T>>> parts(
-        slices, std::vector<Gradients<T>>(D, {std::vector<T>(S * s.in * gates), std::vector<T>(n_taps * h * gates), z, zp, zp}));
+        slices, std::vector<Gradients<T>>(
+                    D, {std::vector<T>(S * s.in * gates), std::vector<T>(n_taps * h * gates), z, zp, zp}));
     T* all = const_cast<T*>(saved.const_data_ptr<T>());
 #pragma omp parallel for schedule(dynamic, 1)
     for (long n = 0; n < slices; ++n)
@@ -90,15 +111,19 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> run_backward(const Shape& s, 
     return {d_x, d_input, d_bias, d_state, d_initial};
 }
 
-std::tuple<Tensor, Tensor> line_lstm(const Tensor& x, const Tensor& input, const Tensor& bias, const Tensor& state, const Tensor& initial, int64_t height,
-                                     at::IntArrayRef input_taps, at::IntArrayRef taps, at::IntArrayRef outputs, int64_t cell, int64_t images, bool keep) {
+std::tuple<Tensor, Tensor> line_lstm(const Tensor& x, const Tensor& input, const Tensor& bias, const Tensor& state,
+                                     const Tensor& initial, int64_t height, at::IntArrayRef input_taps,
+                                     at::IntArrayRef taps, at::IntArrayRef outputs, int64_t cell, int64_t images,
+                                     bool keep) {
     const Shape s = shape_of(x, input, state, height, input_taps, taps, outputs, cell, images);
-    return x.scalar_type() == at::kDouble ? run_forward<double>(s, x, input, bias, state, initial, keep) : run_forward<float>(s, x, input, bias, state, initial, keep);
+    return x.scalar_type() == at::kDouble ? run_forward<double>(s, x, input, bias, state, initial, keep)
+                                          : run_forward<float>(s, x, input, bias, state, initial, keep);
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> line_lstm_backward(const Tensor& x, const Tensor& input, const Tensor& bias, const Tensor& state,
-                                                                      const Tensor& initial, const Tensor& saved, const Tensor& d_output,
-                                                                      int64_t height, at::IntArrayRef input_taps, at::IntArrayRef taps, at::IntArrayRef outputs, int64_t cell, int64_t images) {
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> line_lstm_backward(
+    const Tensor& x, const Tensor& input, const Tensor& bias, const Tensor& state, const Tensor& initial,
+    const Tensor& saved, const Tensor& d_output, int64_t height, at::IntArrayRef input_taps, at::IntArrayRef taps,
+    at::IntArrayRef outputs, int64_t cell, int64_t images) {
     const Shape s = shape_of(x, input, state, height, input_taps, taps, outputs, cell, images);
     return x.scalar_type() == at::kDouble ? run_backward<double>(s, x, input, bias, state, initial, saved, d_output)
                                           : run_backward<float>(s, x, input, bias, state, initial, saved, d_output);
@@ -106,7 +131,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> line_lstm_backward(const Tens
 
 constexpr long PARTS = 16;  // of the rows, in which a gradient is summed: fixed, so that sums do not depend on threads
 
-template <class T> Tensor linear_of(const Tensor& x, const Tensor& weight, const Tensor& bias, bool relu, const std::optional<Tensor>& plus) {
+template <class T>
+Tensor linear_of(const Tensor& x, const Tensor& weight, const Tensor& bias, bool relu,
+                 const std::optional<Tensor>& plus) {
     const long in = x.size(2), out = weight.size(0), rows = x.size(0) * x.size(1);
     Tensor y = at::empty({x.size(0), x.size(1), out}, x.options());
     const T* added = plus ? plus->const_data_ptr<T>() : nullptr;
@@ -119,11 +146,15 @@ template <class T> Tensor linear_of(const Tensor& x, const Tensor& weight, const
     const Packed<T> packed(with_bias);
     const long part = (rows + PARTS - 1) / PARTS;
 #pragma omp parallel for schedule(dynamic, 1)
-    for (long first = 0; first < rows; first += part) linear_forward(from + first * in, std::min(part, rows - first), in, relu, packed, added ? added + first * out : nullptr, to + first * out, out);
+    for (long first = 0; first < rows; first += part)
+        linear_forward(from + first * in, std::min(part, rows - first), in, relu, packed,
+                       added ? added + first * out : nullptr, to + first * out, out);
     return y;
 }
 
-template <class T> std::tuple<Tensor, Tensor, Tensor> linear_gradients(const Tensor& x, const Tensor& weight, const Tensor& dy, bool relu, bool wants_dx) {
+template <class T>
+std::tuple<Tensor, Tensor, Tensor> linear_gradients(const Tensor& x, const Tensor& weight, const Tensor& dy, bool relu,
+                                                    bool wants_dx) {
     const long in = x.size(2), out = weight.size(0), rows = x.size(0) * x.size(1), padded = round_up(out, WIDTH<T>);
     Tensor dx = at::empty(wants_dx ? x.sizes() : at::IntArrayRef{0}, x.options());
     const T *w = weight.const_data_ptr<T>(), *from = x.const_data_ptr<T>(), *g = dy.const_data_ptr<T>();
@@ -137,7 +168,9 @@ template <class T> std::tuple<Tensor, Tensor, Tensor> linear_gradients(const Ten
     for (long p = 0; p < PARTS; ++p) {
         const long first = p * part;
         d_weights[p].resize(in * padded), d_biases[p].resize(padded);
-        if (first < rows) linear_backward(from + first * in, g + first * out, std::min(part, rows - first), in, out, relu, packed, wants_dx ? to + first * in : nullptr, d_weights[p].data(), d_biases[p].data());
+        if (first < rows)
+            linear_backward(from + first * in, g + first * out, std::min(part, rows - first), in, out, relu, packed,
+                            wants_dx ? to + first * in : nullptr, d_weights[p].data(), d_biases[p].data());
     }
     Tensor d_weight = at::zeros(weight.sizes(), x.options()), d_bias = at::zeros({out}, x.options());
     T *dw = d_weight.data_ptr<T>(), *db = d_bias.data_ptr<T>();
@@ -150,17 +183,28 @@ template <class T> std::tuple<Tensor, Tensor, Tensor> linear_gradients(const Ten
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, bool relu, const std::optional<Tensor>& plus) {
-    return x.scalar_type() == at::kDouble ? linear_of<double>(x, weight, bias, relu, plus) : linear_of<float>(x, weight, bias, relu, plus);
+    return x.scalar_type() == at::kDouble ? linear_of<double>(x, weight, bias, relu, plus)
+                                          : linear_of<float>(x, weight, bias, relu, plus);
 }
-std::tuple<Tensor, Tensor, Tensor> linear_backward_(const Tensor& x, const Tensor& weight, const Tensor& dy, bool relu, bool wants_dx) {
-    return x.scalar_type() == at::kDouble ? linear_gradients<double>(x, weight, dy, relu, wants_dx) : linear_gradients<float>(x, weight, dy, relu, wants_dx);
+std::tuple<Tensor, Tensor, Tensor> linear_backward_(const Tensor& x, const Tensor& weight, const Tensor& dy, bool relu,
+                                                    bool wants_dx) {
+    return x.scalar_type() == at::kDouble ? linear_gradients<double>(x, weight, dy, relu, wants_dx)
+                                          : linear_gradients<float>(x, weight, dy, relu, wants_dx);
 }
 
 }  // namespace
 
 TORCH_LIBRARY(pixelrnn, m) {
-    m.def("line_lstm(Tensor x, Tensor input, Tensor bias, Tensor state, Tensor initial, int height, int[] input_taps, int[] taps, int[] outputs, int cell, int images, bool keep) -> (Tensor, Tensor)", &line_lstm);
-    m.def("line_lstm_backward(Tensor x, Tensor input, Tensor bias, Tensor state, Tensor initial, Tensor saved, Tensor d_output, int height, int[] input_taps, int[] taps, int[] outputs, int cell, int images) -> (Tensor, Tensor, Tensor, Tensor, Tensor)", &line_lstm_backward);
+    m.def(
+        "line_lstm(Tensor x, Tensor input, Tensor bias, Tensor state, Tensor initial, int height, int[] input_taps, "
+        "int[] taps, int[] outputs, int cell, int images, bool keep) -> (Tensor, Tensor)",
+        &line_lstm);
+    m.def(
+        "line_lstm_backward(Tensor x, Tensor input, Tensor bias, Tensor state, Tensor initial, Tensor saved, Tensor "
+        "d_output, int height, int[] input_taps, int[] taps, int[] outputs, int cell, int images) -> (Tensor, Tensor, "
+        "Tensor, Tensor, Tensor)",
+        &line_lstm_backward);
     m.def("linear(Tensor x, Tensor weight, Tensor bias, bool relu, Tensor? plus) -> Tensor", &linear);
-    m.def("linear_backward(Tensor x, Tensor weight, Tensor dy, bool relu, bool wants_dx) -> (Tensor, Tensor, Tensor)", &linear_backward_);
+    m.def("linear_backward(Tensor x, Tensor weight, Tensor dy, bool relu, bool wants_dx) -> (Tensor, Tensor, Tensor)",
+          &linear_backward_);
 }

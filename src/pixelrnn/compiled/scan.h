@@ -1,4 +1,5 @@
-// The recurrence of README.md over a slice of the batch, one thread, row after row: every tap is on the row or the one above.
+// The recurrence of README.md over a slice of the batch, one thread, row after row: every tap is on the row or the one
+// above.
 #pragma once
 
 #include <algorithm>
@@ -26,7 +27,8 @@ struct Shape {
 };
 
 // Rows of positions, `images` × `features` each, with a margin on both sides for what lies outside the image.
-template <class T> struct Row {
+template <class T>
+struct Row {
     long images, features, margin;
     std::vector<T> data;
     Row(long width, long images, long features, long margin = 1)
@@ -44,27 +46,39 @@ template <class T> struct Row {
 };
 
 // Moves the images of a slice between a map (N, B, f) and a row.
-template <class T> void read_row(Row<T>& row, const T* map, long f, long batch, long width, long i, long first) {
+template <class T>
+void read_row(Row<T>& row, const T* map, long f, long batch, long width, long i, long first) {
     for (long j = 0; j < width; ++j) {
         const T* from = map + ((i * width + j) * batch + first) * f;
-        if (f == row.features) std::memcpy(row.at(j), from, row.images * f * sizeof(T));
-        else for (long b = 0; b < row.images; ++b) std::copy_n(from + b * f, f, row.at(j) + b * row.features);
+        if (f == row.features)
+            std::memcpy(row.at(j), from, row.images * f * sizeof(T));
+        else
+            for (long b = 0; b < row.images; ++b) std::copy_n(from + b * f, f, row.at(j) + b * row.features);
     }
 }
-template <class T> void write_row(Row<T>& row, T* map, long f, long batch, long width, long i, long first) {
+template <class T>
+void write_row(Row<T>& row, T* map, long f, long batch, long width, long i, long first) {
     for (long j = 0; j < width; ++j) {
         T* to = map + ((i * width + j) * batch + first) * f;
-        if (f == row.features) std::memcpy(to, row.at(j), row.images * f * sizeof(T));
-        else for (long b = 0; b < row.images; ++b) std::copy_n(row.at(j) + b * row.features, f, to + b * f);
+        if (f == row.features)
+            std::memcpy(to, row.at(j), row.images * f * sizeof(T));
+        else
+            for (long b = 0; b < row.images; ++b) std::copy_n(row.at(j) + b * row.features, f, to + b * f);
     }
 }
 
-// Where a slice keeps what the backward pass needs: o, f, i, g, c and h, of every row and direction. Null keeps nothing.
-template <class T> struct Saved {
+// Where a slice keeps what the backward pass needs: o, f, i, g, c and h, of every row and direction. Null keeps
+// nothing.
+template <class T>
+struct Saved {
     T* data;
     long width, images, padded, directions;
-    T* gates(long d, long i, long j) const { return data ? data + ((i * directions + d) * width * 6 + j * 4) * images * padded : nullptr; }
-    T* cells(long d, long i, long j) const { return data ? gates(d, i, 0) + (width * 4 + j) * images * padded : nullptr; }
+    T* gates(long d, long i, long j) const {
+        return data ? data + ((i * directions + d) * width * 6 + j * 4) * images * padded : nullptr;
+    }
+    T* cells(long d, long i, long j) const {
+        return data ? gates(d, i, 0) + (width * 4 + j) * images * padded : nullptr;
+    }
     T* states(long d, long i) const { return data ? gates(d, i, 0) + width * 5 * images * padded : nullptr; }
 };
 
@@ -92,14 +106,16 @@ void cell_forward(const T* gates, const T* c_before, T* c, T* h, T* saved_gates,
 
 // Its derivative: from dh and dc to the gradient of the gates, and to that of c₋, which is added to.
 template <class T>
-void cell_backward(const T* gates, const T* c, const T* c_before, const T* dh, const T* dc, T* d_gates, T* dc_before, long rows, long padded) {
+void cell_backward(const T* gates, const T* c, const T* c_before, const T* dh, const T* dc, T* d_gates, T* dc_before,
+                   long rows, long padded) {
     for (long r = 0; r < rows; ++r, gates += 4 * padded, d_gates += 4 * padded)
         for (long a = 0; a < padded; a += WIDTH<T>) {
             const long at = r * padded + a;
             const Vec<T> o = load(gates + a), f = load(gates + padded + a);
             const Vec<T> i = load(gates + 2 * padded + a), g = load(gates + 3 * padded + a);
             const Vec<T> t = tanh_(load(c + at)), d = load(dh + at);
-            const Vec<T> through = load(dc + at) + d * o * (1 - t * t);  // dc: from later positions and from h = o ⊙ tanh(c)
+            const Vec<T> through =
+                load(dc + at) + d * o * (1 - t * t);  // dc: from later positions and from h = o ⊙ tanh(c)
             store(d_gates + a, d * t * o * (1 - o));
             store(d_gates + padded + a, through * load(c_before + at) * f * (1 - f));
             store(d_gates + 2 * padded + a, through * g * i * (1 - i));
@@ -109,21 +125,25 @@ void cell_backward(const T* gates, const T* c, const T* c_before, const T* dh, c
 }
 
 // The weights of one direction, packed for the products of both passes.
-template <class T> struct Weights {
+template <class T>
+struct Weights {
     Packed<T> batched, beside;      // forward: input and upper taps, whole rows at once; the tap within the row
     Packed<T> to_above, to_beside;  // backward: from the gates' gradient to that of the states
     std::vector<T> bias, h0, c0;
 };
 
 // Rows of 4h values as rows of 4·padded.
-template <class T> Matrix<T> pad_gates(const T* from, long rows, long h, long padded) {
+template <class T>
+Matrix<T> pad_gates(const T* from, long rows, long h, long padded) {
     Matrix<T> to{4 * padded, std::vector<T>(rows * 4 * padded)};
     for (long gate = 0; gate < 4 * rows; ++gate) std::copy_n(from + gate * h, h, &to.data[gate * padded]);
     return to;
 }
 
-template <class T> Weights<T> pack(const Shape& s, long d, const T* input, const T* bias, const T* state, const T* initial) {
-    const long h = s.hidden, padded = round_up(h, WIDTH<T>), inputs = s.inputs[d].size() * s.in, n_taps = s.taps[d].size();
+template <class T>
+Weights<T> pack(const Shape& s, long d, const T* input, const T* bias, const T* state, const T* initial) {
+    const long h = s.hidden, padded = round_up(h, WIDTH<T>), inputs = s.inputs[d].size() * s.in,
+               n_taps = s.taps[d].size();
     Matrix<T> batched = pad_gates(input + d * inputs * 4 * h, inputs, h, padded);
     Matrix<T> beside{4 * padded, {}}, to_above{padded, {}}, to_beside{padded, {}};
     for (long k = 0; k < n_taps; ++k) {
@@ -132,15 +152,21 @@ template <class T> Weights<T> pack(const Shape& s, long d, const T* input, const
         (above ? batched : beside).append(tap);
         (above ? to_above : to_beside).append(tap.transposed(padded));
     }
-    Weights<T> w{Packed<T>(batched), Packed<T>(beside), Packed<T>(to_above), Packed<T>(to_beside), pad_gates(bias + d * 4 * h, 1, h, padded).data,
-                 std::vector<T>(padded), std::vector<T>(padded)};
+    Weights<T> w{Packed<T>(batched),
+                 Packed<T>(beside),
+                 Packed<T>(to_above),
+                 Packed<T>(to_beside),
+                 pad_gates(bias + d * 4 * h, 1, h, padded).data,
+                 std::vector<T>(padded),
+                 std::vector<T>(padded)};
     std::copy_n(initial + d * 2 * h, h, w.h0.begin());
     std::copy_n(initial + d * 2 * h + h, h, w.c0.begin());
     return w;
 }
 
 template <class T>
-void forward(const Shape& s, const std::vector<Weights<T>>& weights, const T* x, T* output, Saved<T> saved, long first) {
+void forward(const Shape& s, const std::vector<Weights<T>>& weights, const T* x, T* output, Saved<T> saved,
+             long first) {
     const long images = saved.images, padded = saved.padded, W = s.width, gates = 4 * padded;
     Row<T> in(W, images, s.in), a(W, images, gates), out(W, images, padded);
     std::vector<Row<T>> h(2 * s.directions, Row<T>(W, images, padded)), c = h;  // two rows of each direction
@@ -163,14 +189,16 @@ void forward(const Shape& s, const std::vector<Weights<T>>& weights, const T* x,
             Row<T>& c_before = cell.di < 0 ? c_above : c_now;
             const int beside = s.beside(d);
             if (beside < 0) {
-                cell_forward(a.at(0), c_before.at(cell.dj), c_now.at(0), h_now.at(0), saved.gates(d, i, 0), saved.cells(d, i, 0), W * images, padded);
+                cell_forward(a.at(0), c_before.at(cell.dj), c_now.at(0), h_now.at(0), saved.gates(d, i, 0),
+                             saved.cells(d, i, 0), W * images, padded);
             } else {
                 const long dj = s.taps[d][beside].dj;
                 for (long n = 0; n < W; ++n) {
                     const long j = dj < 0 ? n : W - 1 - n;
                     terms.one({h_now.at(j + dj), padded, 1, s.hidden});
                     product(terms, w.beside.right(), images, gates, a.at(j), gates, a.at(j), gates);
-                    cell_forward(a.at(j), c_before.at(j + cell.dj), c_now.at(j), h_now.at(j), saved.gates(d, i, j), saved.cells(d, i, j), images, padded);
+                    cell_forward(a.at(j), c_before.at(j + cell.dj), c_now.at(j), h_now.at(j), saved.gates(d, i, j),
+                                 saved.cells(d, i, j), images, padded);
                 }
             }
             if (saved.data) std::memcpy(saved.states(d, i), h_now.at(0), W * images * padded * sizeof(T));
@@ -184,20 +212,23 @@ void forward(const Shape& s, const std::vector<Weights<T>>& weights, const T* x,
 }
 
 // The gradients of one direction's weights, from one slice.
-template <class T> struct Gradients {
+template <class T>
+struct Gradients {
     std::vector<T> input, state, bias, h0, c0;  // (S·F, 4·padded), (T·h, 4·padded), (4·padded), (padded), (padded)
 };
 
 // A row's contribution to the gradient of a weight: dW += Aᵀ·d_gates, both in the order of positions.
-template <class T> void weight_gradient(const T* a, long a_row, long features, const T* d_gates, long gates, long rows, T* d_weight) {
+template <class T>
+void weight_gradient(const T* a, long a_row, long features, const T* d_gates, long gates, long rows, T* d_weight) {
     constexpr long BLOCK = 64;  // rows at a time, which stay in the innermost cache
     for (long r = 0; r < rows; r += BLOCK)
-        product<T>(Terms<T>({a + r * a_row, 1, a_row, std::min(BLOCK, rows - r)}), {d_gates + r * gates, PANEL<T>, gates}, features, gates, d_weight, gates, d_weight, gates);
+        product<T>(Terms<T>({a + r * a_row, 1, a_row, std::min(BLOCK, rows - r)}),
+                   {d_gates + r * gates, PANEL<T>, gates}, features, gates, d_weight, gates, d_weight, gates);
 }
 
 template <class T>
-void backward(const Shape& s, const std::vector<Weights<T>>& weights, const Packed<T>& to_input, const T* x, Saved<T> saved,
-              const T* d_output, T* d_x, std::vector<Gradients<T>>& out, long first) {
+void backward(const Shape& s, const std::vector<Weights<T>>& weights, const Packed<T>& to_input, const T* x,
+              Saved<T> saved, const T* d_output, T* d_x, std::vector<Gradients<T>>& out, long first) {
     const long images = saved.images, padded = saved.padded, W = s.width, gates = 4 * padded;
     const long padded_in = round_up(s.in, WIDTH<T>), D = s.directions;
     Row<T> in(W, images, s.in), d_in(W, images, padded_in), d_out(W, images, padded);
@@ -219,8 +250,10 @@ void backward(const Shape& s, const std::vector<Weights<T>>& weights, const Pack
         for (long d = 0; d < D; ++d) {
             const Weights<T>& w = weights[d];
             const long now = 2 * d + i % 2, above = 2 * d + 1 - i % 2;
-            if (i > 0) h[above].take(saved.states(d, i - 1));
-            else h[above].fill(w.h0.data());
+            if (i > 0)
+                h[above].take(saved.states(d, i - 1));
+            else
+                h[above].fill(w.h0.data());
             if (const long to = i + s.outputs[d][0].di; to < s.height) {
                 read_row(d_out, d_output, s.hidden, s.batch, W, to, first);
                 dh[now].add(d_out.at(0));
@@ -236,7 +269,8 @@ void backward(const Shape& s, const std::vector<Weights<T>>& weights, const Pack
             for (long n = 0; n < W; ++n) {
                 const long j = beside >= 0 && s.taps[d][beside].dj > 0 ? n : W - 1 - n;
                 T* dg = d_gates[d].at(j);
-                cell_backward(saved.gates(d, i, j), saved.cells(d, i, j), cells_before(j), dh[now].at(j), dc[now].at(j), dg, dc_before.at(j + cell.dj), images, padded);
+                cell_backward(saved.gates(d, i, j), saved.cells(d, i, j), cells_before(j), dh[now].at(j), dc[now].at(j),
+                              dg, dc_before.at(j + cell.dj), images, padded);
                 if (beside >= 0) {
                     T* to = dh[now].at(j + s.taps[d][beside].dj);
                     terms.one({dg, gates, 1, gates});
@@ -250,10 +284,12 @@ void backward(const Shape& s, const std::vector<Weights<T>>& weights, const Pack
             product<T>(terms, w.to_above.right(), (W + 2) * images, padded, nullptr, 0, dh[above].at(-1), padded);
 
             for (size_t k = 0; k < s.inputs[d].size(); ++k)
-                weight_gradient(in.at(s.inputs[d][k].dj), s.in, s.in, d_gates[d].at(0), gates, W * images, out[d].input.data() + k * s.in * gates);
+                weight_gradient(in.at(s.inputs[d][k].dj), s.in, s.in, d_gates[d].at(0), gates, W * images,
+                                out[d].input.data() + k * s.in * gates);
             for (size_t k = 0; k < s.taps[d].size(); ++k) {
                 const Tap tap = s.taps[d][k];
-                weight_gradient(h[tap.di < 0 ? above : now].at(tap.dj), padded, s.hidden, d_gates[d].at(0), gates, W * images, out[d].state.data() + k * s.hidden * gates);
+                weight_gradient(h[tap.di < 0 ? above : now].at(tap.dj), padded, s.hidden, d_gates[d].at(0), gates,
+                                W * images, out[d].state.data() + k * s.hidden * gates);
             }
             for (const T* p = d_gates[d].at(0); p < d_gates[d].at(W); p += gates)
                 for (long n = 0; n < gates; ++n) out[d].bias[n] += p[n];

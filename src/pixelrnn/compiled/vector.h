@@ -16,28 +16,38 @@ constexpr int BYTES = 32;  // AVX2; elsewhere the compiler makes two narrower on
 constexpr int REGISTERS = 16;
 #endif
 
-template <class T> struct Lanes;
-template <> struct Lanes<float> {
+template <class T>
+struct Lanes;
+template <>
+struct Lanes<float> {
     typedef float V __attribute__((vector_size(BYTES)));
     typedef int32_t Bits __attribute__((vector_size(BYTES)));
 };
-template <> struct Lanes<double> {
+template <>
+struct Lanes<double> {
     typedef double V __attribute__((vector_size(BYTES)));
 };
-template <class T> using Vec = typename Lanes<T>::V;
-template <class T> constexpr int WIDTH = BYTES / sizeof(T);
+template <class T>
+using Vec = typename Lanes<T>::V;
+template <class T>
+constexpr int WIDTH = BYTES / sizeof(T);
 
 constexpr long round_up(long n, long to) { return (n + to - 1) / to * to; }
 
-template <class T> inline Vec<T> load(const T* p) {
+template <class T>
+inline Vec<T> load(const T* p) {
     Vec<T> v;
     std::memcpy(&v, p, BYTES);
     return v;
 }
-template <class T> inline void store(T* p, Vec<T> v) { std::memcpy(p, &v, BYTES); }
+template <class T>
+inline void store(T* p, Vec<T> v) {
+    std::memcpy(p, &v, BYTES);
+}
 
 // To memory, past the caches: for what is read much later. p is aligned to the vector.
-template <class T> inline void stream(T* p, Vec<T> v) {
+template <class T>
+inline void stream(T* p, Vec<T> v) {
 #if defined(__AVX512F__)
     _mm512_stream_si512(reinterpret_cast<__m512i*>(p), (__m512i)v);
 #elif defined(__AVX2__)
@@ -48,7 +58,8 @@ template <class T> inline void stream(T* p, Vec<T> v) {
 }
 
 // Within ±limit; not a number stays so.
-template <class V> inline V clamp(V x, V limit) {
+template <class V>
+inline V clamp(V x, V limit) {
     x = x < -limit ? -limit : x;
     return x > limit ? limit : x;
 }
@@ -65,7 +76,8 @@ inline Vec<float> exp_(Vec<float> x) {
     const float magic = 12582912.0f;  // 1.5·2²³: the sum's last bits are the integer n
     const Vec<float> y = clamp(x, Vec<float>{} + 40.0f) * 1.44269504f, shifted = y + magic;
     const Vec<float> r = y - (shifted - magic), r2 = r * r;
-    const Vec<float> low = (2.402264791363012e-1f + 5.550332471162809e-2f * r) * r2 + (1.0f + 6.931472028550421e-1f * r);
+    const Vec<float> low =
+        (2.402264791363012e-1f + 5.550332471162809e-2f * r) * r2 + (1.0f + 6.931472028550421e-1f * r);
     const Vec<float> high = (9.618437357674640e-3f + 1.339887440266574e-3f * r) + 1.535336188319500e-4f * r2;
     const Vec<float> power = high * (r2 * r2) + low;
     Bits bits, n;
@@ -84,4 +96,7 @@ inline Vec<double> exp_(Vec<double> x) {
     return x;
 }
 
-template <class V> inline V tanh_(V x) { return 1 - 2 / (1 + exp_(x + x)); }
+template <class V>
+inline V tanh_(V x) {
+    return 1 - 2 / (1 + exp_(x + x));
+}

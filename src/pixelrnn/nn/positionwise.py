@@ -1,5 +1,6 @@
 """The product of a 1×1 convolution over all positions and images, where the network's other half of the time goes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,11 +23,11 @@ def linear(
 ) -> Float[Tensor, "N B G"]:
     """W·x + b, of max(x, 0) with ``relu``, and ``plus`` added.
 
-    Compiled, a pass reads and writes every map once, activation and addition on the way.
+    Compiled, a pass reads and writes every map once, activation and addition on the way. Under autocast, which asks for
+    another precision, it is PyTorch's own product.
     """
-    if choose(x) == "compiled":
-        y: Tensor = _Linear.apply(x, weight, bias, relu, plus)
-        return y
+    if choose(x) == "compiled" and not torch.is_autocast_enabled(x.device.type):
+        return _apply(x, weight, bias, relu, plus)
     y = F.linear(F.relu(x) if relu else x, weight, bias)
     return y if plus is None else y + plus
 
@@ -47,3 +48,6 @@ class _Linear(torch.autograd.Function):
             *ctx.saved_tensors, dy.contiguous(), ctx.relu, ctx.needs_input_grad[0]
         )
         return d_x if ctx.needs_input_grad[0] else None, d_weight, d_bias, None, dy if ctx.needs_input_grad[4] else None
+
+
+_apply: Callable[..., Tensor] = _Linear.apply

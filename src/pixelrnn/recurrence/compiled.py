@@ -4,6 +4,7 @@ A thread carries a few images at a time through the whole scan, row after row in
 no lines, no barriers, and a busy neighbour core holds up nobody. See the README in `pixelrnn.recurrence`.
 """
 
+from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
@@ -25,8 +26,7 @@ def line_lstm(
     lines: Lines,
 ) -> Float[Tensor, "N B h"]:
     """See `pixelrnn.recurrence.line_lstm`."""
-    output: Tensor = _LineLSTM.apply(x, input_to_state, bias, state_to_state, initial, lines)
-    return output
+    return _apply(x, input_to_state, bias, state_to_state, initial, lines)
 
 
 # The images that a thread carries: as many as its product tiles are high, so few that their rows stay in its cache.
@@ -50,6 +50,9 @@ class _LineLSTM(torch.autograd.Function):
     def backward(ctx: Any, d_output: Tensor) -> tuple[Tensor | None, ...]:
         gradients = operators().line_lstm_backward(*ctx.saved_tensors, d_output.contiguous(), *ctx.layout)
         return *gradients, None
+
+
+_apply: Callable[..., Tensor] = _LineLSTM.apply
 
 
 def _layout(lines: Lines) -> tuple[int, list[int], list[int], list[int], int]:

@@ -5,6 +5,7 @@ are activated in place, a line is a strided slice of the raster order, and what 
 gradients and the gradient of x, is one product each after the scan. The derivation is in the README beside this file.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,8 +26,7 @@ def line_lstm(
     lines: Lines,
 ) -> Float[Tensor, "N B h"]:
     """See `pixelrnn.recurrence.line_lstm`."""
-    hidden: Tensor = _LineLSTM.apply(x, input_to_state, bias, state_to_state, initial, lines)
-    return hidden
+    return _apply(x, input_to_state, bias, state_to_state, initial, lines)
 
 
 class _LineLSTM(torch.autograd.Function):
@@ -138,6 +138,9 @@ class _LineLSTM(torch.autograd.Function):
             for (di, dj), kernel in zip(offsets, input_to_state[d], strict=True):
                 d_x += lines.neighbours(d_gates[d] @ kernel.T, (-di, -dj), nothing)
         return d_x, d_input, d_rows.sum(dim=1), d_state, d_initial, None
+
+
+_apply: Callable[..., Tensor] = _LineLSTM.apply
 
 
 def _slice(line: range) -> slice:

@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pixelrnn.bench import Measurement, Task, command
+from pixelrnn.bench.variants import Variant
+from pixelrnn.cli import main
+
+
+def fake(task: Task, variants: list[Variant], **_: object) -> dict[Variant, Measurement]:
+    """A step of the first variant takes a microsecond for each pixel of each image, of the next half of that, …"""
+    pixels = task.side**2 * task.batch
+    return {v: Measurement(task, v, 1e-6 * pixels / (k + 1), 100.0 + k) for k, v in enumerate(variants)}
+
+
+def test_the_table_and_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "measure", fake)
+    assert main(["bench", "--batch", "10", "--side", "10", "--out", str(tmp_path / "bench.png")]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("diagonal-bilstm, h = 32, depth 1, 10×10 binary images")
+    assert printed[1].split()[:2] == ["batch", "10"]
+    fair = next(line for line in printed if line.startswith("naive, fair"))
+    assert fair.split()[2:] == ["20000", "0.5", "1.0", "2.0", "0.33", "101"]
+    assert "compiled: time ∝ pixels^1.00 from 8×8 to 64×64" in printed
+    with Image.open(tmp_path / "bench.png") as picture:
+        assert picture.width > 1000
+
+
+def test_bad_input_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for tokens, message in (
+        (["--rounds", "0"], "--rounds must be at least 1, got 0"),
+        (["--batch", "0"], "--batch must be at least 1, got 0"),
+        (["--empty-batch"], "--batch must be given at least once"),
+        (["--out", str(tmp_path)], "is a folder, expected a file to write"),
+    ):
+        assert main(["bench", *tokens]) == 1
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1

@@ -1,0 +1,19 @@
+from pixelrnn import PixelRNN
+from pixelrnn.bench.floor import _work, step
+from pixelrnn.nn import LayerKind
+
+
+def products(layer: LayerKind) -> tuple[list[tuple[int, int, bool]], int]:
+    return _work(PixelRNN(layer=layer, levels=2, hidden=8, depth=1))
+
+
+def test_the_products_of_a_step() -> None:
+    tail = [(8, 16, False), (16, 16, False), (16, 16, False), (16, 1, False)]  # up, skip, and the two of the head
+    # 24 taps of the 7×7 are open; each direction reads 16 features and two taps of 8, and has 8 units.
+    assert products("diagonal-bilstm") == ([(24, 16, True), (32, 32, False), (32, 32, False), *tail], 16)
+    # The Row LSTM reads 16 features at two taps, and three taps of 8.
+    assert products("row-lstm") == ([(24, 16, True), (56, 32, False), *tail], 8)
+
+
+def test_a_step_runs() -> None:
+    step(PixelRNN(levels=2, hidden=2), 2000)()

@@ -1,0 +1,64 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from pixelrnn.bench import Measurement, Task, Variant, measure, time_exponent, variants
+from pixelrnn.bench.measure import _check_equal
+from pixelrnn.errors import InputError
+
+TINY = Task(hidden=2, side=3, batch=2)
+
+
+@pytest.mark.slow  # every variant starts a process, which imports PyTorch
+def test_all_variants_are_measured_in_their_own_processes() -> None:
+    names: list[Variant] = ["naive, sliced", "naive, fair", "compiled", "floor"]
+    rounds = []
+    results = measure(TINY, names, rounds=2, threads=1, on_step=lambda: rounds.append(1))
+    assert list(results) == names
+    assert len(rounds) == 3  # one warms up
+    for name, m in results.items():
+        assert m.variant == name
+        assert m.seconds > 0
+        assert m.images_per_second == pytest.approx(2 / m.seconds)
+        assert 0 <= m.peak < 1000
+
+
+def test_what_is_not_equal_is_not_timed() -> None:
+    wanted = {"loss": torch.tensor(5.0), "first.weight": torch.ones(3)}
+    _check_equal({"first.weight": torch.ones(3) + 1e-3}, wanted, "manual")
+    with pytest.raises(InputError, match=r"manual: first\.weight differs from the reference by 1\.0e-01 of it"):
+        _check_equal({"first.weight": torch.ones(3) * 1.1}, wanted, "manual")
+    with pytest.raises(InputError, match="differs"):
+        _check_equal({"first.weight": torch.ones(3).double() + 1e-3}, wanted, "manual")
+    with pytest.raises(InputError, match="differs"):
+        _check_equal({"loss": torch.tensor(float("nan"))}, wanted, "manual")
+
+
+@pytest.mark.parametrize("name", ["naive, sliced", "naive, fair", "manual", "compiled"])
+def test_variants_have_the_reference_s_gradients(name: Variant) -> None:
+    step, computed = variants._prepare(TINY, name)
+    _, [wanted, _] = variants._prepare(TINY, "reference")
+    assert [gradients["loss"].dtype for gradients in computed] == [torch.double, torch.float]
+    for gradients in computed:
+        _check_equal(gradients, wanted, name)
+    step()
+
+
+def test_the_exponent_of_time() -> None:
+    for exponent in (1.0, 1.7):
+        measurements = [
+            Measurement(replace(TINY, side=side), "compiled", 3e-4 * side ** (2 * exponent), 0.0)
+            for side in (8, 16, 64)
+        ]
+        assert time_exponent(measurements) == pytest.approx(exponent)
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_a_task_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(InputError, match="--batch must be at least 1, got 0"):
+        Task(batch=0)
+    layer: Any = "pixel-cnn"
+    with pytest.raises(InputError, match="no recurrence to measure in pixel-cnn"):
+        Task(layer=layer)
