@@ -1,4 +1,4 @@
-// Bindings: two operators on contiguous tensors, parallel over slices of the batch.
+// The operators: contiguous tensors in and out, parallel over slices of the batch, or over parts of the rows.
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>

@@ -1,5 +1,5 @@
-// The recurrence of README.md over a slice of the batch, one thread, row after row: every tap is on the row or the one
-// above.
+// The recurrence (pixelrnn/recurrence/README.md) over a slice of the batch: one thread, row after row. Every tap is on
+// the row itself, which makes its scan sequential, or on the row above.
 #pragma once
 
 #include <algorithm>
@@ -67,8 +67,7 @@ void write_row(Row<T>& row, T* map, long f, long batch, long width, long i, long
     }
 }
 
-// Where a slice keeps what the backward pass needs: o, f, i, g, c and h, of every row and direction. Null keeps
-// nothing.
+// Where a slice keeps what the backward pass needs: o, f, i, g, c and h of every row and direction. Null keeps nothing.
 template <class T>
 struct Saved {
     T* data;
@@ -114,8 +113,7 @@ void cell_backward(const T* gates, const T* c, const T* c_before, const T* dh, c
             const Vec<T> o = load(gates + a), f = load(gates + padded + a);
             const Vec<T> i = load(gates + 2 * padded + a), g = load(gates + 3 * padded + a);
             const Vec<T> t = tanh_(load(c + at)), d = load(dh + at);
-            const Vec<T> through =
-                load(dc + at) + d * o * (1 - t * t);  // dc: from later positions and from h = o ⊙ tanh(c)
+            const Vec<T> through = load(dc + at) + d * o * (1 - t * t);  // from later positions, and from h
             store(d_gates + a, d * t * o * (1 - o));
             store(d_gates + padded + a, through * load(c_before + at) * f * (1 - f));
             store(d_gates + 2 * padded + a, through * g * i * (1 - i));
@@ -164,6 +162,7 @@ Weights<T> pack(const Shape& s, long d, const T* input, const T* bias, const T* 
     return w;
 }
 
+// From the map to the output, for the images from `first` on.
 template <class T>
 void forward(const Shape& s, const std::vector<Weights<T>>& weights, const T* x, T* output, Saved<T> saved,
              long first) {
@@ -226,6 +225,7 @@ void weight_gradient(const T* a, long a_row, long features, const T* d_gates, lo
                    {d_gates + r * gates, PANEL<T>, gates}, features, gates, d_weight, gates, d_weight, gates);
 }
 
+// From the gradient of the output to that of the map, and what these images add to those of the weights.
 template <class T>
 void backward(const Shape& s, const std::vector<Weights<T>>& weights, const Packed<T>& to_input, const T* x,
               Saved<T> saved, const T* d_output, T* d_x, std::vector<Gradients<T>>& out, long first) {
@@ -250,6 +250,7 @@ void backward(const Shape& s, const std::vector<Weights<T>>& weights, const Pack
         for (long d = 0; d < D; ++d) {
             const Weights<T>& w = weights[d];
             const long now = 2 * d + i % 2, above = 2 * d + 1 - i % 2;
+            // What this row has read, and what flows into its states: from below, lying in dh and dc, and from the output.
             if (i > 0)
                 h[above].take(saved.states(d, i - 1));
             else
@@ -277,12 +278,13 @@ void backward(const Shape& s, const std::vector<Weights<T>>& weights, const Pack
                     product(terms, w.to_beside.right(), images, padded, to, padded, to, padded);
                 }
             }
-            // The gradient of a tap at offset dj reads at −dj, outside the image too.
+            // To the row above. The gradient of a tap at offset dj reads at −dj, outside the image too.
             terms.clear();
             for (const Tap& tap : s.taps[d])
                 if (tap.di < 0) terms.add({d_gates[d].at(-1 - tap.dj), gates, 1, gates});
             product<T>(terms, w.to_above.right(), (W + 2) * images, padded, nullptr, 0, dh[above].at(-1), padded);
 
+            // To the weights, from all that the row has read.
             for (size_t k = 0; k < s.inputs[d].size(); ++k)
                 weight_gradient(in.at(s.inputs[d][k].dj), s.in, s.in, d_gates[d].at(0), gates, W * images,
                                 out[d].input.data() + k * s.in * gates);
