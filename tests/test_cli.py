@@ -267,10 +267,14 @@ def test_a_signal_is_no_damage_of_the_file_that_is_being_read(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
-    for signum, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        monkeypatch.setattr("PIL.Image.open", lambda _, signum=signum: signal.raise_signal(signum))
-        tokens = ["complete", str(run), "--images", str(tmp_path / "a.png"), "--out", str(tmp_path / "b.png")]
-        fails(capsys, tokens, f"stopped by {signum.name}", status)
+    tokens = ["complete", str(run), "--images", str(tmp_path / "a.png"), "--out", str(tmp_path / "b.png")]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
+    try:
+        for signum, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+            monkeypatch.setattr("PIL.Image.open", lambda _, signum=signum: signal.raise_signal(signum))
+            fails(capsys, tokens, f"stopped by {signum.name}", status)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_sigterm_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ Shape shape_of(const Tensor& x, const Tensor& input, const Tensor& state, int64_
         return all;
     };
     const int64_t D = state.size(0);
+    TORCH_CHECK(input_taps.size() + taps.size() <= 2 * MOST_TAPS * D, "at most ", MOST_TAPS, " taps of a direction");
     return {D,
             height,
             x.size(0) / height,

@@ -250,7 +250,8 @@ void backward(const Shape& s, const std::vector<Weights<T>>& weights, const Pack
         for (long d = 0; d < D; ++d) {
             const Weights<T>& w = weights[d];
             const long now = 2 * d + i % 2, above = 2 * d + 1 - i % 2;
-            // What this row has read, and what flows into its states: from below, lying in dh and dc, and from the output.
+            // What this row has read, and what flows into its states: from below, lying in dh and dc, and from the
+            // output.
             if (i > 0)
                 h[above].take(saved.states(d, i - 1));
             else

@@ -1,6 +1,5 @@
 """The masked convolution (paper §3.4)."""
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -77,11 +76,9 @@ class MaskedConv2d(nn.Conv2d):
         if self.kernel_size == (1, 1):
             seen, weight = to_positions(x), self.masked_weight.flatten(1)
         else:
-            # Everything that the open taps see, side by side. Taps below the centre are closed.
-            (up, left), taps = self.margin, self.open_taps
-            padded = F.pad(x.permute(1, 2, 3, 0), (0, 0, left, left, up, 0))  # (f, H, W, B)
-            maps = torch.stack([padded[:, u : u + height, v : v + width] for u, v in taps])
-            seen = maps.flatten(0, 1).permute(1, 2, 3, 0).flatten(0, 1)  # (N, B, taps·f)
-            rows, columns = zip(*taps, strict=True)
-            weight = self.masked_weight[:, :, rows, columns].mT.flatten(1)  # (out, taps·f)
+            # Everything that the taps see, side by side; none of those below the centre is open.
+            up, left = self.margin
+            padded = F.pad(x, (left, left, up, 0)).permute(2, 3, 0, 1)  # (H + up, W + 2·left, B, f)
+            taps = padded.unfold(0, up + 1, 1).unfold(1, 2 * left + 1, 1)  # (H, W, B, f, up + 1, 2·left + 1)
+            seen, weight = taps.flatten(3).flatten(0, 1), self.masked_weight[:, :, : up + 1].flatten(1)
         return to_map(positionwise.linear(seen, weight, self.bias, relu=relu, plus=added), height, width)
