@@ -28,7 +28,9 @@ def main() -> None:
             print(f"{task.layer}\n{table(results[task])}\n")
     for task, against, target in TARGETS:
         ratio = results[task][against].seconds / results[task]["compiled"].seconds
-        print(f"{task.layer}, batch {task.batch}, against {against}: at least {target:g}×, measured {ratio:.2f}×")
+        verdict = "reached" if ratio >= target else "MISSED"
+        what = f"{task.layer}, batch {task.batch}, {against} ÷ ours"
+        print(f"{what}: at least {target:g}, measured {ratio:.2f}, {verdict}")
     for task, measured in results.items():
         ours, naive = measured["compiled"].peak, measured["naive, fair"].peak
         print(f"{task.layer}, batch {task.batch}, peak memory: at most {naive:.0f} MiB, measured {ours:.0f} MiB")

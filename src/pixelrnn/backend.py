@@ -20,7 +20,7 @@ _chosen: ContextVar[Backend] = ContextVar("backend", default="auto")
 
 @contextmanager
 def backend(name: Backend) -> Iterator[None]:
-    """What all layers compute with in this block, where it is not left to them: ``with backend("reference"): …``.
+    """What all layers compute with in this block, of this thread: ``with backend("reference"): …``.
 
     Raises:
         InputError: an unknown backend.
@@ -34,24 +34,27 @@ def backend(name: Backend) -> Iterator[None]:
         _chosen.reset(token)
 
 
-def choose(x: Tensor) -> Literal["reference", "manual", "compiled"]:
-    """The backend for a tensor: the one that was named, or the fastest that can run.
+def choose(*operands: Tensor) -> Literal["reference", "manual", "compiled"]:
+    """The backend for an operation: the one that was named, or the fastest that can run.
 
-    That is the compiled one for float32 and float64 on a CPU, and the manual one elsewhere, or where there is no
-    compiler, which is said once. Under the transforms of `torch.func` it is the reference.
+    That is the compiled one where all operands are float32, or all float64, on a CPU, and the manual one otherwise, or
+    where there is no compiler, which is said once. Under the transforms of `torch.func` and while `torch.compile` looks
+    on, which see through PyTorch's own operations only, it is the reference.
 
     Raises:
         InputError: the compiled backend was named and cannot run.
     """
     name = _chosen.get()
-    fits = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    kinds = {(x.device.type, x.dtype) for x in operands}
+    fits = kinds in ({("cpu", torch.float32)}, {("cpu", torch.float64)})
     if name == "auto":
-        if torch._C._functorch.is_functorch_wrapped_tensor(x):
+        if torch.compiler.is_compiling() or any(map(torch._C._functorch.is_functorch_wrapped_tensor, operands)):
             return "reference"
         return "compiled" if fits and _compiles() else "manual"
     if name == "compiled":
         if not fits:
-            raise InputError(f"the compiled backend is for float32 and float64 on a CPU, not {x.dtype} on {x.device}")
+            given = ", ".join(sorted({f"{x.dtype} on {x.device}" for x in operands}))
+            raise InputError(f"the compiled backend is for float32 or float64 on a CPU, not {given}")
         try:
             operators()
         except BuildError as error:

@@ -12,7 +12,17 @@ def keep_freed() -> None:
     Otherwise glibc hands blocks of over 32 MiB back to the kernel as soon as they are freed, and in the next training
     step has them again page by page, each zeroed: a third of the step on a CPU. With another libc, nothing is done.
     """
-    if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
+    if _glibc():
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_THRESHOLD, 2**30)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        if mallopt(M_MMAP_THRESHOLD, 2**30):  # older versions refuse, and are better left as they are
+            mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def give_back_freed() -> None:
+    """Hands what is free now back to the kernel, so that what the process holds can be told."""
+    if _glibc():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _glibc() -> bool:
+    return platform.system() == "Linux" and platform.libc_ver()[0] == "glibc"

@@ -1,3 +1,6 @@
+import pytest
+import torch
+
 from pixelrnn import PixelRNN
 from pixelrnn.bench.floor import _work, step
 from pixelrnn.nn import LayerKind
@@ -15,5 +18,11 @@ def test_the_products_of_a_step() -> None:
     assert products("row-lstm") == ([(24, 16, True), (56, 32, False), *tail], 8)
 
 
-def test_a_step_runs() -> None:
-    step(PixelRNN(levels=2, hidden=2), 2000)()
+@pytest.mark.parametrize("rows", [1, 100, 1024, 1025, 5000])
+def test_a_step_multiplies_every_position_once(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = step(PixelRNN(levels=2, hidden=2), rows)
+    multiplied = []
+    monkeypatch.setattr(torch, "mm", lambda a, b, out: multiplied.append(a.numel() * b.shape[1]))
+    run()
+    # 24·4, twice 8·8 and 2·4, 4·4, 4·4, 4·1, each thrice, but the first twice: it needs no gradient of the image.
+    assert sum(multiplied) == rows * (2 * 96 + 3 * (2 * 64 + 8 + 16 + 16 + 4))

@@ -36,6 +36,32 @@ def test_a_compiler_that_fails_leaves_nothing(empty_cache: Path, monkeypatch: py
     assert [path.suffix for path in empty_cache.iterdir()] == [".lock"]
 
 
+def test_a_compiler_that_writes_nothing(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "true")
+    with pytest.raises(BuildError, match=r"cannot be built: .*exit status 0"):
+        operators()
+    assert [path.suffix for path in empty_cache.iterdir()] == [".lock"]
+
+
+def test_a_damaged_library_is_not_kept(empty_cache: Path) -> None:
+    library = build._library()
+    library.parent.mkdir()
+    library.write_text("not a library")
+    with pytest.raises(BuildError, match="cannot be loaded"):
+        operators()
+    assert not library.exists()
+
+
+def test_no_home(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(BuildError, match="cannot be kept in the user's cache: Could not determine home"):
+        operators()
+
+
 def test_a_cache_that_cannot_be_written(empty_cache: Path) -> None:
     empty_cache.write_text("a file, not a folder")
     with pytest.raises(BuildError, match="cannot be kept in"):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import Tensor
 
 from pixelrnn.nn import MaskedConv2d, MaskType
 from pixelrnn.nn.raster import is_stored_by_position, store_by_position
@@ -37,6 +38,17 @@ def test_a_map_stored_by_position_gives_the_same_and_stays_so(
     equals_oracle(
         conv, lambda x, p: oracle.masked_conv(x, p["weight"], p["bias"], mask_type, 3), stored.requires_grad_()
     )
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_map_of_other_features_is_refused(stored: bool) -> None:
+    conv, x, plus = MaskedConv2d("B", 8, 8, 1), torch.randn(2, 4, 3, 3), torch.randn(2, 7, 3, 3)
+    change = store_by_position if stored else Tensor.contiguous
+    with pytest.raises(RuntimeError, match="8"):
+        conv(change(x))
+    with pytest.raises(RuntimeError, match="8"):
+        conv(change(torch.randn(2, 8, 3, 3)), plus=change(plus))
 
 
 def test_the_mask_is_not_saved() -> None:

@@ -1,7 +1,8 @@
 """Every backend equals the oracle, in output and in every gradient."""
 
 from collections.abc import Callable
-from typing import get_args
+from dataclasses import replace
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from pixelrnn.backend import Backend, backend
 from pixelrnn.errors import InputError
-from pixelrnn.recurrence import Lines, diagonal_lines, line_lstm, row_lines
+from pixelrnn.recurrence import Lines, compiled, diagonal_lines, line_lstm, row_lines
 from tests import oracle
 
 NAMES = ("x", "input_to_state", "bias", "state_to_state", "initial")
@@ -160,6 +161,51 @@ def test_without_gradients_the_output_is_the_same(name: Backend, make: Make) -> 
             assert torch.equal(line_lstm(*inputs, make(3, 4)), expected)
 
 
+@both_lines
+def test_without_gradients_nothing_is_kept_for_them(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, apply = [], compiled._apply
+
+    def recording(*args: Any) -> Tensor:
+        kept.append(args[-1])
+        return apply(*args)
+
+    monkeypatch.setattr(compiled, "_apply", recording)
+    inputs = arguments(make(2, 2), batch=1, features=1, hidden=1)
+    line_lstm(*inputs, make(2, 2))
+    with torch.no_grad():
+        line_lstm(*inputs, make(2, 2))
+    for tensor in inputs:
+        tensor.requires_grad_(False)
+    line_lstm(*inputs, make(2, 2))
+    assert kept == [True, False, False]
+
+
+@every_backend
+@both_lines
+def test_no_images(name: Backend, make: Make) -> None:
+    inputs = arguments(make(2, 3), batch=0, features=2, hidden=3)
+    hidden, *gradients = run(name, inputs, make(2, 3), torch.zeros(6, 0, 3, dtype=torch.double))
+    assert hidden.shape == (6, 0, 3)
+    assert not any(gradient.any() for gradient in gradients)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"inputs": (((-1, 0), (0, 0)),)},
+        {"inputs": (((0, -2), (0, 0)),)},
+        {"taps": (((-1, -2), (-1, 0), (-1, 1)),)},
+        {"taps": (((0, -1), (-1, 0), (0, 1)),)},
+        {"taps": (((-2, 0), (-1, 0), (-1, 1)),)},
+        {"outputs": ((0, 1),)},
+    ],
+)
+def test_lines_that_the_compiled_scan_cannot_walk_are_refused(change: dict[str, Any]) -> None:
+    lines = replace(row_lines(3, 3), **change)
+    with backend("compiled"), pytest.raises(RuntimeError, match=r"line_lstm: .*(taps|sizes)"):
+        line_lstm(*arguments(lines, batch=1, features=1, hidden=1), lines)
+
+
 @fast_backends
 def test_a_graph_that_is_kept_gives_the_same_gradients_again(name: Backend) -> None:
     inputs = arguments(diagonal_lines(3, 4), batch=2, features=2, hidden=3)
@@ -191,9 +237,10 @@ def test_compiled_sums_do_not_depend_on_which_thread_is_first() -> None:
 
 @every_backend
 @both_lines
-def test_what_is_no_number_stays_so(name: Backend, make: Make) -> None:
+@pytest.mark.parametrize("bits", [0x7FC00000, 0x7FFFFFFF, 0x7FC00001, -1])
+def test_what_is_no_number_stays_so(name: Backend, make: Make, bits: int) -> None:
     x, *weights = (t.detach().float() for t in arguments(make(2, 3), batch=2, features=2, hidden=3))
-    x[0, 1, 0] = float("nan")
+    x.view(torch.int32)[0, 1, 0] = bits
     with backend(name):
         hidden = line_lstm(x, weights[0], weights[1], weights[2], weights[3], make(2, 3))
     assert hidden[0, 1].isnan().all()
@@ -236,5 +283,9 @@ def test_shapes_that_do_not_belong_together_are_named() -> None:
         line_lstm(x, kernel, bias[:, :7], weight, initial, row_lines(2, 3))
     with pytest.raises(InputError, match=r"state_to_state has shape \(1, 2, 2, 8\), expected \(1, 3, 2, 8\)"):
         line_lstm(x, kernel, bias, weight[:, :2], initial, row_lines(2, 3))
+    with pytest.raises(InputError, match="features F must be at least 1, got 0"):
+        line_lstm(x[..., :0], kernel[:, :, :0], bias, weight, initial, row_lines(2, 3))
+    with pytest.raises(InputError, match="hidden features h must be at least 1, got 0"):
+        line_lstm(x, kernel[..., :0], bias[:, :0], weight[:, :, :0, :0], initial[..., :0], row_lines(2, 3))
     with pytest.raises(InputError, match=r"initial has shape \(1, 1, 2\), expected \(1, 2, 2\)"):
         line_lstm(x, kernel, bias, weight, initial[:, :1], row_lines(2, 3))

@@ -8,11 +8,12 @@ import torch
 from pixelrnn.bench.measure import Measurement, measure, time_exponent
 from pixelrnn.bench.plot import save_plot
 from pixelrnn.bench.variants import Task, Variant
+from pixelrnn.compiled import BuildError, operators
 from pixelrnn.errors import InputError
 from pixelrnn.files import check_output
 from pixelrnn.progress import bar
 
-VARIANTS: list[Variant] = ["naive, sliced", "naive, fair", "reference", "manual", "compiled", "floor"]
+VARIANTS: list[Variant] = ["naive, sliced", "naive, fair", "fair, kept", "reference", "manual", "compiled", "floor"]
 SIDES = (8, 16, 32, 64)
 BATCHES = (1, 4, 16, 64)
 
@@ -57,6 +58,10 @@ def bench(
         raise InputError("--batch must be given at least once")
     if out is not None:
         check_output(out)
+    try:
+        operators()  # before any process wants them
+    except BuildError as error:
+        raise InputError(str(error)) from None
     tasks = [Task(layer=layer, hidden=hidden, depth=depth, side=side, batch=b) for b in batch]
     print(f"{layer}, h = {hidden}, depth {depth}, {side}×{side} binary images, {torch.get_num_threads()} threads")
     for task in tasks:

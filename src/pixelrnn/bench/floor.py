@@ -18,22 +18,28 @@ PIECE = 1024
 def step(model: PixelRNN, rows: int) -> Callable[[], None]:
     """A function that does the arithmetic of one training step of a model on N·B = ``rows`` positions."""
     products, units = _work(model)
-    calls = [call for inputs, outputs, first in products for call in _product(inputs, outputs, first)]
-    sigmoids, tanhs = torch.randn(PIECE, 3 * units), torch.randn(PIECE, 2 * units)
+    pieces = [(min(PIECE, rows), rows // PIECE or 1), (rows % PIECE if rows > PIECE else 0, 1)]
+    work = [(_piece(products, units, size), times) for size, times in pieces if size]
 
     def run() -> None:
-        for _ in range(-(-rows // PIECE)):
-            for call in calls:
-                call()
-            sigmoids.sigmoid_()  # o, f, i
-            tanhs.tanh_()  # g, and of c
+        for calls, times in work:
+            for _ in range(times):
+                for call in calls:
+                    call()
 
     return run
 
 
-def _product(inputs: int, outputs: int, first: bool) -> list[Callable[[], object]]:
+def _piece(products: list[tuple[int, int, bool]], units: int, rows: int) -> list[Callable[[], object]]:
+    """All the arithmetic on some positions."""
+    sigmoids, tanhs = torch.randn(rows, 3 * units), torch.randn(rows, 2 * units)  # of o, f, i; of g and c
+    calls = [call for inputs, outputs, first in products for call in _product(rows, inputs, outputs, first)]
+    return [*calls, sigmoids.sigmoid_, tanhs.tanh_]
+
+
+def _product(rows: int, inputs: int, outputs: int, first: bool) -> list[Callable[[], object]]:
     """A layer's product, and those that give the gradients of its weight and of its input."""
-    x, w, y = torch.randn(PIECE, inputs), torch.randn(inputs, outputs), torch.randn(PIECE, outputs)
+    x, w, y = torch.randn(rows, inputs), torch.randn(inputs, outputs), torch.randn(rows, outputs)
     dx, dw, out = torch.empty_like(x), torch.empty_like(w), torch.empty_like(y)
     calls: list[Callable[[], object]] = [lambda: torch.mm(x, w, out=out), lambda: torch.mm(x.T, y, out=dw)]
     # The image itself needs no gradient.
@@ -46,11 +52,14 @@ def _work(model: PixelRNN) -> tuple[list[tuple[int, int, bool]], int]:
     for name, module in model.named_modules():
         if isinstance(module, DiagonalBiLSTM | RowLSTM):
             directions, taps, hidden, gates = module.state_to_state.weight.shape
-            convolution = module.input_to_state
-            seen = len(convolution.open_taps) * convolution.in_channels
-            products += [(seen + taps * hidden, gates, False)] * directions
+            products += [(_seen(module.input_to_state) + taps * hidden, gates, False)] * directions
             units += directions * hidden
             inside.add(f"{name}.input_to_state")
         elif isinstance(module, MaskedConv2d) and name not in inside:
-            products.append((len(module.open_taps) * module.in_channels, module.out_channels, name == "first"))
+            products.append((_seen(module), module.out_channels, name == "first"))
     return products, units
+
+
+def _seen(convolution: MaskedConv2d) -> int:
+    """The input features at all taps that are open to any of them."""
+    return convolution.in_channels * int(convolution.mask.any(dim=0).any(dim=0).sum())

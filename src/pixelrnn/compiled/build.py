@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from functools import cache
@@ -32,15 +33,23 @@ def operators() -> Any:
     """
     try:
         library = _library()
-        with FileLock(library.with_suffix(".lock")):
-            if not library.is_file():
+        if not library.is_file():
+            library.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(library.with_suffix(".lock")):
                 console = Console(stderr=True)
-                console.print("pixelrnn: compiling for this processor, once; it takes about 20 seconds")
-                with console.status("compiling"):
-                    _build(library)
+                if not library.is_file():  # nor has another process built it meanwhile
+                    console.print("pixelrnn: compiling for this processor, once; it takes about 20 seconds")
+                    with console.status("compiling"):
+                        _build(library)
+    except (OSError, RuntimeError) as error:  # a RuntimeError where there is no home
+        if isinstance(error, BuildError):
+            raise
+        raise BuildError(f"the compiled backend cannot be kept in the user's cache: {error}") from error
+    try:
         torch.ops.load_library(library)
     except OSError as error:
-        raise BuildError(f"the compiled backend cannot be kept in the cache: {error}") from error
+        library.unlink(missing_ok=True)  # to be built anew the next time
+        raise BuildError(f"the compiled backend cannot be loaded: {error}") from error
     return torch.ops.pixelrnn
 
 
@@ -48,20 +57,21 @@ def _library() -> Path:
     """Where the operators are kept: a name that changes with all that they depend on."""
     if (system := platform.system()) != "Linux":
         raise BuildError(f"the compiled backend is for Linux, this is {system}")
+    compiler = _compiler()
+    version = Path(compiler[-1]).resolve().stat().st_mtime_ns
     made_of = [path.read_bytes() for path in sorted(SOURCES.glob("*.[ch]*"))]
-    made_of += [part.encode() for part in (torch.__version__, _compiler(), *FLAGS, _processor())]
+    made_of += [part.encode() for part in (torch.__version__, *compiler, str(version), *FLAGS, _processor())]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixelrnn"
-    folder.mkdir(parents=True, exist_ok=True)
     return folder / f"operators-{hashlib.sha256(b'|'.join(made_of)).hexdigest()[:16]}.so"
 
 
-def _compiler() -> str:
-    compiler = os.environ.get("CXX") or "g++"
-    if (path := shutil.which(compiler)) is None:
-        raise BuildError(
-            f"the compiled backend needs a C++ compiler: {compiler} is not there (set CXX to name another)"
-        )
-    return path
+def _compiler() -> list[str]:
+    """The words of the compiler's command, each found."""
+    named = shlex.split(os.environ.get("CXX") or "g++")
+    found = [shutil.which(word) for word in named]
+    if None in found:
+        raise BuildError(f"the compiled backend needs a C++ compiler: {shlex.join(named)} is not there (CXX names one)")
+    return [path for path in found if path]
 
 
 def _processor() -> str:
@@ -73,9 +83,10 @@ def _processor() -> str:
 def _build(library: Path) -> None:
     root = Path(torch.__file__).parent
     with replacing(library) as temporary:
-        command = [_compiler(), *FLAGS, f"-I{root / 'include'}", str(SOURCES / "operators.cpp"), "-o", str(temporary)]
+        command = [*_compiler(), *FLAGS, f"-I{root / 'include'}", str(SOURCES / "operators.cpp"), "-o", str(temporary)]
         command += [f"-L{root / 'lib'}", "-ltorch_cpu", "-lc10"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
+        if done.returncode or not temporary.stat().st_size:
+            said = done.stderr.strip() or f"exit status {done.returncode}"
+            first = next((line for line in said.splitlines() if "error" in line), said[:200])
             raise BuildError(f"the compiled backend cannot be built: {command[0]}: {first}")

@@ -14,9 +14,20 @@ namespace {
 
 using at::Tensor;
 
+// Tensors that are read by their addresses: of this shape, on the CPU, contiguous and of one type.
+void check(const Tensor& like, std::initializer_list<std::pair<const Tensor&, at::IntArrayRef>> expected) {
+    for (const auto& [tensor, sizes] : expected) {
+        TORCH_CHECK(tensor.sizes() == sizes, "expected a tensor of ", sizes, ", got ", tensor.sizes());
+        TORCH_CHECK(tensor.device().is_cpu() && tensor.is_contiguous() && tensor.scalar_type() == like.scalar_type(),
+                    "expected contiguous tensors of one type on the CPU");
+    }
+    TORCH_CHECK(like.scalar_type() == at::kFloat || like.scalar_type() == at::kDouble, "expected float32 or float64");
+}
+
 // taps: (di, dj) pairs of all directions in turn.
-Shape shape_of(const Tensor& x, const Tensor& input, const Tensor& state, int64_t height, at::IntArrayRef input_taps,
-               at::IntArrayRef taps, at::IntArrayRef outputs, int64_t cell, int64_t images) {
+Shape shape_of(const Tensor& x, const Tensor& input, const Tensor& bias, const Tensor& state, const Tensor& initial,
+               int64_t height, at::IntArrayRef input_taps, at::IntArrayRef taps, at::IntArrayRef outputs, int64_t cell,
+               int64_t images) {
     const auto offsets = [&](at::IntArrayRef flat, int64_t directions) {
         std::vector<std::vector<Tap>> all(directions);
         const size_t each = flat.size() / 2 / directions;
@@ -24,18 +35,36 @@ Shape shape_of(const Tensor& x, const Tensor& input, const Tensor& state, int64_
         return all;
     };
     const int64_t D = state.size(0);
-    TORCH_CHECK(input_taps.size() + taps.size() <= 2 * MOST_TAPS * D, "at most ", MOST_TAPS, " taps of a direction");
-    return {D,
-            height,
-            x.size(0) / height,
-            x.size(1),
-            x.size(2),
-            state.size(2),
-            offsets(input_taps, D),
-            offsets(taps, D),
-            offsets(outputs, D),
-            cell,
-            images};
+    const Shape s{D,
+                  height,
+                  x.size(0) / height,
+                  x.size(1),
+                  x.size(2),
+                  state.size(2),
+                  offsets(input_taps, D),
+                  offsets(taps, D),
+                  offsets(outputs, D),
+                  cell,
+                  images};
+    // What the scan relies on, so that nothing is read that is not there.
+    const int64_t S = input_taps.size() / 2 / D, T = taps.size() / 2 / D, gates = 4 * s.hidden;
+    TORCH_CHECK(s.in > 0 && s.hidden > 0 && images > 0 && D * S <= MOST_TAPS && S + T <= MOST_TAPS, "line_lstm: sizes");
+    for (long d = 0; d < D; ++d) {
+        for (const Tap& tap : s.inputs[d]) TORCH_CHECK(tap.di == 0 && std::abs(tap.dj) <= 1, "line_lstm: input taps");
+        long beside = 0;
+        for (const Tap& tap : s.taps[d]) {
+            beside += tap.di == 0;
+            TORCH_CHECK(tap.di == -1 ? std::abs(tap.dj) <= 1 : tap.di == 0 && std::abs(tap.dj) == 1, "line_lstm: taps");
+        }
+        const Tap out = s.outputs[d][0];
+        TORCH_CHECK(beside <= 1 && (out.di == 0 || out.di == 1) && out.dj == 0, "line_lstm: taps or outputs");
+    }
+    check(x, {{x, {s.height * s.width, s.batch, s.in}},
+              {input, {D, S, s.in, gates}},
+              {bias, {D, gates}},
+              {state, {D, T, s.hidden, gates}},
+              {initial, {D, 2, s.hidden}}});
+    return s;
 }
 
 template <class T>
@@ -116,7 +145,7 @@ std::tuple<Tensor, Tensor> line_lstm(const Tensor& x, const Tensor& input, const
                                      const Tensor& initial, int64_t height, at::IntArrayRef input_taps,
                                      at::IntArrayRef taps, at::IntArrayRef outputs, int64_t cell, int64_t images,
                                      bool keep) {
-    const Shape s = shape_of(x, input, state, height, input_taps, taps, outputs, cell, images);
+    const Shape s = shape_of(x, input, bias, state, initial, height, input_taps, taps, outputs, cell, images);
     return x.scalar_type() == at::kDouble ? run_forward<double>(s, x, input, bias, state, initial, keep)
                                           : run_forward<float>(s, x, input, bias, state, initial, keep);
 }
@@ -125,7 +154,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> line_lstm_backward(
     const Tensor& x, const Tensor& input, const Tensor& bias, const Tensor& state, const Tensor& initial,
     const Tensor& saved, const Tensor& d_output, int64_t height, at::IntArrayRef input_taps, at::IntArrayRef taps,
     at::IntArrayRef outputs, int64_t cell, int64_t images) {
-    const Shape s = shape_of(x, input, state, height, input_taps, taps, outputs, cell, images);
+    const Shape s = shape_of(x, input, bias, state, initial, height, input_taps, taps, outputs, cell, images);
+    check(x, {{d_output, {s.height * s.width, s.batch, s.hidden}}, {saved, saved.sizes()}});
     return x.scalar_type() == at::kDouble ? run_backward<double>(s, x, input, bias, state, initial, saved, d_output)
                                           : run_backward<float>(s, x, input, bias, state, initial, saved, d_output);
 }
@@ -145,7 +175,7 @@ Tensor linear_of(const Tensor& x, const Tensor& weight, const Tensor& bias, bool
     last.data.resize(padded);
     with_bias.append(last);
     const Packed<T> packed(with_bias);
-    const long part = (rows + PARTS - 1) / PARTS;
+    const long part = std::max(1L, (rows + PARTS - 1) / PARTS);
 #pragma omp parallel for schedule(dynamic, 1)
     for (long first = 0; first < rows; first += part)
         linear_forward(from + first * in, std::min(part, rows - first), in, relu, packed,
@@ -163,7 +193,7 @@ std::tuple<Tensor, Tensor, Tensor> linear_gradients(const Tensor& x, const Tenso
     Matrix<T> padded_in{round_up(in, WIDTH<T>), std::vector<T>(padded * round_up(in, WIDTH<T>))};
     for (long k = 0; k < out; ++k) std::copy_n(w + k * in, in, &padded_in.data[k * padded_in.columns]);
     const Packed<T> packed(padded_in);
-    const long part = (rows + PARTS - 1) / PARTS;
+    const long part = std::max(1L, (rows + PARTS - 1) / PARTS);
     std::vector<std::vector<T>> d_weights(PARTS), d_biases(PARTS);
 #pragma omp parallel for schedule(dynamic, 1)
     for (long p = 0; p < PARTS; ++p) {
@@ -184,11 +214,16 @@ std::tuple<Tensor, Tensor, Tensor> linear_gradients(const Tensor& x, const Tenso
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, bool relu, const std::optional<Tensor>& plus) {
+    check(x, {{x, {x.size(0), x.size(1), weight.size(1)}}, {weight, weight.sizes()}, {bias, {weight.size(0)}}});
+    if (plus) check(x, {{*plus, {x.size(0), x.size(1), weight.size(0)}}});
     return x.scalar_type() == at::kDouble ? linear_of<double>(x, weight, bias, relu, plus)
                                           : linear_of<float>(x, weight, bias, relu, plus);
 }
-std::tuple<Tensor, Tensor, Tensor> linear_backward_(const Tensor& x, const Tensor& weight, const Tensor& dy, bool relu,
-                                                    bool wants_dx) {
+std::tuple<Tensor, Tensor, Tensor> linear_backward_of(const Tensor& x, const Tensor& weight, const Tensor& dy,
+                                                      bool relu, bool wants_dx) {
+    check(x, {{x, {x.size(0), x.size(1), weight.size(1)}},
+              {dy, {x.size(0), x.size(1), weight.size(0)}},
+              {weight, weight.sizes()}});
     return x.scalar_type() == at::kDouble ? linear_gradients<double>(x, weight, dy, relu, wants_dx)
                                           : linear_gradients<float>(x, weight, dy, relu, wants_dx);
 }
@@ -207,5 +242,5 @@ TORCH_LIBRARY(pixelrnn, m) {
         &line_lstm_backward);
     m.def("linear(Tensor x, Tensor weight, Tensor bias, bool relu, Tensor? plus) -> Tensor", &linear);
     m.def("linear_backward(Tensor x, Tensor weight, Tensor dy, bool relu, bool wants_dx) -> (Tensor, Tensor, Tensor)",
-          &linear_backward_);
+          &linear_backward_of);
 }

@@ -136,7 +136,7 @@ template <class T>
 struct Matrix {
     long columns;
     std::vector<T> data;
-    long rows() const { return static_cast<long>(data.size()) / columns; }
+    long rows() const { return columns ? static_cast<long>(data.size()) / columns : 0; }
     void append(const Matrix& below) { data.insert(data.end(), below.data.begin(), below.data.end()); }
     Matrix transposed(long padded) const {  // with zero columns up to `padded`
         Matrix to{padded, std::vector<T>(columns * padded)};

@@ -208,6 +208,7 @@ void forward(const Shape& s, const std::vector<Weights<T>>& weights, const T* x,
             if (const long from = i - s.outputs[d][0].di; from >= 0) out.add(h[2 * d + from % 2].at(0));
         write_row(out, output, s.hidden, s.batch, W, i, first);
     }
+    finish_streams();
 }
 
 // The gradients of one direction's weights, from one slice.

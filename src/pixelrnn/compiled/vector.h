@@ -57,7 +57,7 @@ inline void stream(T* p, Vec<T> v) {
 #endif
 }
 
-// Within ±limit; not a number stays so.
+// Within ±limit.
 template <class V>
 inline V clamp(V x, V limit) {
     x = x < -limit ? -limit : x;
@@ -86,7 +86,14 @@ inline Vec<float> exp_(Vec<float> x) {
     bits += n << 23;
     Vec<float> result;
     std::memcpy(&result, &bits, BYTES);
-    return result;
+    return x == x ? result : x;  // what is no number stays so
+}
+
+// All that `stream` wrote is there for other threads.
+inline void finish_streams() {
+#if defined(__AVX2__)
+    _mm_sfence();
+#endif
 }
 
 // Double precision is for comparisons: exact rather than fast.

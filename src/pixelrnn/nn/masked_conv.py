@@ -46,7 +46,6 @@ class MaskedConv2d(nn.Conv2d):
         open_taps = mask(mask_type, in_features, out_features, (height, width), channels=channels, maps=maps)
         super().__init__(in_features, out_features, (height, width), padding=(height // 2, width // 2))
         self.margin = (height // 2, width // 2)  # above and below, to the left and to the right
-        self.open_taps: list[tuple[int, int]] = [(u, v) for u, v in open_taps.any(dim=0).any(dim=0).nonzero().tolist()]
         self.register_buffer("mask", open_taps, persistent=False)  # follows from the arguments: not saved
 
     @property

@@ -26,10 +26,14 @@ def linear(
     Compiled, a pass reads and writes every map once, activation and addition on the way. Under autocast, which asks for
     another precision, it is PyTorch's own product.
     """
-    if choose(x) == "compiled" and not torch.is_autocast_enabled(x.device.type):
+    if not _autocast(x) and choose(x, weight, bias, *([] if plus is None else [plus])) == "compiled":
         return _apply(x, weight, bias, relu, plus)
     y = F.linear(F.relu(x) if relu else x, weight, bias)
     return y if plus is None else y + plus
+
+
+def _autocast(x: Tensor) -> bool:
+    return torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)
 
 
 class _Linear(torch.autograd.Function):

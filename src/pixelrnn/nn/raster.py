@@ -26,5 +26,5 @@ def store_by_position(maps: Float[Tensor, "B f H W"]) -> Float[Tensor, "B f H W"
 
 
 def is_stored_by_position(maps: Float[Tensor, "B f H W"]) -> bool:
-    """Whether `to_positions` is a view."""
-    return maps.permute(2, 3, 0, 1).is_contiguous()
+    """Whether it is, and not as well in the ordinary way, as a map of one image and one feature is."""
+    return maps.permute(2, 3, 0, 1).is_contiguous() and not maps.is_contiguous()

@@ -35,19 +35,20 @@ class ResidualBlock(nn.Module):
         super().__init__()
         stream = 2 * hidden
         if layer == "pixel-cnn":
-            self.transform = nn.Sequential(
-                nn.ReLU(),
-                MaskedConv2d("B", stream, hidden, 1, channels=channels),
-                nn.ReLU(),
-                MaskedConv2d("B", hidden, hidden, 3, channels=channels),
-                nn.ReLU(),
-                MaskedConv2d("B", hidden, stream, 1, channels=channels),
+            self.transform = nn.ModuleList(
+                [
+                    nn.ReLU(),
+                    MaskedConv2d("B", stream, hidden, 1, channels=channels),
+                    nn.ReLU(),
+                    MaskedConv2d("B", hidden, hidden, 3, channels=channels),
+                    nn.ReLU(),
+                    MaskedConv2d("B", hidden, stream, 1, channels=channels),
+                ]
             )
         elif layer in ("diagonal-bilstm", "row-lstm"):
             lstm = DiagonalBiLSTM if layer == "diagonal-bilstm" else RowLSTM
-            self.transform = nn.Sequential(
-                lstm(stream, hidden, channels=channels),
-                MaskedConv2d("B", hidden, stream, 1, channels=channels),
+            self.transform = nn.ModuleList(
+                [lstm(stream, hidden, channels=channels), MaskedConv2d("B", hidden, stream, 1, channels=channels)]
             )
         else:
             raise InputError(f"unknown layer {layer!r}: expected one of {', '.join(get_args(LayerKind))}")

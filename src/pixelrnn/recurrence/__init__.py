@@ -1,5 +1,7 @@
 """One recurrence for all layers: an LSTM over the lines of an image. See the README beside this file."""
 
+from contextlib import nullcontext
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -55,7 +57,12 @@ def line_lstm(
         if got != wanted:
             left_out = {"x": " (batch left out)", "input_to_state": " (features left out)"}.get(name, "")
             raise InputError(f"line_lstm: {name} has shape {got}, expected {wanted}{left_out}")
+    for name, size in {"features F": features, "hidden features h": hidden}.items():
+        if size < 1:
+            raise InputError(f"line_lstm: {name} must be at least 1, got {size}")
     x = x.to(bias.dtype)  # lower precision of the maps around it must not add up over H + W steps
-    run = {"reference": reference, "manual": manual, "compiled": compiled}[choose(x)].line_lstm
-    with torch.autocast(x.device.type, enabled=False):
-        return run(x, input_to_state, bias, state_to_state, initial, lines)
+    operands = (x, input_to_state, bias, state_to_state, initial)
+    run = {"reference": reference, "manual": manual, "compiled": compiled}[choose(*operands)].line_lstm
+    autocast = torch.amp.is_autocast_available(x.device.type)
+    with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
+        return run(*operands, lines)

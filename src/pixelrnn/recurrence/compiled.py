@@ -26,7 +26,9 @@ def line_lstm(
     lines: Lines,
 ) -> Float[Tensor, "N B h"]:
     """See `pixelrnn.recurrence.line_lstm`."""
-    return _apply(x, input_to_state, bias, state_to_state, initial, lines)
+    tensors = (x, input_to_state, bias, state_to_state, initial)
+    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    return _apply(*tensors, lines, keep)
 
 
 # The images that a thread carries: as many as its product tiles are high, so few that their rows stay in its cache.
@@ -36,12 +38,12 @@ MOST_IMAGES = 12
 class _LineLSTM(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *args: Any) -> Tensor:
-        *tensors, lines = args
+        *tensors, lines, keep = args
         inputs = [tensor.contiguous() for tensor in tensors]
         batch, threads = inputs[0].shape[1], torch.get_num_threads()
-        rounds = -(-batch // (threads * MOST_IMAGES))
-        ctx.layout = *_layout(lines), -(-batch // (threads * rounds))
-        output, saved = operators().line_lstm(*inputs, *ctx.layout, any(ctx.needs_input_grad))
+        rounds = max(1, -(-batch // (threads * MOST_IMAGES)))
+        ctx.layout = *_layout(lines), max(1, -(-batch // (threads * rounds)))
+        output, saved = operators().line_lstm(*inputs, *ctx.layout, keep)
         ctx.save_for_backward(*inputs, saved)
         return output
 
@@ -49,7 +51,7 @@ class _LineLSTM(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_output: Tensor) -> tuple[Tensor | None, ...]:
         gradients = operators().line_lstm_backward(*ctx.saved_tensors, d_output.contiguous(), *ctx.layout)
-        return *gradients, None
+        return *gradients, None, None
 
 
 _apply: Callable[..., Tensor] = _LineLSTM.apply
