@@ -22,7 +22,7 @@ def save_plot(path: Path, by_side: list[Results], by_batch: list[Results]) -> No
     _draw(right, by_batch, [r["compiled"].task.batch for r in by_batch])
     side = by_batch[0]["compiled"].task.side
     right.set(xlabel="batch (images)", title=f"{task.layer}, {side}×{side}")
-    right.legend(frameon=False)
+    left.legend(frameon=False)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
 

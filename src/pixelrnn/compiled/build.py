@@ -6,6 +6,7 @@ import platform
 import shlex
 import shutil
 import subprocess
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ def operators() -> Any:
     try:
         torch.ops.load_library(library)
     except OSError as error:
-        library.unlink(missing_ok=True)  # to be built anew the next time
+        with suppress(OSError):
+            library.unlink()  # to be built anew the next time
         raise BuildError(f"the compiled backend cannot be loaded: {error}") from error
     return torch.ops.pixelrnn
 
@@ -58,7 +60,7 @@ def _library() -> Path:
     if (system := platform.system()) != "Linux":
         raise BuildError(f"the compiled backend is for Linux, this is {system}")
     compiler = _compiler()
-    version = Path(compiler[-1]).resolve().stat().st_mtime_ns
+    version = Path(compiler[0]).resolve().stat().st_mtime_ns
     made_of = [path.read_bytes() for path in sorted(SOURCES.glob("*.[ch]*"))]
     made_of += [part.encode() for part in (torch.__version__, *compiler, str(version), *FLAGS, _processor())]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixelrnn"
@@ -66,12 +68,11 @@ def _library() -> Path:
 
 
 def _compiler() -> list[str]:
-    """The words of the compiler's command, each found."""
-    named = shlex.split(os.environ.get("CXX") or "g++")
-    found = [shutil.which(word) for word in named]
-    if None in found:
-        raise BuildError(f"the compiled backend needs a C++ compiler: {shlex.join(named)} is not there (CXX names one)")
-    return [path for path in found if path]
+    """The compiler's command: where it is, and what else CXX says."""
+    program, *options = shlex.split(os.environ.get("CXX") or "g++")
+    if (path := shutil.which(program)) is None:
+        raise BuildError(f"the compiled backend needs a C++ compiler: {program} is not there (CXX names another)")
+    return [path, *options]
 
 
 def _processor() -> str:
