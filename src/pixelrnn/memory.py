@@ -10,7 +10,8 @@ def keep_freed() -> None:
     """Keeps freed memory in the process, for the next step to take.
 
     Otherwise glibc hands blocks of over 32 MiB back to the kernel as soon as they are freed, and in the next training
-    step has them again page by page, each zeroed: a third of the step on a CPU. With another libc, nothing is done.
+    step has them again page by page, each zeroed: *fair, kept* beside *fair* in `pixelrnn bench` shows what that costs.
+    With another libc, nothing is done.
     """
     if _glibc():
         mallopt = ctypes.CDLL(None).mallopt

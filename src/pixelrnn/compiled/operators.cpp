@@ -2,9 +2,10 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
-#include <omp.h>
 #include <torch/library.h>
 
+#include <cstdlib>
+#include <optional>
 #include <tuple>
 
 #include "linear.h"

@@ -6,7 +6,7 @@
 
 #include "vector.h"
 
-constexpr int MOST_TAPS = 8;
+constexpr int MOST_TAPS = 8;  // that one product sums
 
 // One of the products that are summed: A(r, k) = a[r·row + k·column], k < depth.
 template <class T>
