@@ -31,22 +31,23 @@ def log_prob_map(logits: Float[Tensor, "B logits C H W"], x: UInt8[Tensor, "B C 
 
 
 def draw(
-    logits: Float[Tensor, "B logits"], *, temperature: float = 1.0, generator: torch.Generator | None = None
+    logits: Float[Tensor, "B logits"], uniform: Float[Tensor, " B"], *, temperature: float = 1.0
 ) -> UInt8[Tensor, " B"]:
-    """One level for each row of logits, by inverting the distribution function at one uniform number each.
+    """One level for each row of logits, by inverting the distribution function.
 
     Args:
         logits: one row per image.
+        uniform: the number in [0, 1) at which each is inverted, float64.
         temperature: divides the log-probabilities; below 1 the likely levels are favoured.
-        generator: the source of the uniform numbers; PyTorch's own where it is left out.
     """
-    log_p = log_probabilities(logits).double()
+    # In float64, from logits that are log-probabilities but for a constant: 0 and l of a Bernoulli variable.
+    of_levels = logits.double()
+    if logits.shape[1] == 1:
+        of_levels = torch.cat([torch.zeros_like(of_levels), of_levels], dim=1)
     # Against the largest, so that the lowest temperature leaves it standing.
-    probabilities = ((log_p - log_p.amax(dim=1, keepdim=True)) / temperature).softmax(dim=1)
-    device = generator.device if generator else logits.device
-    uniform = torch.rand(len(logits), 1, dtype=torch.float64, generator=generator, device=device).to(logits.device)
+    probabilities = ((of_levels - of_levels.amax(dim=1, keepdim=True)) / temperature).softmax(dim=1)
     # The last level is what remains, so rounding in the sum cannot lead past it.
-    return (uniform >= probabilities.cumsum(dim=1)[:, :-1]).sum(dim=1).to(torch.uint8)
+    return (uniform[:, None] >= probabilities.cumsum(dim=1)[:, :-1]).sum(dim=1).to(torch.uint8)
 
 
 def bits_per_dim(nats: float, dimensions: int) -> float:

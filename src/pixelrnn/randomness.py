@@ -1,6 +1,8 @@
-"""Seeds."""
+"""Seeds, and the noise of a sampler."""
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from pixelrnn.errors import InputError
 
@@ -23,3 +25,19 @@ def generator(seed: int, name: str = "seed") -> torch.Generator:
         InputError: as `check_seed`.
     """
     return torch.Generator().manual_seed(check_seed(seed, name))
+
+
+def uniform_row(
+    width: int, channels: int, batch: int, *, generator: torch.Generator | None, device: torch.device
+) -> Float[Tensor, "W C B"]:
+    """A number in [0, 1), float64, for each sub-pixel of a row of images, in the order of generation.
+
+    Args:
+        width: columns.
+        channels: of an image.
+        batch: images.
+        generator: the source; PyTorch's own for the device where it is None.
+        device: where the numbers are wanted, wherever the generator is.
+    """
+    source = generator.device if generator else device
+    return torch.rand(width, channels, batch, dtype=torch.float64, generator=generator, device=source).to(device)

@@ -1,82 +1,16 @@
 // The operators: contiguous tensors in and out, parallel over slices of the batch, or over parts of the rows.
-#include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
-#include <cstdlib>
 #include <optional>
 #include <tuple>
 
 #include "linear.h"
-#include "scan.h"
+#include "network.h"
+#include "tensors.h"
 
 namespace {
-
-using at::Tensor;
-
-// Tensors that are read by their addresses: of this shape, on the CPU, contiguous and of one type.
-void check(const Tensor& like, std::initializer_list<std::pair<const Tensor&, at::IntArrayRef>> expected) {
-    for (const auto& [tensor, sizes] : expected) {
-        TORCH_CHECK(tensor.sizes() == sizes, "expected a tensor of ", sizes, ", got ", tensor.sizes());
-        TORCH_CHECK(tensor.device().is_cpu() && tensor.is_contiguous() && tensor.scalar_type() == like.scalar_type(),
-                    "expected contiguous tensors of one type on the CPU");
-    }
-    TORCH_CHECK(like.scalar_type() == at::kFloat || like.scalar_type() == at::kDouble, "expected float32 or float64");
-}
-
-// taps: (di, dj) pairs of all directions in turn.
-Shape shape_of(const Tensor& x, const Tensor& input, const Tensor& bias, const Tensor& state, const Tensor& initial,
-               int64_t height, at::IntArrayRef input_taps, at::IntArrayRef taps, at::IntArrayRef outputs, int64_t cell,
-               int64_t images) {
-    const auto offsets = [&](at::IntArrayRef flat, int64_t directions) {
-        std::vector<std::vector<Tap>> all(directions);
-        const size_t each = flat.size() / 2 / directions;
-        for (size_t k = 0; k < flat.size() / 2; ++k) all[k / each].push_back({flat[2 * k], flat[2 * k + 1]});
-        return all;
-    };
-    const int64_t D = state.size(0);
-    const Shape s{D,
-                  height,
-                  x.size(0) / height,
-                  x.size(1),
-                  x.size(2),
-                  state.size(2),
-                  offsets(input_taps, D),
-                  offsets(taps, D),
-                  offsets(outputs, D),
-                  cell,
-                  images};
-    // What the scan relies on, so that nothing is read that is not there.
-    const int64_t S = input_taps.size() / 2 / D, T = taps.size() / 2 / D, gates = 4 * s.hidden;
-    TORCH_CHECK(s.in > 0 && s.hidden > 0 && images > 0 && D * S <= MOST_TAPS && S + T <= MOST_TAPS, "line_lstm: sizes");
-    for (long d = 0; d < D; ++d) {
-        for (const Tap& tap : s.inputs[d]) TORCH_CHECK(tap.di == 0 && std::abs(tap.dj) <= 1, "line_lstm: input taps");
-        long beside = 0;
-        for (const Tap& tap : s.taps[d]) {
-            beside += tap.di == 0;
-            TORCH_CHECK(tap.di == -1 ? std::abs(tap.dj) <= 1 : tap.di == 0 && std::abs(tap.dj) == 1, "line_lstm: taps");
-        }
-        const Tap out = s.outputs[d][0];
-        TORCH_CHECK(beside <= 1 && (out.di == 0 || out.di == 1) && out.dj == 0, "line_lstm: taps or outputs");
-    }
-    check(x, {{x, {s.height * s.width, s.batch, s.in}},
-              {input, {D, S, s.in, gates}},
-              {bias, {D, gates}},
-              {state, {D, T, s.hidden, gates}},
-              {initial, {D, 2, s.hidden}}});
-    return s;
-}
-
-template <class T>
-std::vector<Weights<T>> weights_of(const Shape& s, const Tensor& input, const Tensor& bias, const Tensor& state,
-                                   const Tensor& initial) {
-    std::vector<Weights<T>> weights;
-    for (long d = 0; d < s.directions; ++d)
-        weights.push_back(pack(s, d, input.const_data_ptr<T>(), bias.const_data_ptr<T>(), state.const_data_ptr<T>(),
-                               initial.const_data_ptr<T>()));
-    return weights;
-}
 
 // The part of the saved states that belongs to the slice from image `first` on.
 template <class T>
@@ -244,4 +178,10 @@ TORCH_LIBRARY(pixelrnn, m) {
     m.def("linear(Tensor x, Tensor weight, Tensor bias, bool relu, Tensor? plus) -> Tensor", &linear);
     m.def("linear_backward(Tensor x, Tensor weight, Tensor dy, bool relu, bool wants_dx) -> (Tensor, Tensor, Tensor)",
           &linear_backward_of);
+    m.class_<Incremental>("Incremental")
+        .def(torch::init<int64_t, int64_t, int64_t, double, int64_t, bool, std::vector<int64_t>>())
+        .def("relu", &Incremental::relu)
+        .def("convolution", &Incremental::convolution)
+        .def("line_lstm", &Incremental::line_lstm)
+        .def("row", &Incremental::row);
 }

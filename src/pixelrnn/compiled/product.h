@@ -157,5 +157,7 @@ struct Packed {
                 std::copy_n(&b.data[k * b.columns + n], std::min<long>(PANEL<T>, b.columns - n),
                             &data[(n / PANEL<T> * depth + k) * PANEL<T>]);
     }
-    Right<T> right() const { return {data.data(), depth * PANEL<T>, PANEL<T>}; }
+    Right<T> right(long from = 0) const {  // without the first rows
+        return {data.data() + from * PANEL<T>, depth * PANEL<T>, PANEL<T>};
+    }
 };

@@ -162,50 +162,77 @@ Weights<T> pack(const Shape& s, long d, const T* input, const T* bias, const T* 
     return w;
 }
 
+// Where the scan of one direction is: the states and cells of the row that it computes, and of the one above.
+template <class T>
+struct Scan {
+    Row<T> h, c, h_above, c_above;
+    Scan(const Weights<T>& w, long width, long images) : h(width, images, w.h0.size()), c(h), h_above(h), c_above(h) {
+        h.fill(w.h0.data()), c.fill(w.c0.data());
+        h_above = h, c_above = c;
+    }
+    void next_row() { std::swap(h, h_above), std::swap(c, c_above); }
+};
+
+// The terms that many columns of a row, from j on, can add at once: Kis ⊛ x and then, in the order of `batched`, the
+// upper taps of Kss ⊛ h₋.
+template <class T>
+void add_inputs(Terms<T>& terms, const Shape& s, long d, Row<T>& x, long j) {
+    for (const Tap& tap : s.inputs[d]) terms.add({x.at(j + tap.dj), x.features, 1, s.in});
+}
+template <class T>
+void add_above(Terms<T>& terms, const Shape& s, long d, Row<T>& h_above, long j) {
+    for (const Tap& tap : s.taps[d])
+        if (tap.di < 0) terms.add({h_above.at(j + tap.dj), h_above.features, 1, s.hidden});
+}
+
+// The rest of eq. 3 in the columns from..to − 1 of row i: the tap within the row, and the cells.
+template <class T>
+void scan_columns(const Shape& s, long d, const Weights<T>& w, Scan<T>& scan, Row<T>& a, long from, long to,
+                  Saved<T> saved, long i) {
+    const long images = a.images, gates = a.features, padded = gates / 4;
+    const Tap cell = s.taps[d][s.cell];
+    Row<T>& c_before = cell.di < 0 ? scan.c_above : scan.c;
+    const int beside = s.beside(d);
+    if (beside < 0) {
+        cell_forward(a.at(from), c_before.at(from + cell.dj), scan.c.at(from), scan.h.at(from), saved.gates(d, i, from),
+                     saved.cells(d, i, from), (to - from) * images, padded);
+        return;
+    }
+    const long dj = s.taps[d][beside].dj;
+    for (long n = 0; n < to - from; ++n) {
+        const long j = dj < 0 ? from + n : to - 1 - n;
+        product(Terms<T>({scan.h.at(j + dj), padded, 1, s.hidden}), w.beside.right(), images, gates, a.at(j), gates,
+                a.at(j), gates);
+        cell_forward(a.at(j), c_before.at(j + cell.dj), scan.c.at(j), scan.h.at(j), saved.gates(d, i, j),
+                     saved.cells(d, i, j), images, padded);
+    }
+}
+
 // From the map to the output, for the images from `first` on.
 template <class T>
 void forward(const Shape& s, const std::vector<Weights<T>>& weights, const T* x, T* output, Saved<T> saved,
              long first) {
     const long images = saved.images, padded = saved.padded, W = s.width, gates = 4 * padded;
     Row<T> in(W, images, s.in), a(W, images, gates), out(W, images, padded);
-    std::vector<Row<T>> h(2 * s.directions, Row<T>(W, images, padded)), c = h;  // two rows of each direction
-    for (long d = 0; d < s.directions; ++d)
-        for (long k = 0; k < 2; ++k) h[2 * d + k].fill(weights[d].h0.data()), c[2 * d + k].fill(weights[d].c0.data());
-    Terms<T> terms;
+    std::vector<Scan<T>> scans;
+    for (long d = 0; d < s.directions; ++d) scans.emplace_back(weights[d], W, images);
     for (long i = 0; i < s.height; ++i) {
         read_row(in, x, s.in, s.batch, W, i, first);
         for (long d = 0; d < s.directions; ++d) {
-            const Weights<T>& w = weights[d];
-            Row<T>&h_now = h[2 * d + i % 2], &h_above = h[2 * d + 1 - i % 2];
-            Row<T>&c_now = c[2 * d + i % 2], &c_above = c[2 * d + 1 - i % 2];
-            // Kis ⊛ x and the upper taps of Kss ⊛ h₋, for the whole row.
-            terms.clear();
-            for (const Tap& tap : s.inputs[d]) terms.add({in.at(tap.dj), s.in, 1, s.in});
-            for (const Tap& tap : s.taps[d])
-                if (tap.di < 0) terms.add({h_above.at(tap.dj), padded, 1, s.hidden});
-            product(terms, w.batched.right(), W * images, gates, w.bias.data(), 0, a.at(0), gates);
-            const Tap cell = s.taps[d][s.cell];
-            Row<T>& c_before = cell.di < 0 ? c_above : c_now;
-            const int beside = s.beside(d);
-            if (beside < 0) {
-                cell_forward(a.at(0), c_before.at(cell.dj), c_now.at(0), h_now.at(0), saved.gates(d, i, 0),
-                             saved.cells(d, i, 0), W * images, padded);
-            } else {
-                const long dj = s.taps[d][beside].dj;
-                for (long n = 0; n < W; ++n) {
-                    const long j = dj < 0 ? n : W - 1 - n;
-                    terms.one({h_now.at(j + dj), padded, 1, s.hidden});
-                    product(terms, w.beside.right(), images, gates, a.at(j), gates, a.at(j), gates);
-                    cell_forward(a.at(j), c_before.at(j + cell.dj), c_now.at(j), h_now.at(j), saved.gates(d, i, j),
-                                 saved.cells(d, i, j), images, padded);
-                }
-            }
-            if (saved.data) std::memcpy(saved.states(d, i), h_now.at(0), W * images * padded * sizeof(T));
+            scans[d].next_row();
+            Terms<T> terms;
+            add_inputs(terms, s, d, in, 0), add_above(terms, s, d, scans[d].h_above, 0);
+            product(terms, weights[d].batched.right(), W * images, gates, weights[d].bias.data(), 0, a.at(0), gates);
+            scan_columns(s, d, weights[d], scans[d], a, 0, W, saved, i);
+            if (saved.data) std::memcpy(saved.states(d, i), scans[d].h.at(0), W * images * padded * sizeof(T));
         }
         // The directions added, each from the row that goes to this one.
         out.clear();
         for (long d = 0; d < s.directions; ++d)
-            if (const long from = i - s.outputs[d][0].di; from >= 0) out.add(h[2 * d + from % 2].at(0));
+            if (s.outputs[d][0].di == 0)
+                out.add(scans[d].h.at(0));
+            else if (i > 0)
+                out.add(scans[d].h_above.at(0));
         write_row(out, output, s.hidden, s.batch, W, i, first);
     }
     finish_streams();

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from pixelrnn import likelihood
 from pixelrnn.errors import InputError
+from pixelrnn.incremental import Program
 from pixelrnn.models import pretrained
 from pixelrnn.nn import LayerKind, MaskedConv2d, OutputHead, ResidualBlock
 from pixelrnn.nn.raster import store_by_position
-from pixelrnn.sampling import naive
+from pixelrnn.sampling import Row, incremental
 
 
 class PixelRNN(nn.Module):
@@ -40,6 +41,9 @@ class PixelRNN(nn.Module):
     Raises:
         InputError: an argument is out of its range.
     """
+
+    blocks: Any  # nn.ModuleLists, whose layers have more methods than an nn.Module
+    skips: Any
 
     def __init__(
         self,
@@ -93,12 +97,24 @@ class PixelRNN(nn.Module):
         """The network, from intensities scaled to [−1, 1] to the logits of every sub-pixel given all before it."""
         # The LSTM layers compute on positions, and so does then all that comes before and after them.
         x = self.first(intensities if self.config["layer"] == "pixel-cnn" else store_by_position(intensities))
-        to_output: Float[Tensor, "B stream H W"] | int = 0
+        to_output = None
         for n, block in enumerate(self.blocks):
             x = block(x)
             if self.skips:
-                to_output = to_output + self.skips[n](x)
+                to_output = self.skips[n](x, plus=to_output)
         return self.head(to_output if self.skips else x)
+
+    @torch.no_grad()
+    def incremental(self, height: int, width: int) -> Program:
+        """The same network as steps that can be carried out position by position, for images of a size."""
+        program = Program(height, width, self.channels, self.levels)
+        x, to_output = self.first.incremental(program, 0), None
+        for n, block in enumerate(self.blocks):
+            x = block.incremental(program, x)
+            if self.skips:
+                to_output = self.skips[n].incremental(program, x, plus=to_output)
+        self.head.incremental(program, x if to_output is None else to_output)
+        return program
 
     def forward(self, x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B logits C H W"]:
         """The logits of every sub-pixel given all before it.
@@ -125,7 +141,7 @@ class PixelRNN(nn.Module):
         width: int | None = None,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
-        on_row: Callable[[int], None] | None = None,
+        on_row: Callable[[Row], None] | None = None,
     ) -> UInt8[Tensor, "n C H W"]:
         """Draws n images.
 
@@ -135,7 +151,7 @@ class PixelRNN(nn.Module):
             width: columns, likewise.
             temperature: divides the log-probabilities of every draw; 1 samples the model's distribution.
             generator: source of randomness, for samples that can be drawn again.
-            on_row: called with the row's index when a row of all images is complete.
+            on_row: called with each row of all images when it is complete: its pixels, and what they were drawn from.
 
         Raises:
             InputError: n, the size or the temperature is out of range, or no size is known.
@@ -158,7 +174,7 @@ class PixelRNN(nn.Module):
         *,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
-        on_row: Callable[[int], None] | None = None,
+        on_row: Callable[[Row], None] | None = None,
     ) -> UInt8[Tensor, "B C H W"]:
         """Draws the unknown pixels of x in the order of generation and keeps the known ones.
 
@@ -170,7 +186,7 @@ class PixelRNN(nn.Module):
             known: (H, W) for all images or (B, H, W) for each, true where a pixel is kept.
             temperature: divides the log-probabilities of every draw; 1 samples the model's distribution.
             generator: source of randomness.
-            on_row: called with the row's index when a row of all images is complete.
+            on_row: called with each row of all images when it is complete: its pixels, and what they were drawn from.
 
         Raises:
             InputError: x as in `forward`, a mask of another shape or type, a temperature that is not above 0.
@@ -183,9 +199,14 @@ class PixelRNN(nn.Module):
                 f"known is a {_name(known.dtype)} tensor {tuple(known.shape)}, expected bool "
                 f"({height}, {width}) or ({batch}, {height}, {width})"
             )
-        known = known.expand(batch, height, width)[:, None].expand_as(x)
-        self._check(torch.where(known, x, 0))
-        return naive.complete(self, x, known, temperature=temperature, generator=generator, on_row=on_row)
+        known = known.expand(batch, height, width)
+        self._check(torch.where(known[:, None], x, 0))
+        program, completed = self.incremental(height, width), torch.empty_like(x)
+        for row in incremental.complete(program, x, known, temperature=temperature, generator=generator):
+            completed[:, :, row.index] = row.pixels
+            if on_row is not None:
+                on_row(row)
+        return completed
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes ``config.json`` and ``model.safetensors`` into a folder, each whole or not at all.

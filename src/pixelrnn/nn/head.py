@@ -1,8 +1,11 @@
 """The output layers (paper Table 1): ReLU, 1×1 mask B, ReLU, 1×1 mask B."""
 
+from typing import Any
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pixelrnn.incremental import Program
 from pixelrnn.nn.masked_conv import MaskedConv2d
 
 
@@ -21,6 +24,8 @@ class OutputHead(nn.Module):
         InputError: fewer features than channels.
     """
 
+    layers: Any  # an nn.ModuleList, whose layers have more methods than an nn.Module
+
     def __init__(self, in_features: int, features: int, logits: int, *, channels: int = 1) -> None:
         super().__init__()
         self.channels = channels
@@ -36,3 +41,9 @@ class OutputHead(nn.Module):
         for layer in self.layers:
             x = layer(x, relu=True)
         return x.unflatten(1, (-1, self.channels))
+
+    def incremental(self, program: Program, x: int) -> int:
+        """The same as steps of a program, of maps instead of tensors; C·logits features."""
+        for layer in self.layers:
+            x = layer.incremental(program, x, relu=True)
+        return x

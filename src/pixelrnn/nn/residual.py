@@ -1,11 +1,12 @@
 """Residual blocks (paper §3.3 and figure 5; §3.5 for PixelCNN)."""
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from pixelrnn.errors import InputError
+from pixelrnn.incremental import Program
 from pixelrnn.nn.diagonal_bilstm import DiagonalBiLSTM
 from pixelrnn.nn.masked_conv import MaskedConv2d
 from pixelrnn.nn.row_lstm import RowLSTM
@@ -31,17 +32,16 @@ class ResidualBlock(nn.Module):
         InputError: an unknown layer, or fewer features than channels.
     """
 
+    transform: Any  # an nn.ModuleList, whose layers have more methods than an nn.Module
+
     def __init__(self, layer: LayerKind, hidden: int, *, channels: int = 1, residual: bool = True) -> None:
         super().__init__()
         stream = 2 * hidden
         if layer == "pixel-cnn":
             self.transform = nn.ModuleList(
                 [
-                    nn.ReLU(),
                     MaskedConv2d("B", stream, hidden, 1, channels=channels),
-                    nn.ReLU(),
                     MaskedConv2d("B", hidden, hidden, 3, channels=channels),
-                    nn.ReLU(),
                     MaskedConv2d("B", hidden, stream, 1, channels=channels),
                 ]
             )
@@ -52,11 +52,22 @@ class ResidualBlock(nn.Module):
             )
         else:
             raise InputError(f"unknown layer {layer!r}: expected one of {', '.join(get_args(LayerKind))}")
-        self.residual = residual
+        self.layer, self.residual = layer, residual
 
     def forward(self, x: Float[Tensor, "B stream H W"]) -> Float[Tensor, "B stream H W"]:
-        *layers, last = self.transform
-        y = x
-        for layer in layers:
-            y = layer(y)
-        return last(y, plus=x if self.residual else None)
+        plus = x if self.residual else None
+        if self.layer == "pixel-cnn":
+            narrow, convolution, widen = self.transform
+            return widen(convolution(narrow(x, relu=True), relu=True), relu=True, plus=plus)
+        lstm, widen = self.transform
+        return widen(lstm(x), plus=plus)
+
+    def incremental(self, program: Program, x: int) -> int:
+        """The same as steps of a program, of maps instead of tensors."""
+        plus = x if self.residual else None
+        if self.layer == "pixel-cnn":
+            narrow, convolution, widen = self.transform
+            y = convolution.incremental(program, narrow.incremental(program, x, relu=True), relu=True)
+            return int(widen.incremental(program, y, relu=True, plus=plus))
+        lstm, widen = self.transform
+        return int(widen.incremental(program, lstm.incremental(program, x), plus=plus))

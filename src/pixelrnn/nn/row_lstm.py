@@ -13,6 +13,7 @@ What one position sees is the triangle above it.
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pixelrnn.incremental import Program
 from pixelrnn.nn.masked_conv import MaskedConv2d
 from pixelrnn.nn.state_to_state import StateToState
 from pixelrnn.recurrence import row_lines
@@ -41,3 +42,9 @@ class RowLSTM(nn.Module):
 
     def forward(self, x: Float[Tensor, "B in_features H W"]) -> Float[Tensor, "B hidden H W"]:
         return self.state_to_state(x, self.input_to_state, row_lines(*x.shape[-2:]))
+
+    def incremental(self, program: Program, x: int) -> int:
+        """The same as a step of a program, of maps instead of tensors."""
+        return self.state_to_state.incremental(
+            program, x, self.input_to_state, row_lines(program.height, program.width)
+        )

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pixelrnn.incremental import Program
 from pixelrnn.nn.masked_conv import MaskedConv2d
 from pixelrnn.nn.raster import to_map, to_positions
 from pixelrnn.recurrence import Lines, line_lstm
@@ -35,10 +36,17 @@ class StateToState(nn.Module):
             input_to_state: the convolution whose gates o, f, i, g of every direction the states are added to.
             lines: of the layer, for the map's size.
         """
+        states = line_lstm(to_positions(x), *self._weights(input_to_state, lines), lines)
+        return to_map(states, lines.height, lines.width)
+
+    def incremental(self, program: Program, x: int, input_to_state: MaskedConv2d, lines: Lines) -> int:
+        """The same as a step of a program, of maps instead of tensors."""
+        return program.line_lstm(x, *self._weights(input_to_state, lines), lines)
+
+    def _weights(self, input_to_state: MaskedConv2d, lines: Lines) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Kis, its bias, Kss and the initial states, as `line_lstm` wants them."""
         directions, _, _, gates = self.weight.shape
         kernel, centre = input_to_state.masked_weight, input_to_state.margin[1]
         taps = torch.stack([kernel[:, :, 0, centre + dj] for _, dj in lines.inputs[0]])  # (S, D·4h, F)
         by_direction = taps.unflatten(1, (directions, gates)).permute(1, 0, 3, 2)  # (D, S, F, 4h)
-        bias = input_to_state.bias.unflatten(0, (directions, gates))
-        states = line_lstm(to_positions(x), by_direction, bias, self.weight, self.initial, lines)
-        return to_map(states, lines.height, lines.width)
+        return by_direction, input_to_state.bias.unflatten(0, (directions, gates)), self.weight, self.initial

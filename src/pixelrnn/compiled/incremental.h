@@ -1,0 +1,245 @@
+// The other motion: a network (pixelrnn/incremental) position by position, for a slice of the batch. Rows come from top
+// to bottom; within a row any columns may be computed together whose inputs are there.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <deque>
+#include <limits>
+#include <memory>
+
+#include "scan.h"
+
+// A map as far as later positions read it: its current row, and those above.
+template <class T>
+struct Map {
+    long features;
+    std::vector<Row<T>> rows;  // features padded to whole vectors
+    Map(long width, long images, long features, long above, long beside)
+        : features(features), rows(above + 1, Row<T>(width, images, round_up(features, WIDTH<T>), beside)) {}
+    Row<T>& row() { return rows[0]; }
+    void next_row() { std::rotate(rows.begin(), rows.end() - 1, rows.end()); }
+};
+
+// A step of the network. Computing columns anew replaces what they were.
+template <class T>
+struct Step {
+    Map<T>& y;
+    const bool remembered;  // something later reads what follows from it
+    Step(Map<T>& y, bool remembered) : y(y), remembered(remembered) {}
+    virtual ~Step() = default;
+    virtual void next_row() {}  // the row above is complete, in all maps
+    virtual void columns(long from, long to) = 0;
+};
+
+template <class T>
+struct Relu : Step<T> {
+    Map<T>& x;
+    Relu(Map<T>& x, Map<T>& y, bool remembered) : Step<T>(y, remembered), x(x) {}
+    void columns(long from, long to) override {
+        const T *a = x.row().at(from), *end = x.row().at(to);
+        for (T* b = this->y.row().at(from); a < end; ++a, ++b) *b = *a > 0 ? *a : T(0);
+    }
+};
+
+// A masked convolution: its taps above the centre, and those in the row, up to the centre, with the bias last.
+template <class T>
+struct Kernel {
+    long in, above, beside;
+    Packed<T> upper, lower;
+};
+
+// A sum of products with the rows of one matrix in turn, in as many goes as there are terms.
+template <class T>
+struct Sum {
+    const Packed<T>& weights;
+    const T* from;
+    long from_row;
+    T* to;
+    long rows, columns, done = 0, depth = 0;
+    Terms<T> terms = {};
+    void add(Term<T> term) {
+        if (terms.n == MOST_TAPS) finish();
+        terms.add(term), depth += term.depth;
+    }
+    void finish() {
+        product(terms, weights.right(done), rows, columns, from, from_row, to, columns);
+        from = to, from_row = columns, done += depth, depth = 0;
+        terms.clear();
+    }
+};
+
+template <class T>
+struct Convolution : Step<T> {
+    Map<T>&x, *plus;
+    std::shared_ptr<const Kernel<T>> kernel;
+    long width;
+    Row<T> upper;  // what the rows above contribute to the current one
+    Convolution(Map<T>& x, Map<T>& y, Map<T>* plus, std::shared_ptr<const Kernel<T>> k, bool remembered, long width)
+        : Step<T>(y, remembered),
+          x(x),
+          plus(plus),
+          kernel(k),
+          width(width),
+          upper(k->above ? width : 0, y.row().images, y.row().features) {}
+    void next_row() override {
+        if (!kernel->above) return;
+        Sum<T> sum{kernel->upper, nullptr, 0, upper.at(0), width * upper.images, upper.features};
+        for (long k = kernel->above; k > 0; --k)
+            for (long dj = -kernel->beside; dj <= kernel->beside; ++dj)
+                sum.add({x.rows[k].at(dj), x.row().features, 1, kernel->in});
+        sum.finish();
+    }
+    void columns(long from, long to) override {
+        Row<T>& y = this->y.row();
+        const long rows = (to - from) * y.images, f = y.features;
+        const T one = 1, *added = plus ? plus->row().at(from) : nullptr;
+        Sum<T> sum{kernel->lower, kernel->above ? upper.at(from) : added, f, y.at(from), rows, f};
+        for (long dj = -kernel->beside; dj <= 0; ++dj)
+            sum.add({x.row().at(from + dj), x.row().features, 1, kernel->in});
+        sum.add({&one, 0, 0, 1});
+        sum.finish();
+        if (kernel->above && added)
+            for (T *to = y.at(from), *end = to + rows * f; to < end; ++to, ++added) *to += *added;
+    }
+};
+
+template <class T>
+struct Layer {
+    Shape shape;
+    std::vector<Weights<T>> weights;
+};
+
+template <class T>
+struct LineLSTM : Step<T> {
+    Map<T>& x;
+    std::shared_ptr<const Layer<T>> layer;
+    std::vector<Scan<T>> scans;
+    std::vector<Row<T>> upper;  // of each direction: bias and upper taps, for the whole row
+    Row<T> a;
+    long i = -1;  // the current row
+    LineLSTM(Map<T>& x, Map<T>& y, std::shared_ptr<const Layer<T>> l, bool remembered, long width)
+        : Step<T>(y, remembered),
+          x(x),
+          layer(l),
+          upper(l->shape.directions, Row<T>(width, y.row().images, 4 * y.row().features)),
+          a(upper[0]) {
+        for (const Weights<T>& w : l->weights) scans.emplace_back(w, width, y.row().images);
+    }
+    // A direction whose states go to the row below is scanned when its row is complete, and so one row late.
+    bool late(long d) const { return layer->shape.outputs[d][0].di > 0; }
+    void next_row() override {
+        const Shape& s = layer->shape;
+        const long width = s.width, images = a.images, gates = a.features;
+        ++i;
+        for (long d = 0; d < s.directions; ++d) {
+            if (late(d) && i == 0) continue;
+            const Weights<T>& w = layer->weights[d];
+            scans[d].next_row();
+            Terms<T> terms;
+            add_above(terms, s, d, scans[d].h_above, 0);
+            product(terms, w.batched.right(s.inputs[d].size() * s.in), width * images, gates, w.bias.data(), 0,
+                    upper[d].at(0), gates);
+            if (late(d)) scan(d, x.rows[1], 0, width);
+        }
+    }
+    void columns(long from, long to) override {
+        Row<T>& y = this->y.row();
+        const long n = (to - from) * y.images * y.features;
+        std::fill_n(y.at(from), n, T(0));
+        for (long d = 0; d < layer->shape.directions; ++d) {
+            if (!late(d)) scan(d, x.row(), from, to);
+            if (late(d) && i == 0) continue;
+            const T* h = scans[d].h.at(from);
+            for (T *to = y.at(from), *end = to + n; to < end; ++to, ++h) *to += *h;
+        }
+    }
+    void scan(long d, Row<T>& in, long from, long to) {
+        const Weights<T>& w = layer->weights[d];
+        Terms<T> terms;
+        add_inputs(terms, layer->shape, d, in, from);
+        product(terms, w.batched.right(), (to - from) * a.images, a.features, upper[d].at(from), a.features, a.at(from),
+                a.features);
+        scan_columns(layer->shape, d, w, scans[d], a, from, to, Saved<T>{}, 0);
+    }
+};
+
+// A level by inverting the distribution function at one uniform number. Logits are `stride` apart; one alone is a
+// Bernoulli variable's. Levels' weights are kept in `weights`.
+template <class T>
+int64_t draw(const T* logits, long stride, long count, double temperature, double uniform,
+             std::vector<double>& weights) {
+    const bool bernoulli = count == 1;
+    const long levels = bernoulli ? 2 : count;
+    const auto logit = [&](long k) -> double { return bernoulli ? (k ? logits[0] : T(0)) : logits[k * stride]; };
+    double largest = logit(0), sum = 0;
+    for (long k = 1; k < levels; ++k) largest = std::max(largest, logit(k));
+    for (long k = 0; k < levels; ++k) sum += weights[k] = std::exp((logit(k) - largest) / temperature);
+    double below = 0;
+    for (long k = 0; k < levels - 1; ++k)
+        if (uniform < (below += weights[k] / sum)) return k;
+    return levels - 1;  // what remains, so that rounding cannot lead past it
+}
+
+// One row of all images, positions outermost: what is known of it and what is not, and where the rest goes.
+template <class T>
+struct RowOfImages {
+    uint8_t* levels;        // (W, C, B), in and out
+    const bool* known;      // (W, B)
+    const bool* wanted;     // (W): logits are
+    const double* uniform;  // (W, C, B)
+    T* logits;              // (W, C, B, L)
+    long width, channels, batch, logits_per_channel;
+    double temperature;
+};
+
+// The network for a slice of the batch. The first map is the image, the last one its logits.
+template <class T>
+struct Slice {
+    long first, images;
+    T scale;
+    std::deque<Map<T>> maps;
+    std::vector<std::unique_ptr<Step<T>>> steps;
+    std::vector<double> weights;  // of the levels, in a draw
+
+    Slice(long first, long images, T scale) : first(first), images(images), scale(scale), weights(256) {}
+
+    void compute(long from, long to, bool remembered) {
+        for (auto& step : steps)
+            if (step->remembered || !remembered) step->columns(from, to);
+    }
+    void show(const RowOfImages<T>& r, long j, long c) {  // a sub-pixel's levels to the network
+        Row<T>& image = maps[0].row();
+        const uint8_t* from = r.levels + (j * r.channels + c) * r.batch + first;
+        for (long b = 0; b < images; ++b) image.at(j)[b * image.features + c] = from[b] * scale - 1;
+    }
+    void row(const RowOfImages<T>& r) {
+        for (Map<T>& map : maps) map.next_row();
+        for (auto& step : steps) step->next_row();
+        for (long j = 0; j < r.width;) {
+            long to = j;
+            for (; to < r.width && !r.wanted[to]; ++to)
+                for (long c = 0; c < r.channels; ++c) show(r, to, c);
+            if (to > j) compute(j, to, true);  // known columns, together: what later positions read, and no more
+            if ((j = to) == r.width) break;
+            for (long c = 0; c < r.channels; ++c) {
+                compute(j, j + 1, false);
+                give(r, j, c);
+                show(r, j, c);
+            }
+            ++j;
+        }
+    }
+    void give(const RowOfImages<T>& r, long j, long c) {  // logits, and levels where they are not known
+        Row<T>& y = maps.back().row();
+        const long at = (j * r.channels + c) * r.batch + first;
+        for (long b = 0; b < images; ++b) {
+            const T* logits = y.at(j) + b * y.features + c;  // feature l·C + c is level l of channel c
+            for (long l = 0; l < r.logits_per_channel; ++l)
+                r.logits[(at + b) * r.logits_per_channel + l] = logits[l * r.channels];
+            if (!r.known[j * r.batch + first + b])
+                r.levels[at + b] = static_cast<uint8_t>(
+                    draw(logits, r.channels, r.logits_per_channel, r.temperature, r.uniform[at + b], weights));
+        }
+    }
+};

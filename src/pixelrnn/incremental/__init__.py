@@ -1,0 +1,66 @@
+"""The second motion of every layer: one position at a time, for sampling and completion.
+
+Computing a whole map takes each layer over all positions. When positions are drawn one by one, every layer keeps what
+later positions read, and computes at each position what has not been there before:
+
+- a masked convolution sums the taps above for a whole row when that row begins, and at a position only those to the
+  left and, up to the channel, the one in the centre;
+- the LSTM of a Row LSTM, or of the Diagonal BiLSTM's first direction, reads the row above likewise for a whole row, and
+  at a position its input and the state beside it;
+- the Diagonal BiLSTM's mirror goes from right to left, and what it gives moves down one row: a row of it is scanned when
+  the row of the image is complete, and serves the next.
+
+So all positions of an image together cost about one forward pass, where passing the whole network at each of them costs
+as many. Every layer adds its steps to a `Program` (its method ``incremental``); `start` carries them out, in PyTorch on
+any device, or compiled. A position may be computed again, which replaces what it was: once for each channel, as R, then
+G, then B become known.
+"""
+
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from pixelrnn.backend import choose
+from pixelrnn.incremental import compiled, reference
+from pixelrnn.incremental.program import Convolution, LineLSTM, Program, Relu
+
+__all__ = ["Convolution", "LineLSTM", "Network", "Program", "Relu", "start"]
+
+
+class Network(Protocol):
+    """A program at work on a batch of images, of which it has seen the rows so far."""
+
+    def row(
+        self,
+        levels: UInt8[Tensor, "W C B"],
+        known: Bool[Tensor, "W B"],
+        uniform: Float[Tensor, "W C B"],
+        temperature: float,
+        wanted: Bool[Tensor, " W"],
+    ) -> Float[Tensor, "W C B logits"]:
+        """The next row, in the order of generation. What is not known is drawn, and written into ``levels``.
+
+        Args:
+            levels: the row of the images.
+            known: what is kept of it.
+            uniform: the number in [0, 1) that each sub-pixel is drawn at.
+            temperature: divides the log-probabilities of every draw.
+            wanted: in which columns logits are computed: at least where something is not known.
+
+        Returns:
+            The logits of every sub-pixel given all before it; not a number where they are not wanted.
+        """
+
+
+@torch.no_grad()
+def start(program: Program, batch: int) -> Network:
+    """Begins a batch of images.
+
+    Compiled where `pixelrnn.backend.choose` says so; the reference otherwise.
+    """
+    weights = [step.bias for step in program.steps if not isinstance(step, Relu)]
+    if choose(*weights) == "compiled":
+        return compiled.Network(program, batch, weights[0].dtype)
+    return reference.Network(program, batch)

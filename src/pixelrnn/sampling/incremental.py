@@ -1,0 +1,59 @@
+"""Drawing images row by row, each position computed once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from pixelrnn.errors import InputError
+from pixelrnn.incremental import Program, start
+from pixelrnn.randomness import uniform_row
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of all images that is complete."""
+
+    index: int
+    pixels: UInt8[Tensor, "B C W"]
+    logits: Float[Tensor, "B logits C W"]
+    """What every sub-pixel was drawn from, given all before it; not a number in columns that all images know."""
+
+
+def complete(
+    program: Program,
+    x: UInt8[Tensor, "B C H W"],
+    known: Bool[Tensor, "B H W"],
+    *,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Iterator[Row]:
+    """Draws the unknown pixels of x in the order of generation, and gives row after row.
+
+    A known pixel that comes later cannot inform an earlier draw: what is drawn follows p(x_i | x_<i), not the
+    conditional of the whole image. Columns of a row that all images know cost only what later positions read of them,
+    and neighbours among them are computed together.
+
+    Args:
+        program: of the model, for the images' size.
+        x: images; where they are not known their values are ignored.
+        known: which pixels are kept.
+        temperature: divides the log-probabilities of every draw.
+        generator: source of the noise, `pixelrnn.randomness.uniform_row` for each row.
+
+    Raises:
+        InputError: the model gives logits that are not finite.
+    """
+    batch, channels, height, width = x.shape
+    network = start(program, batch)
+    for i in range(height):
+        uniform = uniform_row(width, channels, batch, generator=generator, device=x.device)
+        levels = torch.where(known[:, None, i], x[:, :, i], 0).permute(2, 1, 0).contiguous()
+        known_row = known[:, i].T.contiguous()
+        wanted = ~known_row.all(dim=1)
+        logits = network.row(levels, known_row, uniform, temperature, wanted)
+        if not logits[wanted].isfinite().all():
+            raise InputError(f"the model gives logits that are not finite, in row {i}")
+        yield Row(i, levels.permute(2, 1, 0), logits.permute(2, 3, 1, 0))
