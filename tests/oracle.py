@@ -105,9 +105,9 @@ def conv_b(x: Tensor, p: dict[str, Tensor], name: str, channels: int) -> Tensor:
 def residual_block(x: Tensor, p: dict[str, Tensor], layer: str, channels: int, residual: bool) -> Tensor:
     """§3.3 and figure 5, with the parameters of a `ResidualBlock`."""
     if layer == "pixel-cnn":
-        y = conv_b(x.clamp(min=0), p, "transform.1", channels)
-        y = conv_b(y.clamp(min=0), p, "transform.3", channels)
-        y = conv_b(y.clamp(min=0), p, "transform.5", channels)
+        y = conv_b(x.clamp(min=0), p, "transform.0", channels)
+        y = conv_b(y.clamp(min=0), p, "transform.1", channels)
+        y = conv_b(y.clamp(min=0), p, "transform.2", channels)
     else:
         lstm = row_lstm if layer == "row-lstm" else diagonal_bilstm
         y = conv_b(lstm(x, part(p, "transform.0"), channels), p, "transform.1", channels)

@@ -46,7 +46,10 @@ def test_from_training_to_pictures(run: Path, tmp_path: Path, capsys: pytest.Cap
     assert f"{mean:.3f} nats" in lines[0]
 
     assert main(["sample", str(run), "--n", "5", "--out", str(tmp_path / "s.png")]) == 0
-    assert capsys.readouterr().out == f"samples: {tmp_path / 's.png'}\n"
+    assert capsys.readouterr().out == f"samples: {tmp_path / 's.png'}, {tmp_path / 's.npz'}\n"
+    with np.load(tmp_path / "s.npz") as arrays:
+        assert arrays["images"].shape == (5, 8, 8)
+        assert arrays["images"].max() < 17
     with Image.open(tmp_path / "s.png") as picture:
         assert picture.size == (8 * 19, 8 * 28)
     assert main(["sample", str(run / "model"), "--n", "1", "--height", "2", "--out", str(tmp_path / "t.png")]) == 0
@@ -59,6 +62,30 @@ def test_from_training_to_pictures(run: Path, tmp_path: Path, capsys: pytest.Cap
     assert (covered[:5] == original[:5]).all()
     assert (completed[:5] == original[:5]).all()
     assert not (completed[5:] == original[5:]).all()
+    with np.load(tmp_path / "c.npz") as arrays:
+        assert set(arrays) == {"original", "known", "completed"}
+        assert (arrays["known"] == (np.arange(8) < 5)[:, None]).all()
+        kept = np.broadcast_to(arrays["known"], (3, 8, 8))
+        assert (arrays["completed"] == arrays["original"])[kept].all()
+        assert not (arrays["completed"] == arrays["original"]).all()
+
+
+def test_covers(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def known(*cover: str) -> object:
+        assert main(["complete", str(run), "--n", "2", "--out", str(tmp_path / "c.png"), *cover]) == 0
+        with np.load(tmp_path / "c.npz") as arrays:
+            return arrays["known"].tolist()
+
+    box = np.ones((8, 8), bool)
+    box[1:4, 2:8] = False
+    assert known("--box", "1", "2", "3", "6") == box.tolist()
+    Image.fromarray(np.where(box, 0, 255).astype(np.uint8)).save(tmp_path / "mask.png")
+    assert known("--mask", str(tmp_path / "mask.png")) == box.tolist()
+    fails(capsys, ["complete", str(run), "--box", "0", "0", "9", "1"], "--box 0 0 9 1 is not in the images")
+    Image.new("L", (7, 8)).save(tmp_path / "other.png")
+    fails(capsys, ["complete", str(run), "--mask", str(tmp_path / "other.png")], "is 8×7, expected 8×8")
+    fails(capsys, ["complete", str(run), "--keep-rows", "1", "--box", "0", "0", "1", "1"], "expected one of")
+    fails(capsys, ["sample", str(run), "--out", "s.npz"], r"--out names the picture.* got s\.npz")
 
 
 def test_images_of_ones_own(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,18 +40,25 @@ def test_half_precision_logits_give_float32() -> None:
 def test_draws_have_the_probabilities() -> None:
     p = torch.tensor([0.1, 0.0, 0.6, 0.3])
     n = 50_000
-    x = draw(p.log().expand(n, 4), generator=torch.Generator().manual_seed(0))
+    uniform = torch.rand(n, dtype=torch.double)
+    x = draw(p.log().expand(n, 4), uniform)
     frequencies = torch.bincount(x.long(), minlength=4) / n
     assert frequencies[1] == 0
     torch.testing.assert_close(frequencies, p, rtol=0, atol=0.01)
-    sharp = draw(p.log().expand(n, 4), temperature=0.5, generator=torch.Generator().manual_seed(0))
+    sharp = draw(p.log().expand(n, 4), uniform, temperature=0.5)
     torch.testing.assert_close(torch.bincount(sharp.long(), minlength=4) / n, p**2 / (p**2).sum(), rtol=0, atol=0.01)
 
 
 def test_the_lowest_temperature_leaves_the_likeliest() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0]]).expand(50, 3)
     for temperature in (1e-3, 1e-40, 1e-300):
-        assert (draw(logits, temperature=temperature) == 1).all()
+        assert (draw(logits, torch.rand(50, dtype=torch.double), temperature=temperature) == 1).all()
+
+
+def test_one_logit_is_drawn_as_a_bernoulli_variable() -> None:
+    logits, uniform = torch.randn(1000, 1), torch.rand(1000, dtype=torch.double)
+    expected = uniform >= 1 - logits[:, 0].double().sigmoid()
+    assert torch.equal(draw(logits, uniform), expected.to(torch.uint8))
 
 
 def test_bits_per_dim() -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pixelrnn import InputError
-from pixelrnn.randomness import generator
+from pixelrnn.randomness import generator, uniform_row
 
 
 def test_a_seed_gives_the_same_numbers() -> None:
@@ -15,3 +15,8 @@ def test_a_seed_gives_the_same_numbers() -> None:
 def test_a_seed_out_of_range_is_named(seed: int) -> None:
     with pytest.raises(InputError, match=f"the seed must be from 0 to 4294967295, got {seed}"):
         generator(seed, "the seed")
+
+
+def test_the_noise_of_rows_comes_in_the_order_of_generation() -> None:
+    both = [uniform_row(3, 2, 4, generator=g, device=torch.device("cpu")) for g in [generator(0)] for _ in range(2)]
+    assert torch.equal(torch.stack(both), torch.rand(2, 3, 2, 4, dtype=torch.double, generator=generator(0)))

@@ -24,7 +24,8 @@ from pixelrnn.errors import InputError, Stopped
 from pixelrnn.evaluation import Score, check_fit, score
 from pixelrnn.files import check_output, replacing
 from pixelrnn.models import PixelRNN
-from pixelrnn.pictures import save_grid, to_8_bit
+from pixelrnn.occlusion import kept
+from pixelrnn.pictures import check_drawable, save_arrays, save_grid, to_8_bit, to_array
 from pixelrnn.randomness import generator
 from pixelrnn.training.config import ModelConfig, Recipe, TrainConfig
 
@@ -175,9 +176,11 @@ def sample(
     seed: int = 0,
     device: Device = "auto",
 ) -> None:
-    """Draw images from a model and write them as a PNG grid.
+    """Draw images from a model; write them as a PNG grid, and their levels as an .npz beside it.
 
     Example: `pixelrnn sample runs/digits --n 100 --out samples.png`
+
+    The .npz holds `images`, (N, H, W) or (N, H, W, 3), which `--data.source array` reads again.
 
     Parameters
     ----------
@@ -186,7 +189,7 @@ def sample(
     n
         How many images.
     out
-        The picture to write.
+        The picture to write; the .npz has its name.
     height
         Rows of an image, those of the training images if not given.
     width
@@ -198,13 +201,15 @@ def sample(
     device
         Where to compute; auto takes a GPU if there is one.
     """
-    check_output(out)
+    arrays = _arrays_beside(out)
     loaded = _load_model(model, device)
+    check_drawable(loaded.channels)
     with progress.rows("sampling", height or (loaded.size or (0, 0))[0]) as on_row:
         random = generator(seed, "--seed")
         images = loaded.sample(n, height=height, width=width, temperature=temperature, generator=random, on_row=on_row)
+    save_arrays(arrays, images=to_array(images))
     save_grid(out, to_8_bit(images, loaded.levels), columns=_square(n))
-    print(f"samples: {out}")
+    print(f"samples: {out}, {arrays}")
 
 
 @app.command
@@ -214,6 +219,8 @@ def complete(
     *,
     images: Path | None = None,
     keep_rows: int | None = None,
+    box: Annotated[tuple[int, int, int, int] | None, Parameter(negative="")] = None,
+    mask: Path | None = None,
     n: int = 10,
     out: Path = Path("completions.png"),
     temperature: float = 1.0,
@@ -221,9 +228,12 @@ def complete(
     device: Device = "auto",
     data: _Data = DataConfig(),
 ) -> None:
-    """Cover the lower part of images and let a model complete them; write original, covered and completed as a PNG.
+    """Cover a part of images and let a model complete them; write original, covered and completed as a PNG.
 
-    Example: `pixelrnn complete runs/digits --images photo.png --keep-rows 4`
+    Example: `pixelrnn complete runs/digits --images photo.png --box 2 2 4 4`
+
+    What is drawn follows the pixels above it and to its left. A pixel that is kept informs only what comes after it, so
+    a covered lower part is completed best. An .npz beside the picture holds `original`, `known` and `completed`.
 
     Parameters
     ----------
@@ -233,11 +243,15 @@ def complete(
         An image file or a folder of them, cropped and scaled to the size of the training images; the validation images
         of the run if not given.
     keep_rows
-        How many rows the model is shown, half of them if not given.
+        How many rows the model is shown; half of them if neither this nor another cover is given.
+    box
+        TOP LEFT HEIGHT WIDTH of a box that is covered, in pixels of the model's images.
+    mask
+        An image file of the size of the model's images: white is covered, black is kept.
     n
         How many images, the first ones.
     out
-        The picture to write: a column per image.
+        The picture to write: a column per image. The .npz has its name.
     temperature
         Below 1 for likelier completions, 1 for the model's own distribution.
     seed
@@ -247,25 +261,22 @@ def complete(
     """
     if n < 1:
         raise InputError(f"--n must be at least 1, got {n}")
-    check_output(out)
+    arrays = _arrays_beside(out)
     loaded = _load_model(model, device)
+    check_drawable(loaded.channels)
     shown = _load_data(data, loaded).valid if images is None else _own_images(images, loaded)[0]
     x = shown.pixels[:n]
-    height, width = x.shape[2:]
-    rows = height // 2 if keep_rows is None else keep_rows
-    if not 0 <= rows <= height:
-        raise InputError(f"--keep-rows must be from 0 to {height}, the height of the images, got {rows}")
-    known = (torch.arange(height) < rows)[:, None].expand(height, width)
-    with progress.rows("completing", height) as on_row:
+    known = kept(x.shape[2], x.shape[3], rows=keep_rows, box=box, mask=mask)
+    with progress.rows("completing", len(known)) as on_row:
         place = next(loaded.parameters()).device
         random = generator(seed, "--seed")
         completed = loaded.complete(
             x.to(place), known.to(place), temperature=temperature, generator=random, on_row=on_row
         ).cpu()
+    save_arrays(arrays, original=to_array(x), known=known.numpy(), completed=to_array(completed))
     original, done = to_8_bit(x, loaded.levels), to_8_bit(completed, loaded.levels)
-    covered = torch.where(known, original, 128)
-    save_grid(out, torch.cat([original, covered, done]), columns=len(x))
-    print(f"completions (original, covered, completed): {out}")
+    save_grid(out, torch.cat([original, torch.where(known, original, 128), done]), columns=len(x))
+    print(f"completions (original, covered, completed): {out}, {arrays}")
 
 
 @app.command
@@ -375,6 +386,16 @@ def _own_images(path: Path, model: PixelRNN) -> tuple[Images, str]:
     size = f", scaled to {model.size[0]}×{model.size[1]}" if model.size else ""
     protocol = f"{path.name}, {model.levels} levels (v·{model.levels} // 256){size}, converted to {mode}"
     return Images(requantise(raw.pixels, 256, model.levels), raw.names), protocol
+
+
+def _arrays_beside(picture: Path) -> Path:
+    """Where the arrays of a picture go; both can be written."""
+    if picture.suffix == ".npz":
+        raise InputError(f"--out names the picture, beside which an .npz is written: expected .png, got {picture}")
+    check_output(picture)
+    arrays = picture.with_suffix(".npz")
+    check_output(arrays)
+    return arrays
 
 
 def _write_scores(path: Path, scores: list[Score]) -> None:

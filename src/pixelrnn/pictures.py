@@ -1,9 +1,11 @@
-"""Grids of images as PNG files."""
+"""Images as files: grids of them as PNG, and their levels as arrays."""
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -27,6 +29,28 @@ def grid(x: UInt8[Tensor, "N C H W"], *, columns: int) -> UInt8[Tensor, "C heigh
     return picture.to(torch.uint8)
 
 
+def check_drawable(channels: int) -> None:
+    """Raises InputError for images of neither one nor three channels."""
+    if channels not in (1, 3):
+        raise InputError(f"only grey and RGB images can be drawn, these have {channels} channels")
+
+
+def to_array(x: UInt8[Tensor, "N C H W"]) -> NDArray[np.uint8]:
+    """Images as `pixelrnn.data.array` reads them: (N, H, W), or (N, H, W, C) where there are channels."""
+    array: NDArray[np.uint8] = x.cpu().movedim(1, -1).contiguous().numpy()
+    return array[..., 0] if array.shape[3] == 1 else array
+
+
+def save_arrays(path: Path, **arrays: NDArray[np.generic]) -> None:
+    """Writes named arrays as a compressed .npz.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+
+
 def save_grid(path: Path, x: UInt8[Tensor, "N C H W"], *, columns: int) -> None:
     """Writes a grid of 8-bit images as a PNG, small ones magnified so that their pixels can be seen.
 
@@ -34,8 +58,7 @@ def save_grid(path: Path, x: UInt8[Tensor, "N C H W"], *, columns: int) -> None:
         InputError: images of neither one nor three channels.
         OSError: the file cannot be written.
     """
-    if x.shape[1] not in (1, 3):
-        raise InputError(f"only grey and RGB images can be drawn, these have {x.shape[1]} channels")
+    check_drawable(x.shape[1])
     array = grid(x, columns=columns).movedim(0, -1).contiguous().numpy()
     picture = Image.fromarray(array[..., 0] if x.shape[1] == 1 else array)
     zoom = max(1, 64 // max(x.shape[2:]))

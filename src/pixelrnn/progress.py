@@ -27,8 +27,8 @@ def track(items: Collection[T], what: str) -> Iterable[T]:
 
 
 @contextmanager
-def rows(what: str, height: int) -> Iterator[Callable[[int], None]]:
-    """A function to call with the index of each row of the images that is complete."""
+def rows(what: str, height: int) -> Iterator[Callable[[object], None]]:
+    """A function to call with each row of the images that is complete."""
     with bar() as progress:
         task = progress.add_task(what, total=height)
-        yield lambda row: progress.update(task, completed=row + 1)
+        yield lambda row: progress.advance(task)

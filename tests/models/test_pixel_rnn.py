@@ -133,12 +133,13 @@ def test_samples_are_of_the_size_and_levels_and_can_be_drawn_again(layer: LayerK
     assert not torch.is_grad_enabled() or model.sample(1).grad_fn is None
 
 
-def test_samples_follow_the_model() -> None:
-    model = PixelRNN(layer="row-lstm", levels=2, hidden=3).double()
+@pytest.mark.parametrize("layer", LAYERS)
+def test_samples_follow_the_model(layer: LayerKind) -> None:
+    model = PixelRNN(layer=layer, levels=2, hidden=3).double()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     images = torch.tensor(list(itertools.product([0, 1], repeat=6)), dtype=torch.uint8).reshape(-1, 1, 2, 3)
-    n = 20_000
+    n = 200_000
     expected = model.log_prob(images).exp() * n
     samples = model.sample(n, height=2, width=3, generator=torch.Generator().manual_seed(0)).reshape(n, 6)
     observed = torch.bincount((samples.long() * 2 ** torch.arange(5, -1, -1)).sum(dim=1), minlength=64)

@@ -1,4 +1,5 @@
-// The object behind `pixelrnn.incremental`: built step by step, then asked for row after row.
+// The object behind `pixelrnn.incremental`: built step by step, then asked for row after row. Each thread computes a
+// slice of the batch through the whole row.
 #pragma once
 
 #include <torch/custom_class.h>
@@ -6,61 +7,57 @@
 #include "incremental.h"
 #include "tensors.h"
 
-// The network of `pixelrnn.incremental` for a whole batch, each slice of which one thread computes.
-struct Network {
-    virtual ~Network() = default;
-    virtual void relu(int64_t x, at::IntArrayRef kept, bool remembered) = 0;
-    virtual void convolution(int64_t x, const Tensor& weight, const Tensor& bias, int64_t plus, at::IntArrayRef kept,
-                             bool remembered) = 0;
-    virtual void line_lstm(int64_t x, const Shape& shape, const Tensor& input, const Tensor& bias, const Tensor& state,
-                           const Tensor& initial, at::IntArrayRef kept, bool remembered) = 0;
-    virtual void row(const Tensor& levels, const Tensor& known, const Tensor& wanted, const Tensor& uniform,
-                     double temperature, const Tensor& logits) = 0;
-};
-
 template <class T>
-struct NetworkOf : Network {
+struct Network : torch::CustomClassHolder {
+    using Ints = std::vector<int64_t>;
     const long width, batch;
     std::deque<Slice<T>> slices;
 
-    NetworkOf(long width, long batch, long channels, double scale, long images, at::IntArrayRef kept)
+    // scale: of a level, where the image's intensities are level·scale − 1. images: of a slice.
+    // kept, here and below: the rows above, and the columns beside, that later steps read of the new map.
+    Network(int64_t width, int64_t batch, int64_t channels, double scale, int64_t images, Ints kept)
         : width(width), batch(batch) {
-        for (long first = 0; first < batch; first += images) {
+        for (int64_t first = 0; first < batch; first += images) {
             slices.emplace_back(first, std::min(images, batch - first), static_cast<T>(scale));
             add_map(slices.back(), channels, kept);
         }
     }
-    // kept: the rows above and the columns beside that later steps read.
-    Map<T>& add_map(Slice<T>& slice, long features, at::IntArrayRef kept) {
+    Map<T>& add_map(Slice<T>& slice, long features, const Ints& kept) {
         return slice.maps.emplace_back(width, slice.images, features, kept[0], kept[1]);
     }
     long features(int64_t map) const { return slices[0].maps.at(map).features; }
+    void check_kept(int64_t map, long above, long beside) const {
+        const std::vector<Row<T>>& rows = slices[0].maps.at(map).rows;
+        TORCH_CHECK(static_cast<long>(rows.size()) > above && rows[0].margin >= beside, "too little is kept of a map");
+    }
 
-    void relu(int64_t x, at::IntArrayRef kept, bool remembered) override {
+    void relu(int64_t x, Ints kept, bool remembered) {
         for (Slice<T>& s : slices) {
             Map<T>& y = add_map(s, features(x), kept);
             s.steps.push_back(std::make_unique<Relu<T>>(s.maps.at(x), y, remembered));
         }
     }
-    void convolution(int64_t x, const Tensor& weight, const Tensor& bias, int64_t plus, at::IntArrayRef kept,
-                     bool remembered) override {
+
+    // weight: (out, in, above + 1, 2·beside + 1). plus: a map that is added, or −1.
+    void convolution(int64_t x, const Tensor& weight, const Tensor& bias, int64_t plus, Ints kept, bool remembered) {
         const long out = weight.size(0), in = weight.size(1), above = weight.size(2) - 1, beside = weight.size(3) / 2;
         check(weight, {{weight, {out, features(x), above + 1, 2 * beside + 1}}, {bias, {out}}});
         TORCH_CHECK(plus < 0 || features(plus) == out, "convolution: the features of what is added");
+        check_kept(x, above, beside);
         const long padded = round_up(out, WIDTH<T>);
-        const auto add = [&](Matrix<T>& to, const T* from, long rows) {
+        const auto append = [&](Matrix<T>& to, const T* from, long rows) {
             for (long r = 0; r < rows; ++r) {
                 to.data.insert(to.data.end(), from + r * out, from + (r + 1) * out);
                 to.data.resize(to.data.size() + padded - out);
             }
         };
-        const Tensor taps = weight.permute({2, 3, 1, 0}).contiguous();  // (above + 1, 2·beside + 1, in, out)
+        const Tensor taps = weight.permute({2, 3, 1, 0}).contiguous();
         const T* from = taps.const_data_ptr<T>();
+        const long rows_above = above * (2 * beside + 1) * in;
         Matrix<T> upper{padded, {}}, lower{padded, {}};
-        const long in_row = (2 * beside + 1) * in;
-        add(upper, from, above * in_row);
-        add(lower, from + above * in_row * out, (beside + 1) * in);
-        add(lower, bias.const_data_ptr<T>(), 1);
+        append(upper, from, rows_above);
+        append(lower, from + rows_above * out, (beside + 1) * in);
+        append(lower, bias.const_data_ptr<T>(), 1);
         const auto kernel =
             std::make_shared<const Kernel<T>>(Kernel<T>{in, above, beside, Packed<T>(upper), Packed<T>(lower)});
         for (Slice<T>& s : slices) {
@@ -69,19 +66,25 @@ struct NetworkOf : Network {
             s.steps.push_back(std::make_unique<Convolution<T>>(s.maps.at(x), y, added, kernel, remembered, width));
         }
     }
-    void line_lstm(int64_t x, const Shape& shape, const Tensor& input, const Tensor& bias, const Tensor& state,
-                   const Tensor& initial, at::IntArrayRef kept, bool remembered) override {
-        check(input, {{input, {shape.directions, input.size(1), features(x), 4 * shape.hidden}}});
-        Layer<T> packed{shape, weights_of<T>(shape, input, bias, state, initial)};
-        packed.shape.width = width;
-        const auto layer = std::make_shared<const Layer<T>>(std::move(packed));
+
+    void line_lstm(int64_t x, const Tensor& input, const Tensor& bias, const Tensor& state, const Tensor& initial,
+                   Ints input_taps, Ints taps, Ints outputs, int64_t cell, Ints kept, bool remembered) {
+        Shape shape = layer_of(input, bias, state, initial, input_taps, taps, outputs, cell);
+        TORCH_CHECK(shape.in == features(x) && input.scalar_type() == c10::CppTypeToScalarType<T>::value, "line_lstm");
+        shape.width = width;
+        for (long d = 0; d < shape.directions; ++d)
+            for (const Tap& tap : shape.inputs[d]) check_kept(x, shape.outputs[d][0].di, std::abs(tap.dj));
+        const auto layer =
+            std::make_shared<const Layer<T>>(Layer<T>{shape, weights_of<T>(shape, input, bias, state, initial)});
         for (Slice<T>& s : slices) {
             Map<T>& y = add_map(s, shape.hidden, kept);
             s.steps.push_back(std::make_unique<LineLSTM<T>>(s.maps.at(x), y, layer, remembered, width));
         }
     }
-    void row(const Tensor& levels, const Tensor& known, const Tensor& wanted, const Tensor& uniform, double temperature,
-             const Tensor& logits) override {
+
+    // See `pixelrnn.incremental.Network.row`.
+    void row(const Tensor& levels, const Tensor& known, const Tensor& uniform, double temperature, const Tensor& wanted,
+             const Tensor& logits) {
         const long channels = features(0), per_channel = logits.size(3);
         const auto typed = [](const Tensor& x, at::ScalarType type, at::IntArrayRef sizes) {
             TORCH_CHECK(x.is_contiguous() && x.device().is_cpu() && x.scalar_type() == type && x.sizes() == sizes,
@@ -108,28 +111,13 @@ struct NetworkOf : Network {
     }
 };
 
-struct Incremental : torch::CustomClassHolder {
-    std::unique_ptr<Network> network;
-    Incremental(int64_t width, int64_t batch, int64_t channels, double scale, int64_t images, bool float64,
-                std::vector<int64_t> kept) {
-        if (float64)
-            network = std::make_unique<NetworkOf<double>>(width, batch, channels, scale, images, kept);
-        else
-            network = std::make_unique<NetworkOf<float>>(width, batch, channels, scale, images, kept);
-    }
-    void relu(int64_t x, std::vector<int64_t> kept, bool remembered) { network->relu(x, kept, remembered); }
-    void convolution(int64_t x, const Tensor& weight, const Tensor& bias, int64_t plus, std::vector<int64_t> kept,
-                     bool remembered) {
-        network->convolution(x, weight, bias, plus, kept, remembered);
-    }
-    void line_lstm(int64_t x, const Tensor& input, const Tensor& bias, const Tensor& state, const Tensor& initial,
-                   std::vector<int64_t> input_taps, std::vector<int64_t> taps, std::vector<int64_t> outputs,
-                   int64_t cell, std::vector<int64_t> kept, bool remembered) {
-        const Shape shape = layer_of(input, bias, state, initial, input_taps, taps, outputs, cell);
-        network->line_lstm(x, shape, input, bias, state, initial, kept, remembered);
-    }
-    void row(const Tensor& levels, const Tensor& known, const Tensor& wanted, const Tensor& uniform, double temperature,
-             const Tensor& logits) {
-        network->row(levels, known, wanted, uniform, temperature, logits);
-    }
-};
+template <class T>
+void register_network(torch::Library& m, const char* name) {
+    using Ints = std::vector<int64_t>;
+    m.class_<Network<T>>(name)
+        .def(torch::init<int64_t, int64_t, int64_t, double, int64_t, Ints>())
+        .def("relu", &Network<T>::relu)
+        .def("convolution", &Network<T>::convolution)
+        .def("line_lstm", &Network<T>::line_lstm)
+        .def("row", &Network<T>::row);
+}

@@ -178,10 +178,6 @@ TORCH_LIBRARY(pixelrnn, m) {
     m.def("linear(Tensor x, Tensor weight, Tensor bias, bool relu, Tensor? plus) -> Tensor", &linear);
     m.def("linear_backward(Tensor x, Tensor weight, Tensor dy, bool relu, bool wants_dx) -> (Tensor, Tensor, Tensor)",
           &linear_backward_of);
-    m.class_<Incremental>("Incremental")
-        .def(torch::init<int64_t, int64_t, int64_t, double, int64_t, bool, std::vector<int64_t>>())
-        .def("relu", &Incremental::relu)
-        .def("convolution", &Incremental::convolution)
-        .def("line_lstm", &Incremental::line_lstm)
-        .def("row", &Incremental::row);
+    register_network<float>(m, "Float32Network");
+    register_network<double>(m, "Float64Network");
 }

@@ -5,10 +5,10 @@ later positions read, and computes at each position what has not been there befo
 
 - a masked convolution sums the taps above for a whole row when that row begins, and at a position only those to the
   left and, up to the channel, the one in the centre;
-- the LSTM of a Row LSTM, or of the Diagonal BiLSTM's first direction, reads the row above likewise for a whole row, and
-  at a position its input and the state beside it;
-- the Diagonal BiLSTM's mirror goes from right to left, and what it gives moves down one row: a row of it is scanned when
-  the row of the image is complete, and serves the next.
+- the Row LSTM, and the Diagonal BiLSTM's first direction, read the row above likewise for a whole row, and at a
+  position its input and the state beside it;
+- the Diagonal BiLSTM's mirror goes from right to left, and what it gives moves down one row: a row of it is scanned
+  when the row of the image is complete, and serves the next.
 
 So all positions of an image together cost about one forward pass, where passing the whole network at each of them costs
 as many. Every layer adds its steps to a `Program` (its method ``incremental``); `start` carries them out, in PyTorch on
@@ -16,7 +16,7 @@ any device, or compiled. A position may be computed again, which replaces what i
 G, then B become known.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -29,6 +29,7 @@ from pixelrnn.incremental.program import Convolution, LineLSTM, Program, Relu
 __all__ = ["Convolution", "LineLSTM", "Network", "Program", "Relu", "start"]
 
 
+@runtime_checkable
 class Network(Protocol):
     """A program at work on a batch of images, of which it has seen the rows so far."""
 

@@ -86,7 +86,8 @@ class Scan:
 
     def next_row(self) -> None:
         """The row above is complete: what it contributes to this one."""
-        self.h.next_row(), self.c.next_row()
+        self.h.next_row()
+        self.c.next_row()
         row = self.x.whole_row
         self.upper = self.bias + sum(self.h.at(row, dj=dj, above=1) @ kernel for dj, kernel in self.taps_above)
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pixelrnn.compiled import operators
+from pixelrnn.compiled import images_per_slice, operators
 from pixelrnn.recurrence.lines import Lines
 
 
@@ -31,18 +31,12 @@ def line_lstm(
     return _apply(*tensors, lines, keep)
 
 
-# The images that a thread carries: as many as its product tiles are high, so few that their rows stay in its cache.
-MOST_IMAGES = 12
-
-
 class _LineLSTM(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *args: Any) -> Tensor:
         *tensors, lines, keep = args
         inputs = [tensor.contiguous() for tensor in tensors]
-        batch, threads = inputs[0].shape[1], torch.get_num_threads()
-        rounds = max(1, -(-batch // (threads * MOST_IMAGES)))
-        ctx.layout = *_layout(lines), max(1, -(-batch // (threads * rounds)))
+        ctx.layout = *layout(lines), images_per_slice(inputs[0].shape[1])
         output, saved = operators().line_lstm(*inputs, *ctx.layout, keep)
         ctx.save_for_backward(*inputs, saved)
         return output
@@ -57,7 +51,7 @@ class _LineLSTM(torch.autograd.Function):
 _apply: Callable[..., Tensor] = _LineLSTM.apply
 
 
-def _layout(lines: Lines) -> tuple[int, list[int], list[int], list[int], int]:
+def layout(lines: Lines) -> tuple[int, list[int], list[int], list[int], int]:
     """Height, the offsets of input taps, taps and outputs in one flat list each, and the cell tap."""
     inputs, taps = ([*chain(*chain(*offsets))] for offsets in (lines.inputs, lines.taps))
     return lines.height, inputs, taps, [*chain(*lines.outputs)], lines.cell

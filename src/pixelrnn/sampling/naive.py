@@ -1,7 +1,7 @@
 """The sampler as it is usually written: one pass of the whole network for every sub-pixel.
 
-It needs nothing of a model but its logits, and is what the incremental sampler must agree with: from the same noise, both
-draw the same images.
+It needs nothing of a model but its logits, and is what the incremental sampler must agree with: from the same noise,
+both draw the same images.
 """
 
 from collections.abc import Callable

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pixelrnn import InputError
+from pixelrnn.occlusion import kept
+
+
+def test_rows() -> None:
+    assert torch.equal(kept(5, 3, rows=2), (torch.arange(5) < 2)[:, None].expand(5, 3))
+    assert torch.equal(kept(5, 3), kept(5, 3, rows=2))
+    assert kept(5, 3, rows=5).all()
+    assert not kept(5, 3, rows=0).any()
+
+
+def test_a_box() -> None:
+    covered = ~kept(4, 5, box=(1, 2, 2, 3))
+    assert covered.nonzero().tolist() == [[i, j] for i in (1, 2) for j in (2, 3, 4)]
+
+
+def test_white_covers(tmp_path: Path) -> None:
+    white = np.zeros((3, 4), np.uint8)
+    white[1, 2], white[2, 0], white[0, 0] = 255, 128, 127
+    Image.fromarray(white).save(tmp_path / "mask.png")
+    assert (~kept(3, 4, mask=tmp_path / "mask.png")).nonzero().tolist() == [[1, 2], [2, 0]]
+
+
+def test_bad_covers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected one of --keep-rows, --box and --mask"):
+        kept(4, 4, rows=2, box=(0, 0, 1, 1))
+    for rows in (-1, 5):
+        with pytest.raises(InputError, match=f"--keep-rows must be from 0 to 4, the height of the images, got {rows}"):
+            kept(4, 4, rows=rows)
+    for box in ((-1, 0, 2, 2), (0, 0, 0, 1), (3, 0, 2, 1), (0, 4, 1, 1)):
+        with pytest.raises(InputError, match="is not in the images, which are 4×4"):
+            kept(4, 4, box=box)
+    Image.new("L", (5, 4)).save(tmp_path / "mask.png")
+    with pytest.raises(InputError, match=r"mask\.png is 4×5, expected 4×4 as the images are"):
+        kept(4, 4, mask=tmp_path / "mask.png")
+    (tmp_path / "text.png").write_text("text")
+    with pytest.raises(InputError, match=r"text\.png is no image"):
+        kept(4, 4, mask=tmp_path / "text.png")
