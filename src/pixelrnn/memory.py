@@ -1,7 +1,9 @@
-"""What the process does with memory that it has freed."""
+"""What the process holds, and what it does with memory that it has freed."""
 
 import ctypes
 import platform
+from contextlib import suppress
+from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 
@@ -23,6 +25,25 @@ def give_back_freed() -> None:
     """Hands what is free now back to the kernel, so that what the process holds can be told."""
     if _glibc():
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def forget_peak() -> float:
+    """Takes what is held now for the most that was ever held, and says what that is, in MiB."""
+    with suppress(OSError):  # no such file
+        Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def peak() -> float:
+    """The most that the process has held since `forget_peak`, in MiB; not a number where that cannot be told."""
+    return _status("VmHWM")
+
+
+def _status(name: str) -> float:
+    """A line of /proc/self/status, in MiB."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.is_file() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:")), float("nan"))
 
 
 def _glibc() -> bool:

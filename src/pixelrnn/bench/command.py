@@ -70,7 +70,7 @@ def bench(
         sides = [Task(layer=layer, hidden=hidden, depth=depth, side=s, batch=batch[0]) for s in SIDES]
         batches = [Task(layer=layer, hidden=hidden, depth=depth, side=side, batch=b) for b in BATCHES]
         by_side, by_batch = ([run(task, min(rounds, 3)) for task in sweep] for sweep in (sides, batches))
-        exponent = time_exponent([results["compiled"] for results in by_side])
+        exponent = time_exponent({s**2: results["compiled"].seconds for s, results in zip(SIDES, by_side, strict=True)})
         print(f"compiled: time ∝ pixels^{exponent:.2f} from {SIDES[0]}×{SIDES[0]} to {SIDES[-1]}×{SIDES[-1]}")
         save_plot(out, by_side, by_batch)
         print(f"plot: {out}")

@@ -81,8 +81,8 @@ def _check_equal(got: dict[str, Tensor], wanted: dict[str, Tensor], variant: Var
             raise InputError(f"{variant}: {name} differs from the reference by {error:.1e}, of {size:.1e}: not timed")
 
 
-def time_exponent(measurements: list[Measurement]) -> float:
+def time_exponent(seconds: dict[int, float]) -> float:
     """The exponent p of time ∝ pixelsᵖ, by least squares: 1 where time grows linearly with the number of pixels."""
-    points = [(math.log(m.task.side**2), math.log(m.seconds)) for m in measurements]
+    points = [(math.log(pixels), math.log(time)) for pixels, time in seconds.items()]
     x, y = (sum(values) / len(points) for values in zip(*points, strict=True))
     return sum((a - x) * (b - y) for a, b in points) / sum((a - x) ** 2 for a, _ in points)

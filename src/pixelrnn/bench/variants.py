@@ -3,11 +3,10 @@
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -17,7 +16,7 @@ from pixelrnn import likelihood
 from pixelrnn.backend import Backend, backend
 from pixelrnn.bench import floor, naive
 from pixelrnn.errors import InputError
-from pixelrnn.memory import give_back_freed, keep_freed
+from pixelrnn.memory import forget_peak, give_back_freed, keep_freed, peak
 from pixelrnn.models import PixelRNN
 from pixelrnn.nn import LayerKind
 
@@ -143,12 +142,12 @@ def _serve(connection: Connection, task: Task, variant: Variant, threads: int) -
         connection.send(error)
         return
     give_back_freed()  # what the comparison took is not the steps'
-    before = _forget_peak()
+    before = forget_peak()
     connection.send(computed)
     while True:
         asked = connection.recv()
         if asked == "peak":
-            connection.send(_memory("VmHWM") - before)
+            connection.send(peak() - before)
         else:
             begin = time.perf_counter()
             step()
@@ -172,17 +171,3 @@ def _prepare(task: Task, variant: Variant) -> tuple[Callable[[], None], list[dic
     with backend(name):
         computed = [gradients(model, x[:CHECKED], variant) for model in (task.model().double(), task.model())]
     return step, computed
-
-
-def _forget_peak() -> float:
-    """Takes what is held now for the most that was ever held, and says what that is, in MiB."""
-    with suppress(OSError):  # no such file
-        Path("/proc/self/clear_refs").write_text("5")
-    return _memory("VmRSS")
-
-
-def _memory(name: str) -> float:
-    """A line of /proc/self/status, in MiB; not a number where there is none."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.is_file() else []
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:")), float("nan"))

@@ -1,0 +1,138 @@
+"""The figures of the README's tables of sampling: incremental against naive, time over batch and side, memory.
+
+    python benchmarks/sampling.py
+
+Let nothing else run. Models have random weights, which cost what trained ones do. Before anything is timed, both
+samplers draw the same images from the same noise.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing import get_context
+from statistics import median
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from pixelrnn import PixelRNN
+from pixelrnn.bench import naive as usual
+from pixelrnn.bench import time_exponent
+from pixelrnn.likelihood import draw
+from pixelrnn.memory import forget_peak, peak
+from pixelrnn.sampling import naive
+
+ROUNDS = 7
+TARGETS = [("the usual one", 1, 32, 500.0), ("ours, naive", 1, 32, 80.0), ("the usual one", 7, 16, 500.0)]
+BATCHES, SIDES = (1, 16, 64, 256), (8, 16, 28, 64)
+
+
+def model_of(*, depth: int, hidden: int) -> PixelRNN:
+    """A Diagonal BiLSTM for binary images, always with the same weights."""
+    torch.manual_seed(0)
+    return PixelRNN(levels=2, depth=depth, hidden=hidden).eval()
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Of one call."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def usual_passes(model: PixelRNN, x: Tensor, passes: int) -> None:
+    """So many sub-pixels drawn as public implementations do: a pass of the whole network over the whole image each."""
+    x, uniform = x.clone(), torch.rand(passes, len(x), dtype=torch.double)
+    for p in range(passes):
+        i, j = divmod(p, x.shape[3])
+        logits = usual.logits(model, x.float() * 2 - 1, sliced=False)
+        x[:, :, i, j] = draw(logits[:, :, 0, i, j], uniform[p])[:, None]
+
+
+def check_equality() -> None:
+    """Raises AssertionError unless all samplers draw the same images from the same noise."""
+    model, x = model_of(depth=2, hidden=8).double(), torch.zeros(16, 1, 9, 7, dtype=torch.uint8)
+
+    def complete(logits: naive.Logits) -> Tensor:
+        return naive.complete(logits, x, x[:, 0] > 0, generator=torch.Generator().manual_seed(0))
+
+    drawn = model.sample(16, height=9, width=7, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(complete(model), drawn)
+    assert torch.equal(complete(lambda x: usual.logits(model, x.double() * 2 - 1, sliced=False)), drawn)
+
+
+@torch.no_grad()
+def against_naive(depth: int, hidden: int, *, n: int = 16, side: int = 28) -> dict[str, float]:
+    """Seconds for n images, drawn in all ways. Of the usual one's equal passes, every 28th is taken."""
+    model, x = model_of(depth=depth, hidden=hidden), torch.zeros(n, 1, side, side, dtype=torch.uint8)
+    passes = math.ceil(side * side / 28)
+    times: dict[str, list[float]] = {"incremental": [], "forward": [], "usual": []}
+    for _ in range(ROUNDS):
+        times["incremental"].append(seconds(lambda: model.sample(n, height=side, width=side)))
+        times["forward"].append(seconds(lambda: model(x)))
+        times["usual"].append(seconds(lambda: usual_passes(model, x, max(1, passes // ROUNDS))))
+    return {
+        "incremental": median(times["incremental"]),
+        "one forward pass": median(times["forward"]),
+        "ours, naive": seconds(lambda: naive.complete(model, x, x[:, 0] > 0)),
+        "the usual one": median(times["usual"]) * side * side / max(1, passes // ROUNDS),
+    }
+
+
+def over_batch_and_side() -> str:
+    """Milliseconds per image, of the one-layer model."""
+    model = model_of(depth=1, hidden=32)
+    lines = ["ms/image  " + "".join(f"{side:>6}×{side:<3}" for side in SIDES) + "  exponent in pixels"]
+    for batch in BATCHES:
+        times = {}
+        for side in SIDES:
+            sample = partial(model.sample, batch, height=side, width=side)
+            times[side] = median(seconds(sample) for _ in range(3))
+        row = "".join(f"{1000 * times[side] / batch:10.2f}" for side in SIDES)
+        lines.append(f"batch {batch:<4}{row}  {time_exponent({s * s: t for s, t in times.items()}):10.2f}")
+    return "\n".join(lines)
+
+
+def memory_of(what: str) -> float:
+    """MiB that a batch of 256 takes at most beyond what the process held before, in a process of its own."""
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(_memory, (what,))
+
+
+@torch.no_grad()
+def _memory(what: str) -> float:
+    model, x = model_of(depth=7, hidden=16), torch.zeros(256, 1, 28, 28, dtype=torch.uint8)
+    model(x[:1]), model.sample(1, height=28, width=28)
+    before = forget_peak()
+    if what == "forward":
+        model(x)
+    else:
+        model.sample(256, height=28, width=28)
+    return peak() - before
+
+
+def main() -> None:
+    """Measures everything once."""
+    check_equality()
+    console = Console(stderr=True)
+    results = {}
+    for depth, hidden in ((1, 32), (7, 16)):
+        with console.status(f"16 images of 28×28, depth {depth}, h = {hidden}"):
+            results[depth] = against_naive(depth, hidden)
+        print(f"16 images of 28×28, Diagonal BiLSTM, depth {depth}, h = {hidden}")
+        print("\n".join(f"  {name:<18}{1000 * t:10.1f} ms" for name, t in results[depth].items()))
+    for against, depth, hidden, target in TARGETS:
+        ratio = results[depth][against] / results[depth]["incremental"]
+        verdict = "reached" if ratio >= target else "MISSED"
+        what = f"depth {depth}, h = {hidden}, {against} ÷ incremental"
+        print(f"{what}: at least {target:g}, measured {ratio:.0f}, {verdict}")
+    with console.status("over batch and side"):
+        print(over_batch_and_side())
+    forward, sampling = memory_of("forward"), memory_of("sampling")
+    print(f"memory, batch 256, depth 7, h = 16: sampling {sampling:.0f} MiB, one forward pass {forward:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

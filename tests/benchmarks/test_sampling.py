@@ -1,0 +1,28 @@
+import pytest
+
+from benchmarks import sampling
+
+
+def test_all_samplers_draw_the_same() -> None:
+    sampling.check_equality()
+
+
+def test_every_way_to_draw_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "ROUNDS", 1)
+    times = sampling.against_naive(1, 2, n=2, side=3)
+    assert set(times) == {"incremental", "one forward pass", "ours, naive", "the usual one"}
+    assert all(t > 0 for t in times.values())
+
+
+def test_the_table_has_a_line_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "BATCHES", (1, 2))
+    monkeypatch.setattr(sampling, "SIDES", (2, 3))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    head, *lines = sampling.over_batch_and_side().splitlines()
+    assert "2×2" in head
+    assert [line.split()[1] for line in lines] == ["1", "2"]
+
+
+@pytest.mark.slow  # a process of its own, whose memory is told
+def test_memory() -> None:
+    assert sampling.memory_of("forward") > 0
