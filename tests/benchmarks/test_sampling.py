@@ -17,7 +17,6 @@ def test_every_way_to_draw_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_table_has_a_line_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "BATCHES", (1, 2))
     monkeypatch.setattr(sampling, "SIDES", (2, 3))
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     head, *lines = sampling.over_batch_and_side().splitlines()
     assert "2×2" in head
     assert [line.split()[1] for line in lines] == ["1", "2"]

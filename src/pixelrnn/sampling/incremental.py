@@ -48,12 +48,13 @@ def complete(
     """
     batch, channels, height, width = x.shape
     network = start(program, batch)
+    # Positions outermost: (H, W, C, B), (H, W, B) and, where something is to be drawn, (H, W).
+    levels = torch.where(known[:, None], x, 0).permute(2, 3, 1, 0).contiguous()
+    known = known.permute(1, 2, 0).contiguous()
+    wanted = ~known.all(dim=2)
     for i in range(height):
         uniform = uniform_row(width, channels, batch, generator=generator, device=x.device)
-        levels = torch.where(known[:, None, i], x[:, :, i], 0).permute(2, 1, 0).contiguous()
-        known_row = known[:, i].T.contiguous()
-        wanted = ~known_row.all(dim=1)
-        logits = network.row(levels, known_row, uniform, temperature, wanted)
-        if not logits[wanted].isfinite().all():
+        logits = network.row(levels[i], known[i], uniform, temperature, wanted[i])
+        if not logits[wanted[i]].isfinite().all():
             raise InputError(f"the model gives logits that are not finite, in row {i}")
-        yield Row(i, levels.permute(2, 1, 0), logits.permute(2, 3, 1, 0))
+        yield Row(i, levels[i].permute(2, 1, 0), logits.permute(2, 3, 1, 0))
