@@ -1,30 +1,33 @@
 """Comparisons that several tests make."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
 def equals_oracle(
-    layer: nn.Module, oracle: Callable[[Tensor, dict[str, Any]], Tensor], x: Tensor, tolerance: float = 1e-10
+    layer: nn.Module, oracle: Callable[..., Tensor], x: Tensor, *others: Tensor, tolerance: float = 1e-10
 ) -> None:
-    """Asserts that a layer equals its oracle: its output, and the gradients of its input and of every parameter."""
+    """Asserts that a layer equals its oracle: its output, and the gradients of its inputs and of every parameter.
+
+    The oracle takes the layer's first input, the parameters by their names, and the layer's other inputs.
+    """
     layer.double()
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.5)  # the initial states too, which start at zero
-    x = x.detach().double().requires_grad_()
+    x, *rest = (given.detach().double().requires_grad_() for given in (x, *others))
     parameters = dict(layer.named_parameters())
-    inputs = [x, *parameters.values()]
+    inputs = [x, *rest, *parameters.values()]
 
-    output, expected = layer(x), oracle(x, parameters)
+    output, expected = layer(x, *rest), oracle(x, parameters, *rest)
     torch.testing.assert_close(output, expected, rtol=0, atol=tolerance)
 
     weights = torch.randn_like(output)
     gradients = torch.autograd.grad((output * weights).sum(), inputs, materialize_grads=True)
     wanted = torch.autograd.grad((expected * weights).sum(), inputs, materialize_grads=True)
-    for name, gradient, want in zip(["x", *parameters], gradients, wanted, strict=True):
+    names = ["x", *(f"input {n}" for n in range(1, len(others) + 1)), *parameters]
+    for name, gradient, want in zip(names, gradients, wanted, strict=True):
         difference = (gradient - want).abs().max().item()
         assert difference <= tolerance, f"the gradient of {name} differs by {difference}"
 

@@ -70,14 +70,22 @@ def scan(input_to_state: Tensor, weight: Tensor, initial: Tensor, taps: list[tup
     return torch.stack(rows, dim=-2)
 
 
-def row_lstm(x: Tensor, p: dict[str, Tensor], channels: int) -> Tensor:
+def unmasked(x: Tensor, weight: Tensor) -> Tensor:
+    """A 1×1 convolution without mask or bias, weight by weight."""
+    terms = [x[:, None, f] * weight[None, :, f] for f in range(x.shape[1])]
+    return torch.stack(terms).sum(dim=0)
+
+
+def row_lstm(x: Tensor, p: dict[str, Tensor], channels: int, condition: Tensor | None = None) -> Tensor:
     """§3.1, with the parameters of a `RowLSTM`."""
     gates = masked_conv(x, p["input_to_state.weight"], p["input_to_state.bias"], "B", channels, maps=4)
+    if condition is not None:
+        gates = gates + unmasked(condition, p["state_to_state.condition.weight"])
     weight, initial = p["state_to_state.weight"], p["state_to_state.initial"]
     return scan(gates, weight[0], initial[0], [(-1, -1), (-1, 0), (-1, 1)], cell=1)
 
 
-def diagonal_bilstm(x: Tensor, p: dict[str, Tensor], channels: int) -> Tensor:
+def diagonal_bilstm(x: Tensor, p: dict[str, Tensor], channels: int, condition: Tensor | None = None) -> Tensor:
     """§3.2, with the parameters of a `DiagonalBiLSTM`: scan, reflect, scan, reflect back, move down, add."""
     bias, kernel = p["input_to_state.bias"], p["input_to_state.weight"]
     weight, initial = p["state_to_state.weight"], p["state_to_state.initial"]
@@ -86,6 +94,9 @@ def diagonal_bilstm(x: Tensor, p: dict[str, Tensor], channels: int) -> Tensor:
     for d, seen in enumerate((x, x.flip(-1))):
         part = slice(d * half, (d + 1) * half)
         gates = masked_conv(seen, kernel[part], bias[part], "B", channels, maps=4)
+        if condition is not None:
+            reflected = condition.flip(-1) if d else condition
+            gates = gates + unmasked(reflected, p["state_to_state.condition.weight"][part])
         passes.append(scan(gates, weight[d], initial[d], [(-1, 0), (0, -1)], cell=1))
     left, right = passes[0], passes[1].flip(-1)
     moved_down = torch.cat([torch.zeros_like(right[:, :, :1]), right[:, :, :-1]], dim=2)
@@ -102,15 +113,19 @@ def conv_b(x: Tensor, p: dict[str, Tensor], name: str, channels: int) -> Tensor:
     return masked_conv(x, p[f"{name}.weight"], p[f"{name}.bias"], "B", channels)
 
 
-def residual_block(x: Tensor, p: dict[str, Tensor], layer: str, channels: int, residual: bool) -> Tensor:
+def residual_block(
+    x: Tensor, p: dict[str, Tensor], layer: str, channels: int, residual: bool, condition: Tensor | None = None
+) -> Tensor:
     """§3.3 and figure 5, with the parameters of a `ResidualBlock`."""
     if layer == "pixel-cnn":
         y = conv_b(x.clamp(min=0), p, "transform.0", channels)
         y = conv_b(y.clamp(min=0), p, "transform.1", channels)
+        if condition is not None:
+            y = y + unmasked(condition, p["condition.weight"])
         y = conv_b(y.clamp(min=0), p, "transform.2", channels)
     else:
         lstm = row_lstm if layer == "row-lstm" else diagonal_bilstm
-        y = conv_b(lstm(x, part(p, "transform.0"), channels), p, "transform.1", channels)
+        y = conv_b(lstm(x, part(p, "transform.0"), channels, condition), p, "transform.1", channels)
     return x + y if residual else y
 
 
@@ -122,13 +137,21 @@ def output_head(x: Tensor, p: dict[str, Tensor], channels: int) -> Tensor:
 
 
 def network(
-    x: Tensor, p: dict[str, Tensor], *, layer: str, channels: int, depth: int, residual: bool, skip: bool
+    x: Tensor,
+    p: dict[str, Tensor],
+    *,
+    layer: str,
+    channels: int,
+    depth: int,
+    residual: bool,
+    skip: bool,
+    condition: Tensor | None = None,
 ) -> Tensor:
     """Table 1, with the parameters of a `PixelRNN`, from intensities in [−1, 1]."""
     x = masked_conv(x, p["first.weight"], p["first.bias"], "A", channels)
     skipped: list[Tensor] = []
     for n in range(depth):
-        x = residual_block(x, part(p, f"blocks.{n}"), layer, channels, residual)
+        x = residual_block(x, part(p, f"blocks.{n}"), layer, channels, residual, condition)
         if skip:
             skipped.append(conv_b(x, p, f"skips.{n}", channels))
     return output_head(torch.stack(skipped).sum(dim=0) if skip else x, part(p, "head"), channels)

@@ -5,12 +5,14 @@ import torch
 
 from pixelrnn import InputError, PixelRNN
 from pixelrnn.data import Data, Images
-from pixelrnn.evaluation import check_fit, score
+from pixelrnn.evaluation import accuracy, check_fit, score
 
 
 def data(levels: int = 4, channels: int = 1) -> Data:
-    images = Images(torch.randint(levels, (7, channels, 3, 2), dtype=torch.uint8), [f"{n}.png" for n in range(7)])
-    return Data(images, images.subset(torch.arange(5)), images.subset(torch.arange(5, 7)), levels, "made up, 4 levels")
+    pixels, names = torch.randint(levels, (7, channels, 3, 2), dtype=torch.uint8), [f"{n}.png" for n in range(7)]
+    images = Images(pixels, names, torch.arange(7) % 2)
+    valid, test = images.subset(torch.arange(5)), images.subset(torch.arange(5, 7))
+    return Data(images, valid, test, levels, ["even", "odd"], "made up, 4 levels")
 
 
 def test_a_score_is_the_mean_of_its_images() -> None:
@@ -36,6 +38,27 @@ def test_images_of_another_kind_are_refused() -> None:
         check_fit(model, data(channels=3))
     with pytest.raises(InputError, match=r"the model's size: \(2, 3\), but the images .* have \(3, 2\)"):
         check_fit(PixelRNN(levels=4, hidden=3, size=(2, 3)), data())
+
+
+def test_classes() -> None:
+    model, images = PixelRNN(levels=4, hidden=3, classes=["even", "odd"]), data()
+    check_fit(model, images)
+    with pytest.raises(
+        InputError, match=r"the model's classes: \['a', 'b'\], but the images .* have \['even', 'odd'\]"
+    ):
+        check_fit(PixelRNN(levels=4, hidden=3, classes=["a", "b"]), images)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    got = score(model, images.valid, split="valid", protocol="", batch=2)
+    expected = -model.log_prob(images.valid.pixels, labels=images.valid.labels).double()
+    torch.testing.assert_close(got.per_image, expected, rtol=0, atol=1e-4)
+    likeliest = model.log_prob_by_class(images.valid.pixels).argmax(dim=1)
+    right = sum(a == b for a, b in zip(likeliest.tolist(), [0, 1, 0, 1, 0], strict=True))
+    assert accuracy(model, images.valid, split="valid", batch=2) == pytest.approx(right / 5)
+    with pytest.raises(InputError, match="nothing to classify: the model is not conditional on a class"):
+        accuracy(PixelRNN(levels=4, hidden=3), images.valid, split="valid")
+    with pytest.raises(InputError, match="nothing to classify: the images have no labels"):
+        accuracy(model, Images(images.valid.pixels), split="valid")
 
 
 def test_a_model_that_gives_no_numbers_is_refused() -> None:

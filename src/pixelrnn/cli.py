@@ -16,18 +16,21 @@ from typing import Annotated, Any
 import torch
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict
+from jaxtyping import Int
+from torch import Tensor
 
-from pixelrnn import progress, recipes
+from pixelrnn import models, progress, recipes
 from pixelrnn.data import Data, DataConfig, Images, Mode, SplitName, folder, load, requantise
 from pixelrnn.devices import Device, resolve
 from pixelrnn.errors import InputError, Stopped
-from pixelrnn.evaluation import Score, check_fit, score
+from pixelrnn.evaluation import Score, accuracy, check_fit, score
 from pixelrnn.files import check_output, replacing
-from pixelrnn.models import PixelRNN
+from pixelrnn.models import ImageModel
 from pixelrnn.occlusion import kept
 from pixelrnn.pictures import check_drawable, save_arrays, save_grid, to_8_bit, to_array
 from pixelrnn.randomness import generator
 from pixelrnn.training.config import ModelConfig, Recipe, TrainConfig
+from pixelrnn.training.run_folder import run_model
 
 # A dataclass has its own group of options in --help.
 _Model = Annotated[ModelConfig, Parameter(group="The network (channels, levels and size follow from the data)")]
@@ -120,6 +123,7 @@ def evaluate(
     split: Annotated[tuple[SplitName, ...], Parameter(negative="")] = ("valid",),
     images: Path | None = None,
     per_image: Path | None = None,
+    classify: bool = False,
     batch: int = 64,
     device: Device = "auto",
     data: _Data = DataConfig(),
@@ -140,6 +144,8 @@ def evaluate(
         Score this image file or folder instead, all of it; cropped and scaled to the size of the training images.
     per_image
         A CSV file to write the score of every image to.
+    classify
+        Also print how many images a class-conditional model finds likeliest under their own class.
     batch
         Images at a time.
     device
@@ -152,15 +158,19 @@ def evaluate(
     loaded = _load_model(model, device)
     if images is not None:
         own, protocol = _own_images(images, loaded)
-        scores = [score(loaded, own, split="all", protocol=protocol, batch=batch)]
+        chosen = {"all": own}
     else:
         prepared = _load_data(data, loaded)
         splits = {"train": prepared.train, "valid": prepared.valid, "test": prepared.test}
-        scores = [score(loaded, splits[s], split=s, protocol=prepared.protocol, batch=batch) for s in split]
+        chosen, protocol = {s: splits[s] for s in split}, prepared.protocol
+    scores = [score(loaded, own, split=s, protocol=protocol, batch=batch) for s, own in chosen.items()]
     if per_image is not None:
         _write_scores(per_image, scores)
     for line in scores:
         print(line)
+    for s, own in chosen.items() if classify else []:
+        part = accuracy(loaded, own, split=s, batch=batch)
+        print(f"{protocol} | {s}, {len(own):,} images | {100 * part:.2f} % likeliest under their own class")
 
 
 @app.command
@@ -169,6 +179,7 @@ def sample(
     /,
     *,
     n: int = 64,
+    label: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     out: Path = Path("samples.png"),
     height: int | None = None,
     width: int | None = None,
@@ -188,6 +199,9 @@ def sample(
         A run folder, the folder of an exported model, or a model on the Hugging Face Hub.
     n
         How many images.
+    label
+        Of a class-conditional model, the class to draw; may be repeated, and all in turn if not given. Each has its own
+        column.
     out
         The picture to write; the .npz has its name.
     height
@@ -204,11 +218,13 @@ def sample(
     arrays = _arrays_beside(out)
     loaded = _load_model(model, device)
     check_drawable(loaded.channels)
+    labels = _labels(loaded, label, max(n, 0))
     with progress.rows("sampling", height or (loaded.size or (0, 0))[0]) as on_row:
-        random = generator(seed, "--seed")
-        images = loaded.sample(n, height=height, width=width, temperature=temperature, generator=random, on_row=on_row)
+        options: dict[str, Any] = {"temperature": temperature, "generator": generator(seed, "--seed")}
+        images = loaded.sample(n, labels=labels, height=height, width=width, on_row=on_row, **options)
     save_arrays(arrays, images=to_array(images))
-    save_grid(out, to_8_bit(images, loaded.levels), columns=_square(n))
+    columns = _square(n) if labels is None else min(n, len(label or loaded.classes or ()))
+    save_grid(out, to_8_bit(images, loaded.levels), columns=columns)
     print(f"samples: {out}, {arrays}")
 
 
@@ -221,6 +237,7 @@ def complete(
     keep_rows: int | None = None,
     box: Annotated[tuple[int, int, int, int] | None, Parameter(negative="")] = None,
     mask: Path | None = None,
+    label: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     n: int = 10,
     out: Path = Path("completions.png"),
     temperature: float = 1.0,
@@ -248,6 +265,9 @@ def complete(
         TOP LEFT HEIGHT WIDTH of a box that is covered, in pixels of the model's images.
     mask
         An image file of the size of the model's images: white is covered, black is kept.
+    label
+        Of a class-conditional model, the class to complete as; may be repeated, for the images in turn. Their own if
+        not given.
     n
         How many images, the first ones.
     out
@@ -266,13 +286,13 @@ def complete(
     check_drawable(loaded.channels)
     shown = _load_data(data, loaded).valid if images is None else _own_images(images, loaded)[0]
     x = shown.pixels[:n]
+    own = None if shown.labels is None else shown.labels[:n].to(loaded.device)
+    labels = own if loaded.classes and own is not None and not label else _labels(loaded, label, len(x))
     known = kept(x.shape[2], x.shape[3], rows=keep_rows, box=box, mask=mask)
     with progress.rows("completing", len(known)) as on_row:
-        place = next(loaded.parameters()).device
-        random = generator(seed, "--seed")
-        completed = loaded.complete(
-            x.to(place), known.to(place), temperature=temperature, generator=random, on_row=on_row
-        ).cpu()
+        options: dict[str, Any] = {"temperature": temperature, "generator": generator(seed, "--seed")}
+        given = (x.to(loaded.device), known.to(loaded.device))
+        completed = loaded.complete(*given, labels=labels, on_row=on_row, **options).cpu()
     save_arrays(arrays, original=to_array(x), known=known.numpy(), completed=to_array(completed))
     original, done = to_8_bit(x, loaded.levels), to_8_bit(completed, loaded.levels)
     save_grid(out, torch.cat([original, torch.where(known, original, 128), done]), columns=len(x))
@@ -363,21 +383,19 @@ def _run_config(run: Path) -> Path:
     return run / "config.yaml"
 
 
-def _load_model(name: str, device: Device) -> PixelRNN:
+def _load_model(name: str, device: Device) -> ImageModel:
     """The best model of a run, or an exported one, on a device."""
-    exported = Path(name) / "model"
-    model = PixelRNN.from_pretrained(exported if exported.is_dir() else name)
-    return model.to(resolve(device))
+    return models.from_pretrained(run_model(name)).to(resolve(device))
 
 
-def _load_data(config: DataConfig, model: PixelRNN) -> Data:
+def _load_data(config: DataConfig, model: ImageModel) -> Data:
     """The images of a configuration, requantised to the model's levels where it leaves them open."""
     prepared = load(config if config.levels is not None else replace(config, levels=model.levels))
     check_fit(model, prepared)
     return prepared
 
 
-def _own_images(path: Path, model: PixelRNN) -> tuple[Images, str]:
+def _own_images(path: Path, model: ImageModel) -> tuple[Images, str]:
     """All images in a file or folder as the model wants them, and what was done to them."""
     if model.channels not in (1, 3):
         raise InputError(f"the model is of {model.channels} channels, image files have 1 or 3")
@@ -385,7 +403,23 @@ def _own_images(path: Path, model: PixelRNN) -> tuple[Images, str]:
     raw = folder.read(path, size=model.size, mode=mode)
     size = f", scaled to {model.size[0]}×{model.size[1]}" if model.size else ""
     protocol = f"{path.name}, {model.levels} levels (v·{model.levels} // 256){size}, converted to {mode}"
-    return Images(requantise(raw.pixels, 256, model.levels), raw.names), protocol
+    own = Images(requantise(raw.pixels, 256, model.levels), raw.names)
+    if model.classes:
+        own.labels = folder.labels(own.names, model.classes)
+    return own, protocol
+
+
+def _labels(model: ImageModel, names: tuple[str, ...], n: int) -> Int[Tensor, " n"] | None:
+    """The named classes for n images in turn; all classes where none is named."""
+    if model.classes is None:
+        if names:
+            raise InputError("the model is not conditional on a class: --label says nothing to it")
+        return None
+    for name in names:
+        if name not in model.classes:
+            raise InputError(f"no class {name!r}: the model has {', '.join(model.classes)}")
+    chosen = torch.tensor([model.classes.index(name) for name in names or model.classes], device=model.device)
+    return chosen[torch.arange(n, device=model.device) % len(chosen)]
 
 
 def _arrays_beside(picture: Path) -> Path:

@@ -10,7 +10,7 @@ from torch import Tensor
 from pixelrnn.data import Data, Images
 from pixelrnn.errors import InputError
 from pixelrnn.likelihood import bits_per_dim
-from pixelrnn.models import PixelRNN
+from pixelrnn.models import ImageModel
 from pixelrnn.progress import track
 
 
@@ -47,7 +47,7 @@ class Score:
 
 
 @torch.no_grad()
-def score(model: PixelRNN, images: Images, *, split: str, protocol: str, batch: int = 64) -> Score:
+def score(model: ImageModel, images: Images, *, split: str, protocol: str, batch: int = 64) -> Score:
     """Scores every image, on the device of the model and with a progress bar.
 
     Args:
@@ -60,21 +60,41 @@ def score(model: PixelRNN, images: Images, *, split: str, protocol: str, batch: 
     Raises:
         InputError: the images have other channels or levels than the model, or it gives scores that are not finite.
     """
-    batches = track(torch.split(images.pixels, batch), f"evaluating {split}")
-    device = next(model.parameters()).device
+    scores = []
+    for x, labels in track(images.batches(batch), f"evaluating {split}"):
+        given = labels.to(model.device) if model.classes and labels is not None else None
+        scores.append(-model.log_prob(x.to(model.device), labels=given).double().cpu())
     # Averaged in float64: the rounding of 10,000 images must not show in the third decimal.
-    nats = torch.cat([-model.log_prob(x.to(device)).double().cpu() for x in batches])
+    nats = torch.cat(scores)
     if not nats.isfinite().all():
         raise InputError(f"the model gives scores that are not finite, {nats.mean().item()} nats/image on {split}")
-    return Score(protocol, split, images.names, nats, images[0].numel())
+    return Score(protocol, split, images.names, nats, images.dimensions)
 
 
-def check_fit(model: PixelRNN, data: Data) -> None:
-    """Raises InputError where the images have other channels, levels or another size than the model is for."""
+@torch.no_grad()
+def accuracy(model: ImageModel, images: Images, *, split: str, batch: int = 64) -> float:
+    """The part of the images whose own class is the one that the model gives the highest likelihood.
+
+    Raises:
+        InputError: the model is not conditional on a class, or the images have no labels.
+    """
+    if model.classes is None or images.labels is None:
+        what = "the model is not conditional on a class" if model.classes is None else "the images have no labels"
+        raise InputError(f"nothing to classify: {what}")
+    right = 0
+    for x, labels in track(images.batches(batch), f"classifying {split}"):
+        assert labels is not None
+        right += int((model.log_prob_by_class(x.to(model.device)).argmax(dim=1).cpu() == labels).sum())
+    return right / len(images)
+
+
+def check_fit(model: ImageModel, data: Data) -> None:
+    """Raises InputError where the images have other channels, levels, classes or another size than the model is for."""
     for what, own, given in (
         ("channels", model.channels, data.channels),
         ("levels", model.levels, data.levels),
         ("size", model.size or data.size, data.size),
+        ("classes", model.classes, data.classes if model.classes else None),
     ):
         if own != given:
             raise InputError(f"the model's {what}: {own}, but the images ({data.protocol}) have {given}")

@@ -16,6 +16,11 @@ def logits_per_channel(levels: int) -> int:
     return 1 if levels == 2 else levels
 
 
+def intensities(x: UInt8[Tensor, "B C H W"], levels: int, dtype: torch.dtype) -> Float[Tensor, "B C H W"]:
+    """Levels 0 to K − 1 scaled to [−1, 1], which is what a network sees of an image."""
+    return x.to(dtype) * (2 / (levels - 1)) - 1
+
+
 def log_probabilities(logits: Float[Tensor, "B logits ..."]) -> Float[Tensor, "B K ..."]:
     """The log-probability of each level, in nats: log σ(∓l) of one logit, log softmax of K. At least float32."""
     if logits.dtype in (torch.bfloat16, torch.float16):

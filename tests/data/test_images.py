@@ -39,8 +39,20 @@ def test_other_arrays_are_refused(array: "np.ndarray[tuple[int, ...], np.dtype[n
 def test_batches_and_subsets() -> None:
     images = Images(torch.arange(5, dtype=torch.uint8).reshape(5, 1, 1, 1))
     assert len(images) == 5
-    assert images[3].item() == 3
-    assert images.__getitems__([4, 0]).flatten().tolist() == [4, 0]
+    assert images.dimensions == 1
+    assert images[3].pixels.item() == 3
+    assert images.__getitems__([4, 0]).pixels.flatten().tolist() == [4, 0]
+    assert images[3].labels is None
     part = images.subset(torch.tensor([4, 1]))
     assert part.names == ["4", "1"]
     assert part.pixels.flatten().tolist() == [4, 1]
+    assert [batch.pixels.flatten().tolist() for batch in images.batches(2)] == [[0, 1], [2, 3], [4]]
+    assert all(batch.labels is None for batch in images.batches(2))
+
+
+def test_labels_go_with_their_images() -> None:
+    images = Images(torch.zeros(5, 1, 1, 1, dtype=torch.uint8), labels=torch.tensor([5, 6, 7, 8, 9]))
+    for labels in (images.__getitems__([4, 0]).labels, images.subset(torch.tensor([4, 0])).labels):
+        assert labels is not None
+        assert labels.tolist() == [9, 5]
+    assert [label for _, labels in images.batches(2) if labels is not None for label in labels] == [5, 6, 7, 8, 9]

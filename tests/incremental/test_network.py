@@ -25,9 +25,17 @@ def rows(network: Network, x: Tensor, known: Tensor, **options: Any) -> Tensor:
     """The logits of all rows of known images, (B, logits, C, H, W), where they are wanted."""
     batch, channels, _, width = x.shape
     noise = torch.zeros(width, channels, batch, dtype=torch.double)
+    condition = options.get("condition")
     wanted = options.get("wanted", torch.ones(x.shape[2:], dtype=torch.bool))
     computed = [
-        network.row(x[:, :, i].permute(2, 1, 0).contiguous(), known[:, i].T.contiguous(), noise, 1.0, wanted[i])
+        network.row(
+            x[:, :, i].permute(2, 1, 0).contiguous(),
+            known[:, i].T.contiguous(),
+            noise,
+            1.0,
+            wanted[i],
+            None if condition is None else condition[:, :, i].permute(2, 0, 1),
+        )
         for i in range(x.shape[2])
     ]
     return torch.stack(computed).permute(3, 4, 2, 0, 1)  # from (H, W, C, B, logits)
@@ -66,6 +74,21 @@ def test_without_residual_or_skip_connections(name: Backend, residual: bool, ski
     with backend(name), torch.no_grad():
         logits = rows(start(model.incremental(3, 4), 2), x, torch.ones(2, 3, 4, dtype=torch.bool))
         torch.testing.assert_close(logits, model(x), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_conditioned_on_a_class_and_a_map(name: Backend, layer: LayerKind, channels: int) -> None:
+    model = model_of(layer, channels=channels, condition=3, classes=["a", "b"])
+    x, labels = torch.randint(3, (3, channels, 5, 4), dtype=torch.uint8), torch.tensor([1, 0, 1])
+    condition = torch.randn(3, 3, 5, 4, dtype=torch.double)
+    one_hot = torch.eye(2, dtype=torch.double)[labels][:, :, None, None].expand(-1, -1, 5, 4)
+    known, given = torch.ones(3, 5, 4, dtype=torch.bool), torch.cat([condition, one_hot], dim=1)
+    with backend(name), torch.no_grad():
+        logits = rows(start(model.incremental(5, 4), 3), x, known, condition=given)
+        expected = model(x, labels=labels, condition=condition)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from pixelrnn import InputError, PixelRNN
-from pixelrnn.nn import LayerKind
+from pixelrnn.models import pixel_rnn
+from pixelrnn.nn import LayerKind, OutputHead
 from tests import oracle
 from tests.checks import equals_oracle, reach, sub_pixel_order
 
@@ -36,6 +37,25 @@ def test_the_network_equals_the_oracle(layer: LayerKind, residual: bool, skip: b
     )
 
 
+class ConditionalLogits(Logits):
+    """The same, conditioned on a map."""
+
+    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return self.model.logits(x, condition)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_conditional_network_equals_the_oracle(layer: LayerKind) -> None:
+    options: dict[str, Any] = {"layer": layer, "channels": 3, "depth": 2, "residual": True, "skip": True}
+    equals_oracle(
+        ConditionalLogits(PixelRNN(levels=3, hidden=3, condition=2, **options)),
+        lambda x, p, given: oracle.network(x, oracle.part(p, "model"), condition=given, **options),
+        torch.randn(1, 3, 2, 2),
+        torch.randn(1, 2, 2, 2),
+        tolerance=1e-9,
+    )
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("depth", [1, 3])
@@ -61,6 +81,93 @@ def test_no_logit_depends_on_its_own_or_a_later_sub_pixel(
     else:  # at least the sub-pixel before: the channel before in the pixel itself, or the pixel to the left
         before = [n - 1 for n in range(1, n) if n % (channels * size[1])]  # but for those that begin a row
         assert order.diagonal(-1)[before].all()
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_condition_may_reach_everywhere_and_pixels_may_not(layer: LayerKind) -> None:
+    model = PixelRNN(layer=layer, channels=3, levels=3, hidden=4, depth=2, condition=2).double()
+    for parameter in model.parameters():
+        torch.nn.init.uniform_(parameter, 0.01, 0.1)
+    x, given = torch.rand(1, 3, 3, 4, dtype=torch.double), torch.rand(1, 2, 3, 4, dtype=torch.double)
+    order = sub_pixel_order(reach(lambda x: model.logits(x, given.expand(len(x), -1, -1, -1)), x).any(dim=0))
+    assert not (order & ~torch.ones(36, 36).tril(-1).bool()).any()
+    own = reach(lambda c: model.logits(x.expand(len(c), -1, -1, -1), c), given).any(dim=0)  # (3, 3, 4, 2, 3, 4)
+    assert own.flatten(3).any(dim=3).all()
+    at_itself = torch.arange(3)[:, None], torch.arange(4)
+    assert own.permute(0, 3, 1, 4, 2, 5)[:, :, at_itself[0], at_itself[0], at_itself[1], at_itself[1]].all()
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_classes_are_conditions(layer: LayerKind) -> None:
+    model = PixelRNN(layer=layer, levels=2, hidden=3, classes=["a", "b", "c"]).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    images = torch.tensor(list(itertools.product([0, 1], repeat=4)), dtype=torch.uint8).reshape(-1, 1, 2, 2)
+    by_class = model.log_prob_by_class(images)
+    assert by_class.shape == (16, 3)
+    torch.testing.assert_close(by_class.exp().sum(dim=0), torch.ones(3, dtype=torch.double))  # a density each
+    assert not torch.allclose(by_class[:, 0], by_class[:, 1])
+    labels = torch.arange(16) % 3
+    torch.testing.assert_close(model.log_prob(images, labels=labels), by_class[torch.arange(16), labels])
+    drawn = model.sample(30_000, height=1, width=1, labels=torch.full((30_000,), 1))
+    p = model.log_prob_by_class(torch.ones(1, 1, 1, 1, dtype=torch.uint8))[0, 1].exp().item()
+    assert drawn.double().mean().item() == pytest.approx(p, abs=0.02)
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_bad_conditions_are_refused() -> None:
+    x = torch.zeros(2, 1, 3, 3, dtype=torch.uint8)
+    plain, classes = PixelRNN(levels=2, hidden=2), PixelRNN(levels=2, hidden=2, classes=["a", "b"])
+    with pytest.raises(InputError, match="not conditional on a class: expected no labels"):
+        plain.log_prob(x, labels=torch.tensor([0, 1]))
+    with pytest.raises(InputError, match="not conditional on a class"):
+        plain.log_prob_by_class(x)
+    with pytest.raises(InputError, match="expected a label of 2 per image"):
+        classes.sample(1, height=2, width=2)
+    with pytest.raises(InputError, match=r"labels are a int64 tensor \(1,\), expected whole numbers \(2,\)"):
+        classes.log_prob(x, labels=torch.tensor([0]))
+    with pytest.raises(InputError, match="labels are a float32 tensor"):
+        classes.log_prob(x, labels=torch.tensor([0.0, 1.0]))
+    for label in (2, -1):
+        with pytest.raises(InputError, match=f"labels have a class {label}, expected 0 to 1"):
+            classes.log_prob(x, labels=torch.tensor([0, label]))
+    with pytest.raises(InputError, match=r"the condition is \(2, 3, 3, 3\), expected none"):
+        plain.log_prob(x, condition=torch.zeros(2, 3, 3, 3))
+    mapped = PixelRNN(levels=2, hidden=2, condition=3)
+    with pytest.raises(InputError, match=r"the condition is none, expected \(2, 3, 3, 3\)"):
+        mapped.log_prob(x)
+    with pytest.raises(InputError, match=r"the condition is \(2, 3, 2, 3\), expected \(2, 3, 3, 3\)"):
+        mapped.complete(x, x[0, 0] > 0, condition=torch.zeros(2, 3, 2, 3))
+    for names in (["a"], ["a", "a"], [1, 2]):
+        wrong: Any = names
+        with pytest.raises(InputError, match="classes must be two names or more"):
+            PixelRNN(classes=wrong)
+    with pytest.raises(InputError, match="condition must not be negative, got -1"):
+        PixelRNN(condition=-1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_likelihood_of_many_logits_is_computed_in_parts(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = PixelRNN(channels=channels, levels=7, hidden=4).double()
+    x = torch.randint(7, (2, channels, 5, 3), dtype=torch.uint8)
+
+    def gradients() -> list[torch.Tensor]:
+        scores = model.log_prob_map(x)
+        return [scores, *torch.autograd.grad(scores.sum(), list(model.parameters()))]
+
+    whole = gradients()
+    heads: list[torch.Size] = []
+    forward = OutputHead.forward
+
+    def recording(self: OutputHead, body: torch.Tensor) -> torch.Tensor:
+        heads.append(body.shape)
+        return forward(self, body)
+
+    monkeypatch.setattr(OutputHead, "forward", recording)
+    monkeypatch.setattr(pixel_rnn, "MOST_LOGITS", 2 * channels * 7 * 3 * 2)  # two rows
+    for part, expected in zip(gradients(), whole, strict=True):
+        torch.testing.assert_close(part, expected, rtol=0, atol=1e-12)
+    assert {shape[2] for shape in heads} == {1, 2}
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -16,6 +16,17 @@ def test_equals_the_oracle(size: tuple[int, int], channels: int, features: int, 
     )
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 4)])
+@pytest.mark.parametrize(("channels", "condition"), [(1, 1), (3, 4)])
+def test_conditioned_on_a_map_it_equals_the_oracle(size: tuple[int, int], channels: int, condition: int) -> None:
+    equals_oracle(
+        DiagonalBiLSTM(3, 4, channels=channels, condition=condition),
+        lambda x, p, given: oracle.diagonal_bilstm(x, p, channels, given),
+        torch.randn(2, 3, *size),
+        torch.randn(2, condition, *size),
+    )
+
+
 @pytest.mark.parametrize("size", [(3, 5), (5, 3), (1, 4), (4, 1)])
 def test_one_layer_sees_every_earlier_pixel_and_no_later_one(size: tuple[int, int]) -> None:
     n = size[0] * size[1]

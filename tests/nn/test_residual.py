@@ -20,6 +20,16 @@ def test_equals_the_oracle(layer: LayerKind, residual: bool, channels: int, hidd
     )
 
 
+@pytest.mark.parametrize("layer", ["diagonal-bilstm", "row-lstm", "pixel-cnn"])
+def test_conditioned_on_a_map_it_equals_the_oracle(layer: LayerKind) -> None:
+    equals_oracle(
+        ResidualBlock(layer, 4, channels=3, condition=2),
+        lambda x, p, given: oracle.residual_block(x, p, layer, 3, True, given),
+        torch.randn(2, 8, 2, 3),
+        torch.randn(2, 2, 2, 3),
+    )
+
+
 @pytest.mark.usefixtures("as_a_user")
 def test_an_unknown_layer_is_refused() -> None:
     unknown: Any = "lstm"

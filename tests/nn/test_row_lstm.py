@@ -16,6 +16,17 @@ def test_equals_the_oracle(size: tuple[int, int], channels: int, features: int, 
     )
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 4)])
+@pytest.mark.parametrize(("channels", "condition"), [(1, 1), (3, 4)])
+def test_conditioned_on_a_map_it_equals_the_oracle(size: tuple[int, int], channels: int, condition: int) -> None:
+    equals_oracle(
+        RowLSTM(3, 4, channels=channels, condition=condition),
+        lambda x, p, given: oracle.row_lstm(x, p, channels, given),
+        torch.randn(2, 3, *size),
+        torch.randn(2, condition, *size),
+    )
+
+
 @pytest.mark.parametrize("size", [(4, 7), (5, 3)])
 def test_sees_exactly_its_triangle(size: tuple[int, int]) -> None:
     height, width = size

@@ -11,7 +11,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pixelrnn import InputError, PixelRNN
-from pixelrnn.data import DataConfig
+from pixelrnn.data import Batch, DataConfig
+from pixelrnn.nn import OutputHead
 from pixelrnn.pictures import save_grid, to_8_bit
 from pixelrnn.training.fit import fit
 from tests.training.runs import recipe, rows, watched
@@ -65,13 +66,13 @@ class Record(pl.Callback):
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         self.weights.append([p.detach().clone() for p in pl_module.parameters()])
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         self.norms.append(torch.stack([g.norm() for g in gradients]).norm().item())
-        self.nats.append((outputs["nats"].item(), len(batch)))
-        assert outputs["loss"].item() == pytest.approx(outputs["nats"].item() / batch[0].numel())
+        self.nats.append((outputs["nats"].item(), len(batch.pixels)))
+        assert outputs["loss"].item() == pytest.approx(outputs["nats"].item() / batch.pixels[0].numel())
 
 
 def test_every_step_is_as_the_recipe_says(tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,10 +126,10 @@ def test_the_seed_decides_the_weights_and_the_order(
     seen: list[list[torch.Tensor]] = []
     log_prob = PixelRNN.log_prob
 
-    def recording(self: PixelRNN, x: torch.Tensor) -> torch.Tensor:
+    def recording(self: PixelRNN, x: torch.Tensor, **options: Any) -> torch.Tensor:
         if self.training:
             seen[-1].append(x)
-        return log_prob(self, x)
+        return log_prob(self, x, **options)
 
     monkeypatch.setattr(PixelRNN, "log_prob", recording)
     initial = []
@@ -151,14 +152,14 @@ def test_the_seed_decides_the_weights_and_the_order(
 
 def test_bfloat16_and_rmsprop_train(tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     types: set[torch.dtype] = set()
-    logits = PixelRNN.logits
+    forward = OutputHead.forward
 
-    def recording(self: PixelRNN, x: torch.Tensor) -> torch.Tensor:
-        y = logits(self, x)
+    def recording(self: OutputHead, x: torch.Tensor) -> torch.Tensor:
+        y = forward(self, x)
         types.add(y.dtype)
         return y
 
-    monkeypatch.setattr(PixelRNN, "logits", recording)
+    monkeypatch.setattr(OutputHead, "forward", recording)
     fit(recipe(images, epochs=3, precision="bfloat16", optimizer="rmsprop"), tmp_path / "run")
     assert float(rows(tmp_path / "run")[-1]["valid_nats"]) < float(rows(tmp_path / "run")[0]["valid_nats"])
     assert PixelRNN.from_pretrained(tmp_path / "run" / "model").first.weight.dtype == torch.float32
@@ -187,7 +188,7 @@ def test_a_run_that_failed_at_once_can_be_started_again(
     tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(PixelRNN, "log_prob", lambda _, x: torch.full((len(x),), torch.nan))
+        patched.setattr(PixelRNN, "log_prob", lambda _, x, labels: torch.full((len(x),), torch.nan))
         with pytest.raises(InputError, match="the loss is nan at step 0"):
             fit(recipe(images), tmp_path / "run")
     assert (tmp_path / "run" / "config.yaml").is_file()
@@ -208,6 +209,6 @@ def test_why_a_training_ended_is_told_whatever_else_is_wrong(
     run = tmp_path / "run"
     fit(recipe(images, epochs=1), run)
     (run / "checkpoints" / "best.ckpt").write_bytes(b"damaged")
-    monkeypatch.setattr(PixelRNN, "log_prob", lambda _, x: torch.full((len(x),), torch.nan))
+    monkeypatch.setattr(PixelRNN, "log_prob", lambda _, x, labels: torch.full((len(x),), torch.nan))
     with pytest.raises(InputError, match="the loss is nan"):
         fit(recipe(images, epochs=2), run, resume=True)

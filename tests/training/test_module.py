@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pixelrnn import InputError, PixelRNN
+from pixelrnn.data import Batch
 from pixelrnn.training.config import TrainConfig
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA
 
@@ -39,9 +40,10 @@ def test_the_optimizers() -> None:
 
 def test_a_loss_that_is_no_number_stops_the_training() -> None:
     broken = module()
-    torch.nn.init.constant_(broken.model.first.weight, math.nan)
+    for parameter in broken.model.parameters():
+        torch.nn.init.constant_(parameter, math.nan)
     with pytest.raises(InputError, match=r"the loss is nan at step 0: lower train\.learning_rate or train\.clip"):
-        broken.training_step(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), 0)
+        broken.training_step(Batch(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), None), 0)
 
 
 def test_the_moving_average_forgets_the_beginning() -> None:

@@ -42,6 +42,20 @@ struct Relu : Step<T> {
     }
 };
 
+template <class T>
+struct Concatenate : Step<T> {
+    Map<T>&a, &b;
+    Concatenate(Map<T>& a, Map<T>& b, Map<T>& y, bool remembered) : Step<T>(y, remembered), a(a), b(b) {}
+    void columns(long from, long to) override {
+        Row<T>&first = a.row(), &second = b.row(), &y = this->y.row();
+        for (long r = 0; r < (to - from) * y.images; ++r) {
+            T* both = y.at(from) + r * y.features;
+            std::copy_n(second.at(from) + r * second.features, b.features,
+                        std::copy_n(first.at(from) + r * first.features, a.features, both));
+        }
+    }
+};
+
 // A masked convolution: its taps above the centre, and those in the row, up to the centre, with the bias last.
 template <class T>
 struct Kernel {
@@ -189,11 +203,13 @@ struct RowOfImages {
     const bool* wanted;     // (W): logits are
     const double* uniform;  // (W, C, B)
     T* logits;              // (W, C, B, L)
+    const T* condition;     // (W, B, c), or null
     long width, channels, batch, logits_per_channel;
     double temperature;
 };
 
-// The network for a slice of the batch. The first map is the image, the last one its logits.
+// The network for a slice of the batch. The first map is the image, the second what it is conditioned on, if anything,
+// the last one the logits.
 template <class T>
 struct Slice {
     long first, images;
@@ -213,9 +229,17 @@ struct Slice {
         const uint8_t* from = r.levels + (j * r.channels + c) * r.batch + first;
         for (long b = 0; b < images; ++b) image.at(j)[b * image.features + c] = from[b] * scale - 1;
     }
+    void take_condition(const RowOfImages<T>& r) {
+        Row<T>& row = maps[1].row();
+        const long f = maps[1].features;
+        for (long j = 0; j < r.width; ++j)
+            for (long b = 0; b < images; ++b)
+                std::copy_n(r.condition + (j * r.batch + first + b) * f, f, row.at(j) + b * row.features);
+    }
     void row(const RowOfImages<T>& r) {
         for (Map<T>& map : maps) map.next_row();
         for (auto& step : steps) step->next_row();
+        if (r.condition) take_condition(r);
         for (long j = 0; j < r.width;) {
             long to = j;
             for (; to < r.width && !r.wanted[to]; ++to)

@@ -11,15 +11,17 @@ template <class T>
 struct Network : torch::CustomClassHolder {
     using Ints = std::vector<int64_t>;
     const long width, batch;
+    const bool conditional;
     std::deque<Slice<T>> slices;
 
-    // scale: of a level, where the image's intensities are level·scale − 1. images: of a slice.
+    // inputs: features and what is kept of the image, and of the condition if there is one. scale: of a level, where
+    // the image's intensities are level·scale − 1. images: of a slice.
     // kept, here and below: the rows above, and the columns beside, that later steps read of the new map.
-    Network(int64_t width, int64_t batch, int64_t channels, double scale, int64_t images, Ints kept)
-        : width(width), batch(batch) {
+    Network(int64_t width, int64_t batch, std::vector<Ints> inputs, double scale, int64_t images)
+        : width(width), batch(batch), conditional(inputs.size() == 2) {
         for (int64_t first = 0; first < batch; first += images) {
             slices.emplace_back(first, std::min(images, batch - first), static_cast<T>(scale));
-            add_map(slices.back(), channels, kept);
+            for (const Ints& map : inputs) add_map(slices.back(), map[0], {map[1], map[2]});
         }
     }
     Map<T>& add_map(Slice<T>& slice, long features, const Ints& kept) {
@@ -35,6 +37,13 @@ struct Network : torch::CustomClassHolder {
         for (Slice<T>& s : slices) {
             Map<T>& y = add_map(s, features(x), kept);
             s.steps.push_back(std::make_unique<Relu<T>>(s.maps.at(x), y, remembered));
+        }
+    }
+
+    void concatenate(int64_t a, int64_t b, Ints kept, bool remembered) {
+        for (Slice<T>& s : slices) {
+            Map<T>& y = add_map(s, features(a) + features(b), kept);
+            s.steps.push_back(std::make_unique<Concatenate<T>>(s.maps.at(a), s.maps.at(b), y, remembered));
         }
     }
 
@@ -84,7 +93,7 @@ struct Network : torch::CustomClassHolder {
 
     // See `pixelrnn.incremental.Network.row`.
     void row(const Tensor& levels, const Tensor& known, const Tensor& uniform, double temperature, const Tensor& wanted,
-             const Tensor& logits) {
+             const Tensor& logits, const std::optional<Tensor>& condition) {
         const long channels = features(0), per_channel = logits.size(3);
         const auto typed = [](const Tensor& x, at::ScalarType type, at::IntArrayRef sizes) {
             TORCH_CHECK(x.is_contiguous() && x.device().is_cpu() && x.scalar_type() == type && x.sizes() == sizes,
@@ -96,11 +105,14 @@ struct Network : torch::CustomClassHolder {
         typed(uniform, at::kDouble, {width, channels, batch});
         typed(logits, c10::CppTypeToScalarType<T>::value, {width, channels, batch, per_channel});
         TORCH_CHECK(per_channel <= 256 && features(slices[0].maps.size() - 1) == channels * per_channel, "row: logits");
+        TORCH_CHECK(condition.has_value() == conditional, "row: a condition, or none");
+        if (condition) typed(*condition, c10::CppTypeToScalarType<T>::value, {width, batch, features(1)});
         const RowOfImages<T> r{levels.data_ptr<uint8_t>(),
                                known.const_data_ptr<bool>(),
                                wanted.const_data_ptr<bool>(),
                                uniform.const_data_ptr<double>(),
                                logits.data_ptr<T>(),
+                               condition ? condition->const_data_ptr<T>() : nullptr,
                                width,
                                channels,
                                batch,
@@ -115,8 +127,9 @@ template <class T>
 void register_network(torch::Library& m, const char* name) {
     using Ints = std::vector<int64_t>;
     m.class_<Network<T>>(name)
-        .def(torch::init<int64_t, int64_t, int64_t, double, int64_t, Ints>())
+        .def(torch::init<int64_t, int64_t, std::vector<Ints>, double, int64_t>())
         .def("relu", &Network<T>::relu)
+        .def("concatenate", &Network<T>::concatenate)
         .def("convolution", &Network<T>::convolution)
         .def("line_lstm", &Network<T>::line_lstm)
         .def("row", &Network<T>::row);

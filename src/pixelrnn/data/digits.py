@@ -1,5 +1,7 @@
 """The embedded data: scikit-learn's copy of the UCI handwritten digits, 1,797 images of 8×8 pixels and 17 levels."""
 
+import torch
+
 from pixelrnn.data.images import RawImages, from_array
 
 
@@ -7,5 +9,7 @@ def load() -> RawImages:
     """All 1,797 digits; the source has no splits of its own."""
     from sklearn.datasets import load_digits  # here: the import takes longer than many a command
 
-    array = load_digits().images.astype("uint8")
-    return RawImages("digits", 17, {"train": from_array(array, levels=17, name="digits")})
+    digits = load_digits()
+    images = from_array(digits.images.astype("uint8"), levels=17, name="digits")
+    images.labels = torch.from_numpy(digits.target.astype("int64"))
+    return RawImages("digits", 17, {"train": images}, classes=[str(name) for name in digits.target_names])

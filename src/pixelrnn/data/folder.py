@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import torch
+from jaxtyping import Int
 from PIL import Image
+from torch import Tensor
 
 from pixelrnn.data import pillow
 from pixelrnn.data.config import Mode
@@ -15,7 +18,8 @@ def load(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None =
     """All images below a folder.
 
     A folder that has a subfolder ``train`` has its own splits: ``train``, ``valid`` (or ``val``, ``validation``) and
-    ``test``, those that it holds. Folders inside these, of classes for instance, are read through.
+    ``test``, those that it holds. Folders inside these are read through; where every image is in one, they are its
+    classes, those of the training images.
 
     Args:
         path: the folder.
@@ -29,7 +33,27 @@ def load(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None =
     own = own_splits(subfolders, name=str(path))
     roots: dict[SplitName, Path] = {split: path / part for split, part in own.items()} or {"train": path}
     splits = {split: read(root, size=size, mode=mode) for split, root in roots.items()}
-    return RawImages(path.resolve().name, 256, splits)
+    classes = _label(splits)
+    return RawImages(path.resolve().name, 256, splits, classes)
+
+
+def _label(splits: dict[SplitName, Images]) -> list[str] | None:
+    """Labels every image with the folder that it is in, where all of a split are in folders, and names the classes."""
+    classes = sorted({Path(name).parts[0] for name in splits["train"].names if len(Path(name).parts) > 1})
+    found = {split: labels(images.names, classes) for split, images in splits.items()}
+    if len(classes) < 2 or any(of_split is None for of_split in found.values()):
+        return None
+    for split, images in splits.items():
+        images.labels = found[split]
+    return classes
+
+
+def labels(names: list[str], classes: list[str]) -> Int[Tensor, " N"] | None:
+    """The class of each image by the folder that it is in; None where one is in no folder of a class."""
+    folders = [Path(name).parts[0] if len(Path(name).parts) > 1 else "" for name in names]
+    if not all(name in classes for name in folders):
+        return None
+    return torch.tensor([classes.index(name) for name in folders])
 
 
 def read(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> Images:

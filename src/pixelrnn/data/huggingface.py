@@ -1,5 +1,7 @@
 """Data sets of the Hugging Face Hub, or local folders that the ``datasets`` library reads (extra ``hf``)."""
 
+import torch
+
 from pixelrnn.data import pillow
 from pixelrnn.data.config import Mode
 from pixelrnn.data.images import Images, RawImages, SplitName, own_splits
@@ -11,6 +13,8 @@ def load(
     name: str, *, key: str | None = None, size: tuple[int, int] | None = None, mode: Mode | None = None
 ) -> RawImages:
     """The image column of a data set, with its own splits ``train``, ``validation`` and ``test``, those that it has.
+
+    Where it has one column of class labels, they are the images' classes.
 
     Args:
         name: ``owner/name`` on the Hub, or a local folder.
@@ -32,6 +36,7 @@ def load(
         raise InputError(f"no data set {name!r}: {str(error).splitlines()[0]}") from error
 
     splits: dict[SplitName, Images] = {}
+    classes: list[str] | None = None
     for split, part in own_splits(loaded, name=name).items():
         rows = loaded[part]
         columns = [c for c, feature in rows.features.items() if isinstance(feature, datasets.Image)]
@@ -43,6 +48,11 @@ def load(
             (f"{part}/{n}", pillow.to_array(image, size=size, mode=mode, name=f"{name}, {part}/{n}"))
             for n, image in enumerate(progress)
         )
+        named = [c for c, feature in rows.features.items() if isinstance(feature, datasets.ClassLabel)]
+        if len(named) == 1 and all(label >= 0 for label in rows[named[0]]):  # −1 where none is known
+            splits[split].labels = torch.tensor(rows[named[0]])
+            classes = rows.features[named[0]].names
     if not splits:
         raise InputError(f"{name} has the splits {', '.join(loaded)}, expected train")
-    return RawImages(name, 256, splits)
+    labelled = all(images.labels is not None for images in splits.values())
+    return RawImages(name, 256, splits, classes if labelled else None)

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -26,31 +26,56 @@ SPLIT_NAMES: dict[str, SplitName] = {
 }
 
 
-class Images(Dataset[Tensor]):
+class Batch(NamedTuple):
+    """Some images, and the class of each where it is known."""
+
+    pixels: UInt8[Tensor, "B C H W"]
+    labels: Int[Tensor, " B"] | None
+
+
+class Images(Dataset[Batch]):
     """Images of one size, with a name for each.
 
     Args:
         pixels: levels, (N, C, H, W).
         names: of each image, its file or its place in the source; 0 to N − 1 if not given.
+        labels: the class of each image, where it is known.
     """
 
-    def __init__(self, pixels: UInt8[Tensor, "N C H W"], names: list[str] | None = None) -> None:
-        self.pixels = pixels
+    def __init__(
+        self,
+        pixels: UInt8[Tensor, "N C H W"],
+        names: list[str] | None = None,
+        labels: Int[Tensor, " N"] | None = None,
+    ) -> None:
+        self.pixels, self.labels = pixels, labels
         self.names = names if names is not None else [str(n) for n in range(len(pixels))]
 
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getitem__(self, index: int) -> UInt8[Tensor, "C H W"]:
-        return self.pixels[index]
+    def __getitem__(self, index: int) -> Batch:
+        return self.__getitems__([index])
 
-    def __getitems__(self, indices: list[int]) -> UInt8[Tensor, "B C H W"]:
+    def __getitems__(self, indices: list[int]) -> Batch:
         """A whole batch at once, as the data loader asks for it."""
-        return self.pixels[indices]
+        return Batch(self.pixels[indices], None if self.labels is None else self.labels[indices])
+
+    @property
+    def dimensions(self) -> int:
+        """C·H·W."""
+        return self.pixels[0].numel()
+
+    def batches(self, size: int) -> list[Batch]:
+        """All images in their order, so many at a time."""
+        pixels = self.pixels.split(size)
+        labels = [None] * len(pixels) if self.labels is None else self.labels.split(size)
+        return [Batch(*both) for both in zip(pixels, labels, strict=True)]
 
     def subset(self, indices: Tensor) -> "Images":
         """The images at the given places."""
-        return Images(self.pixels[indices], [self.names[n] for n in indices.tolist()])
+        labels = None if self.labels is None else self.labels[indices]
+        return Images(self.pixels[indices], [self.names[n] for n in indices.tolist()], labels)
 
 
 @dataclass
@@ -63,6 +88,8 @@ class RawImages:
     """S: the source's levels are 0 to S − 1."""
     splits: dict[SplitName, Images]
     """The source's own splits, ``train`` at least."""
+    classes: list[str] | None = None
+    """The names of the classes, where every image of every split has a label."""
 
 
 def own_splits(available: Iterable[str], *, name: str) -> dict[SplitName, str]:

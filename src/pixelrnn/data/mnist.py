@@ -1,43 +1,67 @@
 """MNIST as it is published: IDX files, gzipped or not."""
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
-from pixelrnn.data.images import Images, RawImages, from_array
+from pixelrnn.data.images import Images, RawImages, SplitName, from_array
 from pixelrnn.errors import InputError
+
+PREFIXES: dict[SplitName, str] = {"train": "train", "test": "t10k"}
 
 
 def load(folder: Path) -> RawImages:
-    """The 60,000 training and 10,000 test images.
+    """The 60,000 training and 10,000 test images, with their labels where the files of both are there.
 
     Raises:
         InputError: a file is missing or damaged.
     """
-    train, test = read_idx(folder, "train-images-idx3-ubyte"), read_idx(folder, "t10k-images-idx3-ubyte")
-    return RawImages("mnist", 256, {"train": train, "test": test})
+    splits: dict[SplitName, Images] = {}
+    for split, prefix in PREFIXES.items():
+        array = read_idx(folder, f"{prefix}-images-idx3-ubyte", dimensions=3)
+        splits[split] = from_array(array, levels=256, name=f"{prefix}-images-idx3-ubyte")
+    labels = {split: f"{prefix}-labels-idx1-ubyte" for split, prefix in PREFIXES.items()}
+    if not all(_find(folder, name) for name in labels.values()):
+        return RawImages("mnist", 256, splits)
+    for split, name in labels.items():
+        digits = torch.from_numpy(read_idx(folder, name, dimensions=1).astype(np.int64))
+        if len(digits) != len(splits[split]) or digits.max() > 9:
+            raise InputError(
+                f"{name} in {folder} has {len(digits)} labels up to {digits.max()}, expected "
+                f"{len(splits[split])} up to 9"
+            )
+        splits[split].labels = digits
+    return RawImages("mnist", 256, splits, classes=[str(digit) for digit in range(10)])
 
 
-def read_idx(folder: Path, name: str) -> Images:
-    """Images from an IDX file: a header of four big-endian numbers (2051, N, H, W), then N·H·W bytes.
+def read_idx(folder: Path, name: str, *, dimensions: int) -> NDArray[np.uint8]:
+    """An array of bytes from an IDX file: big-endian numbers (2048 + dimensions, the shape), then the bytes.
 
     Raises:
-        InputError: the file is missing, is no IDX file of images, or is damaged.
+        InputError: the file is missing, is no IDX file of so many dimensions, or is damaged.
     """
-    path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+    path = _find(folder, name)
     if path is None:
         raise InputError(f"no {name} or {name}.gz in {folder}")
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path} is damaged: {error}") from error
-    magic, *shape = struct.unpack(">4I", data[:16]) if len(data) >= 16 else (0,)
-    if magic != 2051:
-        raise InputError(f"{path} is no IDX file of images: it begins with {magic}, expected 2051")
-    n, height, width = shape
-    if len(data) != 16 + n * height * width:
-        raise InputError(f"{path} is damaged: {len(data)} bytes, expected {16 + n * height * width}")
-    return from_array(np.frombuffer(data, np.uint8, offset=16).reshape(n, height, width), levels=256, name=str(path))
+    header = 4 * (1 + dimensions)
+    magic, *shape = struct.unpack(f">{1 + dimensions}I", data[:header]) if len(data) >= header else (0,)
+    if magic != 2048 + dimensions:
+        kind = "images" if dimensions == 3 else "labels"
+        raise InputError(f"{path} is no IDX file of {kind}: it begins with {magic}, expected {2048 + dimensions}")
+    if len(data) != header + math.prod(shape):
+        raise InputError(f"{path} is damaged: {len(data)} bytes, expected {header + math.prod(shape)}")
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)

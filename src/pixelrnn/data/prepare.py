@@ -25,6 +25,8 @@ class Data:
     test: Images
     levels: int
     """K."""
+    classes: list[str] | None
+    """The names of the classes, where the images have labels."""
     protocol: str
     """What a number measured on these images must be printed with: source, levels, splits."""
 
@@ -78,7 +80,7 @@ def load(config: DataConfig) -> Data:
         splits[split] = splits["train"].subset(drawn.nonzero()[:, 0])
         splits["train"] = splits["train"].subset((~drawn).nonzero()[:, 0])
         protocol.append(f"{split}: {count} of {total} drawn with seed {config.seed}")
-    return Data(splits["train"], splits["valid"], splits["test"], levels, "; ".join(protocol))
+    return Data(splits["train"], splits["valid"], splits["test"], levels, raw.classes, "; ".join(protocol))
 
 
 def _draw(names: list[str], part: float, *, salt: str) -> Bool[Tensor, " N"]:
@@ -93,7 +95,9 @@ def requantise(x: UInt8[Tensor, "..."], source: int, target: int) -> UInt8[Tenso
 
 
 def _requantised(images: Images, source: int, target: int) -> Images:
-    return images if source == target else Images(requantise(images.pixels, source, target), images.names)
+    if source == target:
+        return images
+    return Images(requantise(images.pixels, source, target), images.names, images.labels)
 
 
 # The options that say something to each source; one that says nothing is refused rather than ignored.

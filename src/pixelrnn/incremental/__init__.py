@@ -24,9 +24,9 @@ from torch import Tensor
 
 from pixelrnn.backend import choose
 from pixelrnn.incremental import compiled, reference
-from pixelrnn.incremental.program import Convolution, LineLSTM, Program, Relu
+from pixelrnn.incremental.program import Concatenate, Convolution, LineLSTM, Program, Relu
 
-__all__ = ["Convolution", "LineLSTM", "Network", "Program", "Relu", "start"]
+__all__ = ["Concatenate", "Convolution", "LineLSTM", "Network", "Program", "Relu", "start"]
 
 
 @runtime_checkable
@@ -40,6 +40,7 @@ class Network(Protocol):
         uniform: Float[Tensor, "W C B"],
         temperature: float,
         wanted: Bool[Tensor, " W"],
+        condition: Float[Tensor, "W B c"] | None = None,
     ) -> Float[Tensor, "W C B logits"]:
         """The next row, in the order of generation. What is not known is drawn, and written into ``levels``.
 
@@ -49,6 +50,7 @@ class Network(Protocol):
             uniform: the number in [0, 1) that each sub-pixel is drawn at.
             temperature: divides the log-probabilities of every draw.
             wanted: in which columns logits are computed: at least where something is not known.
+            condition: the row of the map that the program is conditioned on, if it is.
 
         Returns:
             The logits of every sub-pixel given all before it; not a number where they are not wanted.
@@ -61,7 +63,7 @@ def start(program: Program, batch: int) -> Network:
 
     Compiled where `pixelrnn.backend.choose` says so; the reference otherwise.
     """
-    weights = [step.bias for step in program.steps if not isinstance(step, Relu)]
+    weights = [step.bias for step in program.steps if isinstance(step, Convolution | LineLSTM)]
     if choose(*weights) == "compiled":
         return compiled.Network(program, batch, weights[0].dtype)
     return reference.Network(program, batch)

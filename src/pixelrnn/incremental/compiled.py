@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from pixelrnn.compiled import images_per_slice, operators
-from pixelrnn.incremental.program import Convolution, Program, Relu
+from pixelrnn.incremental.program import Concatenate, Convolution, Program, Relu
 from pixelrnn.likelihood import logits_per_channel
 from pixelrnn.recurrence.compiled import layout
 
@@ -20,11 +20,14 @@ class Network:
         kind = kinds.Float64Network if dtype == torch.float64 else kinds.Float32Network
         scale = 2 / (program.levels - 1)
         images = images_per_slice(batch)
-        self.network = kind(program.width, batch, program.channels, scale, images, [*program.kept(0)])
+        inputs = [[features, *program.kept(n)] for n, features in enumerate(program.features[: program.inputs])]
+        self.network = kind(program.width, batch, inputs, scale, images)
         for n, (step, remembered) in enumerate(zip(program.steps, program.remembered(), strict=True)):
-            kept = [*program.kept(n + 1)]
+            kept = [*program.kept(n + program.inputs)]
             if isinstance(step, Relu):
                 self.network.relu(step.x, kept, remembered)
+            elif isinstance(step, Concatenate):
+                self.network.concatenate(step.x, step.y, kept, remembered)
             elif isinstance(step, Convolution):
                 plus = -1 if step.plus is None else step.plus
                 weights = [step.weight.contiguous(), step.bias.contiguous()]
@@ -42,9 +45,11 @@ class Network:
         uniform: Float[Tensor, "W C B"],
         temperature: float,
         wanted: Bool[Tensor, " W"],
+        condition: Float[Tensor, "W B c"] | None = None,
     ) -> Float[Tensor, "W C B logits"]:
         """See `pixelrnn.incremental.Network`."""
         per_channel = logits_per_channel(self.program.levels)
         logits = torch.full((*levels.shape, per_channel), torch.nan, dtype=self.dtype)
-        self.network.row(levels, known, uniform, temperature, wanted, logits)
+        given = None if condition is None else condition.contiguous()
+        self.network.row(levels, known, uniform, temperature, wanted, logits, given)
         return logits

@@ -6,6 +6,7 @@ from typing import TypeAlias
 from jaxtyping import Float
 from torch import Tensor
 
+from pixelrnn.errors import InputError
 from pixelrnn.recurrence import Lines
 
 
@@ -14,6 +15,24 @@ class Relu:
     """max(x, 0)."""
 
     x: int
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The maps that it is made of."""
+        return (self.x,)
+
+
+@dataclass(frozen=True, eq=False)
+class Concatenate:
+    """The features of map x, then those of map y."""
+
+    x: int
+    y: int
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The maps that it is made of."""
+        return (self.x, self.y)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +44,11 @@ class Convolution:
     """Its closed taps zero, the last row that of the centre."""
     bias: Float[Tensor, " G"]
     plus: int | None
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The maps that it is made of."""
+        return (self.x,) if self.plus is None else (self.x, self.plus)
 
     @property
     def reach(self) -> tuple[int, int]:
@@ -44,33 +68,52 @@ class LineLSTM:
     lines: Lines
 
     @property
+    def reads(self) -> tuple[int, ...]:
+        """The maps that it is made of."""
+        return (self.x,)
+
+    @property
     def reach(self) -> tuple[int, int]:
         """How many rows above, and columns to both sides, it reads of x. Its own states it keeps itself."""
         above = max(di for di, _ in self.lines.outputs)  # such a direction reads a row when it is complete
         return above, max(abs(dj) for offsets in self.lines.inputs for _, dj in offsets)
 
 
-Step: TypeAlias = Relu | Convolution | LineLSTM
+Step: TypeAlias = Relu | Concatenate | Convolution | LineLSTM
 
 
 @dataclass
 class Program:
-    """The steps of a network in their order. Map 0 is the image, scaled to [−1, 1]; step n makes map n + 1.
+    """The steps of a network in their order, each of which makes a map of earlier maps.
 
-    Layers add their own (``layer.incremental(program, x)``) and pass on the number of the map that they made. The last
-    map is the logits, level l of channel c its feature l·C + c.
+    Map 0 is the image, scaled to [−1, 1]; map 1 is what it is conditioned on, if anything. Layers add their own steps
+    (``layer.incremental(program, x)``) and pass on the number of the map that they made. The last map is the logits,
+    level l of channel c its feature l·C + c.
     """
 
     height: int
     width: int
     channels: int
     levels: int
+    condition_features: int = 0
     steps: list[Step] = field(default_factory=list)
     features: list[int] = field(init=False)
     """Of each map."""
 
     def __post_init__(self) -> None:
-        self.features = [self.channels]
+        self.features = [self.channels] + [self.condition_features] * (self.condition_features > 0)
+        self.inputs = len(self.features)
+
+    @property
+    def condition(self) -> int:
+        """The map of the condition."""
+        if self.inputs == 1:
+            raise InputError("the program has no condition: its layers have")
+        return 1
+
+    def concatenate(self, x: int, y: int) -> int:
+        """Adds the features of map x followed by those of map y."""
+        return self._add(Concatenate(x, y), self.features[x] + self.features[y])
 
     def relu(self, x: int) -> int:
         """Adds max(x, 0)."""
@@ -97,23 +140,21 @@ class Program:
     def _add(self, step: Step, features: int) -> int:
         self.steps.append(step)
         self.features.append(features)
-        return len(self.steps)
+        return len(self.features) - 1
 
     def kept(self, number: int) -> tuple[int, int]:
         """Of a map: how many rows above the current one, and columns beside it, later steps read."""
-        reaches = [step.reach for step in self.steps if not isinstance(step, Relu) and step.x == number]
+        reaches = [s.reach for s in self.steps if isinstance(s, Convolution | LineLSTM) and s.x == number]
         return max((above for above, _ in reaches), default=0), max((beside for _, beside in reaches), default=0)
 
     def remembered(self) -> list[bool]:
         """Of each step, whether later positions depend on it: where a pixel is known, nothing else need be computed."""
-        needed = [isinstance(step, LineLSTM) for step in self.steps]
-        for n in range(len(self.steps) - 1, -1, -1):
-            step = self.steps[n]
-            has_memory = isinstance(step, LineLSTM) or (isinstance(step, Convolution) and step.reach != (0, 0))
-            if has_memory and step.x:
-                needed[step.x - 1] = True
-            if needed[n]:
-                for number in (step.x, step.plus if isinstance(step, Convolution) else None):
-                    if number:
-                        needed[number - 1] = True
-        return needed
+        needed = [False] * self.inputs + [isinstance(step, LineLSTM) for step in self.steps]  # of all maps
+        for number in range(len(needed) - 1, self.inputs - 1, -1):
+            step = self.steps[number - self.inputs]
+            if needed[number]:
+                for read in step.reads:
+                    needed[read] = True
+            elif isinstance(step, Convolution) and step.reach != (0, 0):
+                needed[step.x] = True
+        return needed[self.inputs :]

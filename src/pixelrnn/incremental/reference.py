@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from pixelrnn.incremental.program import Convolution, LineLSTM, Program, Relu, Step
+from pixelrnn.incremental.program import Concatenate, Convolution, LineLSTM, Program, Relu, Step
 from pixelrnn.likelihood import draw, logits_per_channel
 
 
@@ -41,6 +41,17 @@ class ReluStep:
 
     def compute(self, columns: range) -> None:
         torch.clamp(self.x.at(columns), min=0, out=self.y.at(columns))
+
+
+class ConcatenateStep:
+    def __init__(self, x: Map, y: Map, z: Map) -> None:
+        self.x, self.y, self.z = x, y, z
+
+    def next_row(self) -> None:
+        pass
+
+    def compute(self, columns: range) -> None:
+        torch.cat([self.x.at(columns), self.y.at(columns)], dim=-1, out=self.z.at(columns))
 
 
 class ConvolutionStep:
@@ -143,16 +154,18 @@ class Network:
     """See `pixelrnn.incremental.start`."""
 
     def __init__(self, program: Program, batch: int) -> None:
-        like = next(step.bias for step in program.steps if not isinstance(step, Relu))
+        like = next(step.bias for step in program.steps if isinstance(step, Convolution | LineLSTM))
         self.program, self.batch = program, batch
         self.maps = [Map(like, program.width, batch, f, program.kept(n)) for n, f in enumerate(program.features)]
-        self.steps = [self._step(step, self.maps[n + 1]) for n, step in enumerate(program.steps)]
+        self.steps = [self._step(*both) for both in zip(program.steps, self.maps[program.inputs :], strict=True)]
         self.remembered = [step for step, is_read in zip(self.steps, program.remembered(), strict=True) if is_read]
 
-    def _step(self, step: Step, y: Map) -> ReluStep | ConvolutionStep | LineLSTMStep:
+    def _step(self, step: Step, y: Map) -> ReluStep | ConcatenateStep | ConvolutionStep | LineLSTMStep:
         x = self.maps[step.x]
         if isinstance(step, Relu):
             return ReluStep(x, y)
+        if isinstance(step, Concatenate):
+            return ConcatenateStep(x, self.maps[step.y], y)
         if isinstance(step, Convolution):
             return ConvolutionStep(step, x, y, None if step.plus is None else self.maps[step.plus])
         return LineLSTMStep(step, x, y)
@@ -165,12 +178,15 @@ class Network:
         uniform: Float[Tensor, "W C B"],
         temperature: float,
         wanted: Bool[Tensor, " W"],
+        condition: Float[Tensor, "W B c"] | None = None,
     ) -> Float[Tensor, "W C B logits"]:
         """See `pixelrnn.incremental.Network`."""
         program = self.program
         for part in (*self.maps, *self.steps):
             part.next_row()
         image, last = self.maps[0], self.maps[-1]
+        if condition is not None:
+            self.maps[program.condition].at(range(program.width)).copy_(condition)
         logits = last.rows.new_full((*levels.shape, logits_per_channel(program.levels)), torch.nan)
 
         def show(columns: range, channels: slice) -> None:

@@ -1,31 +1,37 @@
 """The PixelRNN (paper §3, Table 1): a density of images with any of the paper's three layers."""
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, UInt8
-from torch import Tensor, nn
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from pixelrnn import likelihood
 from pixelrnn.errors import InputError
 from pixelrnn.incremental import Program
 from pixelrnn.models import pretrained
+from pixelrnn.models.image_model import ImageModel
 from pixelrnn.nn import LayerKind, MaskedConv2d, OutputHead, ResidualBlock
 from pixelrnn.nn.raster import store_by_position
 from pixelrnn.sampling import Row, incremental
 
+MOST_LOGITS = 2**22
+"""That are held at a time where only their likelihood is wanted: 16 MiB in float32."""
 
-class PixelRNN(nn.Module):
+
+class PixelRNN(ImageModel):
     """p(x) = Π p(x_i | x_<i), sub-pixel by sub-pixel in the order of generation: rows, pixels, then R, G, B.
 
         7×7 mask A, C→2h
         depth × ResidualBlock, 2h→2h          each with a 1×1 mask B skip connection to the output
         ReLU, 1×1 B, ReLU, 1×1 B              K logits per channel, one where K = 2
 
-    Images are uint8 tensors (B, C, H, W) of levels 0 to K − 1, of any height and width.
+    Images are uint8 tensors (B, C, H, W) of levels 0 to K − 1, of any height and width. Conditional on a class or on a
+    map, every layer adds a 1×1 convolution of it, unmasked, to its gates (§3.6); a class is a map that is constant.
 
     Args:
         layer: ``"diagonal-bilstm"``, ``"row-lstm"`` or ``"pixel-cnn"``.
@@ -37,6 +43,8 @@ class PixelRNN(nn.Module):
         residual: add each block's input to its output (§3.3).
         skip: feed the output from every block (§3.3), not just the last.
         size: the (height, width) of the images that the model is for, which `sample` draws unless told otherwise.
+        classes: the names of the classes that the density is conditional on.
+        condition: features of the map that it is conditional on, 0 for none.
 
     Raises:
         InputError: an argument is out of its range.
@@ -57,22 +65,10 @@ class PixelRNN(nn.Module):
         residual: bool = True,
         skip: bool = True,
         size: Sequence[int] | None = None,
+        classes: Sequence[str] | None = None,
+        condition: int = 0,
     ) -> None:
-        super().__init__()
-        # The types too: these arguments may come from a file.
-        for name, value in {"channels": channels, "depth": depth, "hidden": hidden, "head": head}.items():
-            if value is not None and not (isinstance(value, int) and value >= 1):
-                raise InputError(f"{name} must be at least 1, got {value!r}")
-        if not (isinstance(levels, int) and 2 <= levels <= 256):
-            raise InputError(f"levels must be from 2 to 256, got {levels!r}")
-        if size is not None and not (len(size) == 2 and all(isinstance(n, int) and n >= 1 for n in size)):
-            raise InputError(f"size must be (height, width), each at least 1, got {tuple(size)}")
-        for name, switch in {"residual": residual, "skip": skip}.items():
-            if not isinstance(switch, bool):
-                raise InputError(f"{name} must be true or false, got {switch!r}")
-        self.channels, self.levels = channels, levels
-        self.size: tuple[int, int] | None = (size[0], size[1]) if size else None
-        self.config: dict[str, Any] = {
+        config = {
             "layer": layer,
             "channels": channels,
             "levels": levels,
@@ -81,33 +77,60 @@ class PixelRNN(nn.Module):
             "head": head,
             "residual": residual,
             "skip": skip,
-            "size": self.size,
+            "condition": condition,
         }
+        super().__init__(config, channels=channels, levels=levels, size=size, classes=classes)
+        # The types too: these arguments may come from a file.
+        for name, value in {"depth": depth, "hidden": hidden, "head": head}.items():
+            if value is not None and not (isinstance(value, int) and value >= 1):
+                raise InputError(f"{name} must be at least 1, got {value!r}")
+        if not (isinstance(condition, int) and condition >= 0):
+            raise InputError(f"condition must not be negative, got {condition!r}")
+        for name, switch in {"residual": residual, "skip": skip}.items():
+            if not isinstance(switch, bool):
+                raise InputError(f"{name} must be true or false, got {switch!r}")
         stream = 2 * hidden
+        self.condition_features = condition
+        conditional = condition + len(classes or ())
         self.first = MaskedConv2d("A", channels, stream, 7, channels=channels)
-        self.blocks = nn.ModuleList(
-            ResidualBlock(layer, hidden, channels=channels, residual=residual) for _ in range(depth)
+        self.blocks = torch.nn.ModuleList(
+            ResidualBlock(layer, hidden, channels=channels, residual=residual, condition=conditional)
+            for _ in range(depth)
         )
-        self.skips = nn.ModuleList(
+        self.skips = torch.nn.ModuleList(
             MaskedConv2d("B", stream, stream, 1, channels=channels) for _ in range(depth if skip else 0)
         )
         self.head = OutputHead(stream, head or stream, likelihood.logits_per_channel(levels), channels=channels)
 
-    def logits(self, intensities: Float[Tensor, "B C H W"]) -> Float[Tensor, "B logits C H W"]:
-        """The network, from intensities scaled to [−1, 1] to the logits of every sub-pixel given all before it."""
+    def logits(
+        self, intensities: Float[Tensor, "B C H W"], condition: Float[Tensor, "B c H W"] | None = None
+    ) -> Float[Tensor, "B logits C H W"]:
+        """The network, from intensities scaled to [−1, 1] to the logits of every sub-pixel given all before it.
+
+        Args:
+            intensities: of the images.
+            condition: the map that all layers are conditioned on, that of a class among its features.
+        """
+        return self.head(self._body(intensities, condition))
+
+    def _body(self, intensities: Tensor, condition: Tensor | None) -> Float[Tensor, "B stream H W"]:
         # The LSTM layers compute on positions, and so does then all that comes before and after them.
-        x = self.first(intensities if self.config["layer"] == "pixel-cnn" else store_by_position(intensities))
+        if self.config["layer"] != "pixel-cnn":
+            intensities = store_by_position(intensities)
+            condition = None if condition is None else store_by_position(condition)
+        x = self.first(intensities)
         to_output = None
         for n, block in enumerate(self.blocks):
-            x = block(x)
+            x = block(x, condition)
             if self.skips:
                 to_output = self.skips[n](x, plus=to_output)
-        return self.head(to_output if self.skips else x)
+        return x if to_output is None else to_output
 
     @torch.no_grad()
     def incremental(self, height: int, width: int) -> Program:
         """The same network as steps that can be carried out position by position, for images of a size."""
-        program = Program(height, width, self.channels, self.levels)
+        conditional = self.condition_features + len(self.classes or ())
+        program = Program(height, width, self.channels, self.levels, condition_features=conditional)
         x, to_output = self.first.incremental(program, 0), None
         for n, block in enumerate(self.blocks):
             x = block.incremental(program, x)
@@ -116,105 +139,71 @@ class PixelRNN(nn.Module):
         self.head.incremental(program, x if to_output is None else to_output)
         return program
 
-    def forward(self, x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B logits C H W"]:
-        """The logits of every sub-pixel given all before it.
-
-        Raises:
-            InputError: x is not a uint8 tensor (B, C, H, W) of the model's channels, or has a level above K − 1.
-        """
-        self._check(x)
-        return self.logits(x.to(self.first.weight.dtype) * (2 / (self.levels - 1)) - 1)
-
-    def log_prob_map(self, x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        """log p(x_i | x_<i) of each sub-pixel, in nats. Raises InputError as `forward` does."""
-        return likelihood.log_prob_map(self(x), x)
-
-    def log_prob(self, x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, " B"]:
-        """log p(x) of each image, in nats. Raises InputError as `forward` does."""
-        return self.log_prob_map(x).sum(dim=(1, 2, 3))
-
-    def sample(
+    def forward(
         self,
-        n: int,
+        x: UInt8[Tensor, "B C H W"],
         *,
-        height: int | None = None,
-        width: int | None = None,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
-        on_row: Callable[[Row], None] | None = None,
-    ) -> UInt8[Tensor, "n C H W"]:
-        """Draws n images.
+        labels: Int[Tensor, " B"] | None = None,
+        condition: Float[Tensor, "B c H W"] | None = None,
+    ) -> Float[Tensor, "B logits C H W"]:
+        """The logits of every sub-pixel given all before it. Arguments and errors as in `log_prob_map`."""
+        self.check_images(x)
+        return self.logits(self._intensities(x), self._condition(x, labels, condition))
+
+    def log_prob_map(
+        self,
+        x: UInt8[Tensor, "B C H W"],
+        *,
+        labels: Int[Tensor, " B"] | None = None,
+        condition: Float[Tensor, "B c H W"] | None = None,
+    ) -> Float[Tensor, "B C H W"]:
+        """log p(x_i | x_<i) of each sub-pixel, in nats.
+
+        Of the logits, which for 256 levels are the largest thing by far, some rows at a time are computed, and for the
+        gradient computed again.
 
         Args:
-            n: how many.
-            height: rows, the model's own `size` if not given.
-            width: columns, likewise.
-            temperature: divides the log-probabilities of every draw; 1 samples the model's distribution.
-            generator: source of randomness, for samples that can be drawn again.
-            on_row: called with each row of all images when it is complete: its pixels, and what they were drawn from.
+            x: images.
+            labels: the class of each image, where the density is conditional on it.
+            condition: the map that it is conditional on, if it is.
 
         Raises:
-            InputError: n, the size or the temperature is out of range, or no size is known.
+            InputError: x is not a uint8 tensor (B, C, H, W) of the model's channels, or has a level above K − 1; labels
+                or a condition are missing, of another shape, out of range, or not expected.
         """
-        own_height, own_width = self.size or (None, None)
-        height, width = own_height if height is None else height, own_width if width is None else width
-        if height is None or width is None:
-            raise InputError("the model has no size of its own: give height and width")
-        for name, value in {"n": n, "height": height, "width": width}.items():
-            if value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}")
-        nothing = torch.zeros(n, self.channels, height, width, dtype=torch.uint8, device=self.first.weight.device)
-        known = torch.zeros(height, width, dtype=torch.bool, device=nothing.device)
-        return self.complete(nothing, known, temperature=temperature, generator=generator, on_row=on_row)
+        self.check_images(x)
+        body = self._body(self._intensities(x), self._condition(x, labels, condition))
+        rows = max(1, MOST_LOGITS // (x[:, :, 0].numel() * likelihood.logits_per_channel(self.levels)))
+        if rows >= x.shape[2]:
+            return self._score(body, x)
+        parts = zip(body.split(rows, dim=2), x.split(rows, dim=2), strict=True)
+        scores = [checkpoint(self._score, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+        return torch.cat(scores, dim=2)
+
+    def _score(self, body: Float[Tensor, "B stream H W"], x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        return likelihood.log_prob_map(self.head(body), x)
 
     def complete(
         self,
         x: UInt8[Tensor, "B C H W"],
         known: Bool[Tensor, "*B H W"],
         *,
+        labels: Int[Tensor, " B"] | None = None,
+        condition: Float[Tensor, "B c H W"] | None = None,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
         on_row: Callable[[Row], None] | None = None,
     ) -> UInt8[Tensor, "B C H W"]:
-        """Draws the unknown pixels of x in the order of generation and keeps the known ones.
-
-        Where the known pixels come first in that order, this samples p(unknown | known). Where they are scattered, a
-        known pixel informs only the draws that come after it.
-
-        Args:
-            x: images; the values of unknown pixels are ignored.
-            known: (H, W) for all images or (B, H, W) for each, true where a pixel is kept.
-            temperature: divides the log-probabilities of every draw; 1 samples the model's distribution.
-            generator: source of randomness.
-            on_row: called with each row of all images when it is complete: its pixels, and what they were drawn from.
-
-        Raises:
-            InputError: x as in `forward`, a mask of another shape or type, a temperature that is not above 0.
-        """
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise InputError(f"temperature must be a finite number above 0, got {temperature}")
-        batch, _, height, width = self._check_shape(x)
-        if known.dtype != torch.bool or tuple(known.shape) not in ((height, width), (batch, height, width)):
-            raise InputError(
-                f"known is a {_name(known.dtype)} tensor {tuple(known.shape)}, expected bool "
-                f"({height}, {width}) or ({batch}, {height}, {width})"
-            )
-        known = known.expand(batch, height, width)
-        self._check(torch.where(known[:, None], x, 0))
-        program, completed = self.incremental(height, width), torch.empty_like(x)
-        for row in incremental.complete(program, x, known, temperature=temperature, generator=generator):
+        """See `ImageModel.complete`; ``condition`` is the map that the density is conditional on, if it is."""
+        known = self.check_completion(x, known, temperature)
+        given = self._condition(x, labels, condition)
+        program, completed = self.incremental(*x.shape[2:]), torch.empty_like(x)
+        options: dict[str, Any] = {"temperature": temperature, "generator": generator}
+        for row in incremental.complete(program, x, known, condition=given, **options):
             completed[:, :, row.index] = row.pixels
             if on_row is not None:
                 on_row(row)
         return completed
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes ``config.json`` and ``model.safetensors`` into a folder, each whole or not at all.
-
-        Raises:
-            OSError: the folder cannot be written to.
-        """
-        pretrained.save(self, self.config, Path(folder))
 
     @classmethod
     def from_pretrained(cls, name: str | Path) -> "PixelRNN":
@@ -227,20 +216,23 @@ class PixelRNN(nn.Module):
             InputError: nothing is found there, a file is damaged, the weights belong to another configuration, or they
                 are not finite.
         """
-        return pretrained.load(cls, name)
+        return pretrained.load([cls], name)
 
-    def _check_shape(self, x: Tensor) -> torch.Size:
-        if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] != self.channels or 0 in x.shape:
-            raise InputError(
-                f"images are a {_name(x.dtype)} tensor {tuple(x.shape)}, expected uint8 (B, {self.channels}, H, W)"
-            )
-        return x.shape
+    def _intensities(self, x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        return likelihood.intensities(x, self.levels, self.first.weight.dtype)
 
-    def _check(self, x: Tensor) -> None:
-        self._check_shape(x)
-        if self.levels < 256 and (highest := int(x.max())) >= self.levels:
-            raise InputError(f"images have a level {highest}, expected 0 to {self.levels - 1}")
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+    def _condition(self, x: Tensor, labels: Tensor | None, condition: Tensor | None) -> Float[Tensor, "B c H W"] | None:
+        """What the layers are conditioned on: the map, and a constant one of the class."""
+        batch, _, height, width = x.shape
+        self.check_labels(labels, batch)
+        expected = (batch, self.condition_features, height, width)
+        if (condition is not None or self.condition_features) and (
+            condition is None or tuple(condition.shape) != expected
+        ):
+            given = "none" if condition is None else tuple(condition.shape)
+            raise InputError(f"the condition is {given}, expected {expected if self.condition_features else 'none'}")
+        maps = [] if condition is None else [condition]
+        if labels is not None:
+            one_hot = F.one_hot(labels.long(), len(self.classes or ())).to(self.first.weight.dtype)
+            maps.append(one_hot[:, :, None, None].expand(-1, -1, height, width))
+        return torch.cat(maps, dim=1) if maps else None

@@ -2,6 +2,8 @@
 
 import json
 import logging
+from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,13 +30,17 @@ def save(model: nn.Module, config: dict[str, Any], folder: Path) -> None:
         config_path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def load(cls: type[Model], name: str | Path) -> Model:
-    """Reads both files; see `PixelRNN.from_pretrained`."""
+def load(kinds: Sequence[type[Model]], name: str | Path) -> Model:
+    """Reads both files of a model, the first of these kinds that has its arguments; see `PixelRNN.from_pretrained`."""
     config_path, weights_path = _find(name, CONFIG), _find(name, WEIGHTS)
     try:
-        model = cls(**json.loads(config_path.read_text(encoding="utf-8")))
+        config = json.loads(config_path.read_text(encoding="utf-8"))
+        fitting = [cls for cls in kinds if set(config) <= set(signature(cls).parameters)]
+        cls = fitting[0] if fitting else kinds[0]
+        model = cls(**config)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, TypeError) as error:
-        raise InputError(f"{config_path} is not the configuration of a {cls.__name__}: {error}") from error
+        expected = " or ".join(cls.__name__ for cls in kinds)
+        raise InputError(f"{config_path} is not the configuration of a {expected}: {error}") from error
     try:
         weights = load_file(weights_path)
     except SafetensorError as error:

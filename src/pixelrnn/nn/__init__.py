@@ -7,6 +7,7 @@ from pixelrnn.nn.masks import MaskType, feature_channels, mask
 from pixelrnn.nn.residual import LayerKind, ResidualBlock
 from pixelrnn.nn.row_lstm import RowLSTM
 from pixelrnn.nn.skew import skew, unskew
+from pixelrnn.nn.upsampling import UpsamplingNetwork
 
 __all__ = [
     "DiagonalBiLSTM",
@@ -16,6 +17,7 @@ __all__ = [
     "OutputHead",
     "ResidualBlock",
     "RowLSTM",
+    "UpsamplingNetwork",
     "feature_channels",
     "mask",
     "skew",

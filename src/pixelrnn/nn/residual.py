@@ -27,6 +27,8 @@ class ResidualBlock(nn.Module):
         hidden: features h.
         channels: image channels C.
         residual: add the input; switched off in part of the paper's Table 2.
+        condition: features c of a map that the layer is conditioned on (§3.6), 0 for none. In a PixelCNN block its 1×1
+            convolution is added to the 3×3 one.
 
     Raises:
         InputError: an unknown layer, or fewer features than channels.
@@ -34,9 +36,12 @@ class ResidualBlock(nn.Module):
 
     transform: Any  # an nn.ModuleList, whose layers have more methods than an nn.Module
 
-    def __init__(self, layer: LayerKind, hidden: int, *, channels: int = 1, residual: bool = True) -> None:
+    def __init__(
+        self, layer: LayerKind, hidden: int, *, channels: int = 1, residual: bool = True, condition: int = 0
+    ) -> None:
         super().__init__()
         stream = 2 * hidden
+        self.condition: nn.Conv2d | None = None
         if layer == "pixel-cnn":
             self.transform = nn.ModuleList(
                 [
@@ -45,29 +50,42 @@ class ResidualBlock(nn.Module):
                     MaskedConv2d("B", hidden, stream, 1, channels=channels),
                 ]
             )
+            if condition:
+                self.condition = nn.Conv2d(condition, hidden, 1, bias=False)
         elif layer in ("diagonal-bilstm", "row-lstm"):
             lstm = DiagonalBiLSTM if layer == "diagonal-bilstm" else RowLSTM
             self.transform = nn.ModuleList(
-                [lstm(stream, hidden, channels=channels), MaskedConv2d("B", hidden, stream, 1, channels=channels)]
+                [
+                    lstm(stream, hidden, channels=channels, condition=condition),
+                    MaskedConv2d("B", hidden, stream, 1, channels=channels),
+                ]
             )
         else:
             raise InputError(f"unknown layer {layer!r}: expected one of {', '.join(get_args(LayerKind))}")
         self.layer, self.residual = layer, residual
 
-    def forward(self, x: Float[Tensor, "B stream H W"]) -> Float[Tensor, "B stream H W"]:
+    def forward(
+        self, x: Float[Tensor, "B stream H W"], condition: Float[Tensor, "B c H W"] | None = None
+    ) -> Float[Tensor, "B stream H W"]:
         plus = x if self.residual else None
         if self.layer == "pixel-cnn":
             narrow, convolution, widen = self.transform
-            return widen(convolution(narrow(x, relu=True), relu=True), relu=True, plus=plus)
+            conditional = None if self.condition is None else self.condition(condition)
+            return widen(convolution(narrow(x, relu=True), relu=True, plus=conditional), relu=True, plus=plus)
         lstm, widen = self.transform
-        return widen(lstm(x), plus=plus)
+        return widen(lstm(x, condition), plus=plus)
 
     def incremental(self, program: Program, x: int) -> int:
         """The same as steps of a program, of maps instead of tensors."""
         plus = x if self.residual else None
         if self.layer == "pixel-cnn":
             narrow, convolution, widen = self.transform
-            y = convolution.incremental(program, narrow.incremental(program, x, relu=True), relu=True)
+            conditional = None
+            if self.condition is not None:
+                weight = self.condition.weight
+                conditional = program.convolution(program.condition, weight, weight.new_zeros(len(weight)), None)
+            y = narrow.incremental(program, x, relu=True)
+            y = convolution.incremental(program, y, relu=True, plus=conditional)
             return int(widen.incremental(program, y, relu=True, plus=plus))
         lstm, widen = self.transform
         return int(widen.incremental(program, lstm.incremental(program, x), plus=plus))

@@ -30,21 +30,25 @@ class RowLSTM(nn.Module):
         in_features: features of the input map, at least ``channels``.
         hidden: features h of the LSTM, at least ``channels``.
         channels: image channels C; feature k belongs to channel k mod C.
+        condition: features c of a map that the gates are conditioned on (§3.6), 0 for none. What an output sees of it
+            is not masked.
 
     Raises:
         InputError: fewer features than channels.
     """
 
-    def __init__(self, in_features: int, hidden: int, *, channels: int = 1) -> None:
+    def __init__(self, in_features: int, hidden: int, *, channels: int = 1, condition: int = 0) -> None:
         super().__init__()
         self.input_to_state = MaskedConv2d("B", in_features, 4 * hidden, (1, 3), channels=channels, maps=4)
-        self.state_to_state = StateToState(hidden, directions=1, taps=3)
+        self.state_to_state = StateToState(hidden, directions=1, taps=3, condition=condition)
 
-    def forward(self, x: Float[Tensor, "B in_features H W"]) -> Float[Tensor, "B hidden H W"]:
-        return self.state_to_state(x, self.input_to_state, row_lines(*x.shape[-2:]))
+    def forward(
+        self, x: Float[Tensor, "B in_features H W"], condition: Float[Tensor, "B c H W"] | None = None
+    ) -> Float[Tensor, "B hidden H W"]:
+        return self.state_to_state(x, self.input_to_state, row_lines(*x.shape[-2:]), condition)
 
     def incremental(self, program: Program, x: int) -> int:
-        """The same as a step of a program, of maps instead of tensors."""
+        """The same as steps of a program, of maps instead of tensors."""
         return self.state_to_state.incremental(
             program, x, self.input_to_state, row_lines(program.height, program.width)
         )

@@ -27,6 +27,7 @@ def complete(
     x: UInt8[Tensor, "B C H W"],
     known: Bool[Tensor, "B H W"],
     *,
+    condition: Float[Tensor, "B c H W"] | None = None,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Iterator[Row]:
@@ -40,6 +41,7 @@ def complete(
         program: of the model, for the images' size.
         x: images; where they are not known their values are ignored.
         known: which pixels are kept.
+        condition: the map that the program is conditioned on, if it is.
         temperature: divides the log-probabilities of every draw.
         generator: source of the noise, `pixelrnn.randomness.uniform_row` for each row.
 
@@ -54,7 +56,8 @@ def complete(
     wanted = ~known.all(dim=2)
     for i in range(height):
         uniform = uniform_row(width, channels, batch, generator=generator, device=x.device)
-        logits = network.row(levels[i], known[i], uniform, temperature, wanted[i])
+        given = None if condition is None else condition[:, :, i].permute(2, 0, 1)
+        logits = network.row(levels[i], known[i], uniform, temperature, wanted[i], given)
         if not logits[wanted[i]].isfinite().all():
             raise InputError(f"the model gives logits that are not finite, in row {i}")
         yield Row(i, levels[i].permute(2, 1, 0), logits.permute(2, 3, 1, 0))

@@ -32,6 +32,12 @@ class ModelConfig:
     skip: bool = True
     """Feed the output from every block (§3.3), not just the last."""
 
+    labels: bool = False
+    """Condition on the class of each image, which the data must say."""
+
+    factors: tuple[int, ...] = ()
+    """Multi-Scale (§3.6): from each scale's image to the next; 4 draws 8×8, then 32×32; 2 2 also 16×16 between."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
@@ -69,6 +75,12 @@ class TrainConfig:
 
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the forward and backward passes; weights are float32."""
+
+    start: str | None = None
+    """The run folder, or exported model, whose weights training starts from."""
+
+    scale: int | None = None
+    """Train one scale of a Multi-Scale model, 0 for the smallest, and leave the others; jointly all if not given."""
 
     sample_every: int = 10
     """Epochs between grids of 16 samples; 0 draws none."""

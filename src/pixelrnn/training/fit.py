@@ -14,18 +14,19 @@ from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 from torchdata.stateful_dataloader.sampler import StatefulDistributedSampler
 
+from pixelrnn import models
 from pixelrnn.data import Data, load
 from pixelrnn.devices import resolve
 from pixelrnn.errors import InputError
 from pixelrnn.memory import keep_freed
-from pixelrnn.models import PixelRNN
+from pixelrnn.models import ImageModel, MultiScalePixelRNN, PixelRNN
 from pixelrnn.models.pretrained import fill
 from pixelrnn.progress import sees_progress
 from pixelrnn.training.checkpoints import Checkpoints, WholeCheckpoints, averaged_weights
 from pixelrnn.training.config import Recipe
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA
 from pixelrnn.training.records import Metrics, SampleGrids
-from pixelrnn.training.run_folder import RunFolder
+from pixelrnn.training.run_folder import RunFolder, run_model
 
 # What Lightning and torchdata say to their own developers, and that our images, in memory, want no worker processes.
 LIBRARY_WARNINGS = (".*does not have many workers", "'set_vital' is deprecated", ".*LeafSpec.* is deprecated")
@@ -33,7 +34,7 @@ LIBRARY_WARNINGS = (".*does not have many workers", "'set_vital' is deprecated",
 PRECISION: dict[str, Literal["32-true", "bf16-mixed"]] = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 
 
-def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> PixelRNN:
+def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> ImageModel:
     """Trains as the recipe says and returns the best model by validation.
 
     Args:
@@ -66,6 +67,9 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> PixelRNN:
     keep_freed()
     pl.seed_everything(recipe.train.seed, verbose=False)
     model = build(recipe, data)
+    if recipe.train.start is not None and not resume:
+        started = models.from_pretrained(run_model(recipe.train.start))
+        fill(model, started.state_dict(), source=recipe.train.start)
     if resume:
         weights = averaged_weights(run.last, epochs=recipe.train.epochs)
         fill(build(recipe, data), weights, source=str(run.last))
@@ -85,13 +89,13 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> PixelRNN:
     return model.eval()
 
 
-def _export_best(model: PixelRNN, run: RunFolder) -> None:
+def _export_best(model: ImageModel, run: RunFolder) -> None:
     if run.best.is_file():
         fill(model, averaged_weights(run.best), source=str(run.best))
         model.save_pretrained(run.model)
 
 
-def _run(recipe: Recipe, run: RunFolder, data: Data, model: PixelRNN, *, resume: bool) -> None:
+def _run(recipe: Recipe, run: RunFolder, data: Data, model: ImageModel, *, resume: bool) -> None:
     batch = recipe.train.batch
     # The order of an epoch follows from the seed and its number alone. The loader's own shuffling goes on from a
     # generator that more than the shuffling draws from: it resumes the epoch, but not the ones after it.
@@ -102,15 +106,32 @@ def _run(recipe: Recipe, run: RunFolder, data: Data, model: PixelRNN, *, resume:
 
     module = LikelihoodTraining(model, recipe.train, steps=len(training) * recipe.train.epochs)
     checkpoints = Checkpoints(run)
-    callbacks = _callbacks(recipe, run, checkpoints, channels=data.channels, dimensions=data.train[0].numel())
+    callbacks = _callbacks(recipe, run, checkpoints, channels=data.channels, dimensions=data.train.dimensions)
     with checkpoints.stop_on_signals():
         trainer = _trainer(recipe, run, callbacks, steps_per_epoch=len(training))
         trainer.fit(module, training, validation, ckpt_path=str(run.last) if resume else None, weights_only=True)
 
 
-def build(recipe: Recipe, data: Data) -> PixelRNN:
-    """The model of a recipe, for the images at hand."""
-    return PixelRNN(**asdict(recipe.model), channels=data.channels, levels=data.levels, size=data.size)
+def build(recipe: Recipe, data: Data) -> ImageModel:
+    """The model of a recipe, for the images at hand.
+
+    Raises:
+        InputError: the recipe is not possible for them.
+    """
+    options = asdict(recipe.model)
+    if labels := options.pop("labels"):
+        if data.classes is None:
+            raise InputError(f"model.labels: the images ({data.protocol}) have no labels")
+        labels = data.classes
+    factors = options.pop("factors")
+    options |= {"channels": data.channels, "levels": data.levels, "size": data.size, "classes": labels or None}
+    model = MultiScalePixelRNN(factors=factors, **options) if factors else PixelRNN(**options)
+    if (scale := recipe.train.scale) is not None:
+        if not isinstance(model, MultiScalePixelRNN) or not 0 <= scale <= len(factors):
+            raise InputError(f"train.scale must be one of the {len(factors) + 1} scales of model.factors, got {scale}")
+        model.requires_grad_(False)
+        model.parts_of_scale(scale).requires_grad_(True)
+    return model
 
 
 def _callbacks(

@@ -9,8 +9,9 @@ from jaxtyping import Float, UInt8
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
+from pixelrnn.data import Batch
 from pixelrnn.errors import InputError
-from pixelrnn.models import PixelRNN
+from pixelrnn.models import ImageModel, MultiScalePixelRNN
 from pixelrnn.training.config import TrainConfig
 
 
@@ -23,21 +24,30 @@ class LikelihoodTraining(pl.LightningModule):
         steps: of the whole training, which the schedule spans.
     """
 
-    def __init__(self, model: PixelRNN, config: TrainConfig, *, steps: int) -> None:
+    def __init__(self, model: ImageModel, config: TrainConfig, *, steps: int) -> None:
         super().__init__()
         self.model, self.config, self.steps = model, config, steps
 
-    def training_step(self, x: UInt8[Tensor, "B C H W"], batch_idx: int) -> dict[str, Tensor]:
-        nats = -self.model.log_prob(x).mean()
+    def nats(self, batch: Batch) -> Float[Tensor, ""]:
+        """−log p(x) per image of a batch; of one scale where one scale is trained."""
+        labels = batch.labels if self.model.classes else None
+        if self.config.scale is None:
+            return -self.model.log_prob(batch.pixels, labels=labels).mean()
+        assert isinstance(self.model, MultiScalePixelRNN)
+        terms = self.model.log_prob_map_of_scale(batch.pixels, self.config.scale, labels=labels)
+        return -terms.sum(dim=(1, 2, 3)).mean()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        nats = self.nats(batch)
         if not nats.isfinite():
             raise InputError(
                 f"the loss is {nats.item()} at step {self.global_step}: lower train.learning_rate or train.clip"
             )
-        self._log("train", nats, x)
-        return {"loss": nats / x[0].numel(), "nats": nats.detach()}
+        self._log("train", nats, batch.pixels)
+        return {"loss": nats / batch.pixels[0].numel(), "nats": nats.detach()}
 
-    def validation_step(self, x: UInt8[Tensor, "B C H W"], batch_idx: int) -> None:
-        self._log("valid", -self.model.log_prob(x).mean(), x)
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._log("valid", self.nats(batch), batch.pixels)
 
     def _log(self, split: str, nats: Float[Tensor, ""], x: UInt8[Tensor, "B C H W"]) -> None:
         bits = nats / (math.log(2) * x[0].numel())
@@ -47,7 +57,8 @@ class LikelihoodTraining(pl.LightningModule):
         self.log_dict(short, prog_bar=True, logger=False, batch_size=len(x))
 
     def configure_optimizers(self) -> Any:
-        parameters, rate = self.model.parameters(), self.config.learning_rate
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        rate = self.config.learning_rate
         optimizer: torch.optim.Optimizer = (
             torch.optim.Adam(parameters, lr=rate, fused=True)  # one pass over each weight
             if self.config.optimizer == "adam"

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from pixelrnn.data import Batch
 from pixelrnn.errors import InputError
 from pixelrnn.files import replacing
 from pixelrnn.likelihood import bits_per_dim
-from pixelrnn.models import PixelRNN
 from pixelrnn.pictures import grid, save_grid, to_8_bit
 from pixelrnn.randomness import generator
 from pixelrnn.training.checkpoints import Checkpoints, averaged_weights
@@ -58,11 +59,11 @@ class Metrics(pl.Callback):
         return self.seconds + time.monotonic() - self.start
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         assert isinstance(outputs, Mapping)
-        self.nats += outputs["nats"].item() * len(batch)
-        self.images += len(batch)
+        self.nats += outputs["nats"].item() * len(batch.pixels)
+        self.images += len(batch.pixels)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         train, valid = self.nats / max(1, self.images), trainer.callback_metrics["valid/nats"].item()
@@ -99,9 +100,11 @@ class SampleGrids(pl.Callback):
         if epoch % self.every and epoch != trainer.max_epochs:
             return
         assert isinstance(pl_module, LikelihoodTraining)
-        model = PixelRNN(**pl_module.model.config).to(pl_module.device)
+        model = type(pl_module.model)(**pl_module.model.config).to(pl_module.device)
         model.load_state_dict(averaged_weights(self.run.last))
-        drawn = model.sample(16, generator=generator(self.seed), on_row=lambda _: self.checkpoints.stop_if_asked())
+        labels = torch.arange(16, device=model.device) % len(model.classes) if model.classes else None
+        random = generator(self.seed)
+        drawn = model.sample(16, labels=labels, generator=random, on_row=lambda _: self.checkpoints.stop_if_asked())
         samples = to_8_bit(drawn, model.levels)
         save_grid(self.run.samples / f"epoch-{epoch:04}.png", samples, columns=4)
         for logger in trainer.loggers:

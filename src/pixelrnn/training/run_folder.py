@@ -5,7 +5,7 @@ metrics.csv         a row per epoch
 tensorboard/        the same curves, and the sample grids
 samples/            grids of samples, one every few epochs
 checkpoints/        last.ckpt, from which the run resumes, and best.ckpt, the best by validation
-model/              the best model, as `PixelRNN.from_pretrained` reads it
+model/              the best model, as `pixelrnn.models.from_pretrained` reads it
 """
 
 from dataclasses import asdict
@@ -68,3 +68,9 @@ def _plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
         section: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
         for section, values in asdict(recipe).items()
     }
+
+
+def run_model(name: str) -> str | Path:
+    """The best model of a run, if that is what is named; otherwise what is named."""
+    exported = Path(name) / "model"
+    return exported if exported.is_dir() else name

@@ -1,0 +1,213 @@
+"""What all densities of images share: what they are of, the checks of what they are given, sampling, files."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor, nn
+
+from pixelrnn.errors import InputError
+from pixelrnn.models import pretrained
+from pixelrnn.sampling import Row
+
+
+class ImageModel(nn.Module, ABC):
+    """A density of images, uint8 tensors (B, C, H, W) of levels 0 to K − 1.
+
+    Args:
+        config: the arguments of the constructor, which `save_pretrained` writes.
+        channels: image channels C.
+        levels: intensity levels K per channel, 2 to 256.
+        size: the (height, width) of the images that the model is for, which `sample` draws unless told otherwise.
+        classes: the names of the classes that the density is conditional on.
+
+    Raises:
+        InputError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        *,
+        channels: int,
+        levels: int,
+        size: Sequence[int] | None,
+        classes: Sequence[str] | None,
+    ) -> None:
+        super().__init__()
+        # The types too: these arguments may come from a file.
+        if not (isinstance(channels, int) and channels >= 1):
+            raise InputError(f"channels must be at least 1, got {channels!r}")
+        if not (isinstance(levels, int) and 2 <= levels <= 256):
+            raise InputError(f"levels must be from 2 to 256, got {levels!r}")
+        if size is not None and not (len(size) == 2 and all(isinstance(n, int) and n >= 1 for n in size)):
+            raise InputError(f"size must be (height, width), each at least 1, got {tuple(size)}")
+        if classes is not None and (len(set(classes)) < 2 or not all(isinstance(name, str) for name in classes)):
+            raise InputError(f"classes must be two names or more, got {list(classes)}")
+        self.channels, self.levels = channels, levels
+        self.size: tuple[int, int] | None = (size[0], size[1]) if size else None
+        self.classes = None if classes is None else list(classes)
+        self.config = {**config, "size": self.size, "classes": self.classes}
+
+    @abstractmethod
+    def log_prob_map(
+        self, x: UInt8[Tensor, "B C H W"], *, labels: Int[Tensor, " B"] | None = None
+    ) -> Float[Tensor, "B C H W"]:
+        """The term of each sub-pixel in log p(x), in nats.
+
+        Args:
+            x: images.
+            labels: the class of each image, where the density is conditional on it.
+
+        Raises:
+            InputError: x is not a uint8 tensor (B, C, H, W) of the model's channels, or has a level above K − 1; labels
+                are missing, out of range, or not expected.
+        """
+
+    def log_prob(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, " B"]:
+        """log p(x) of each image, in nats. Arguments and errors as in the model's `log_prob_map`."""
+        return self.log_prob_map(x, **given).sum(dim=(1, 2, 3))
+
+    def log_prob_by_class(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B classes"]:
+        """log p(x | class) of each image and class, in nats: the largest of a row is what the model takes it for.
+
+        What else the density is conditional on is ``given`` as in the model's `log_prob_map`.
+
+        Raises:
+            InputError: the density is not conditional on a class; or as in `log_prob_map`.
+        """
+        if self.classes is None:
+            raise InputError("the model is not conditional on a class")
+        each = [torch.full((len(x),), k, device=x.device) for k in range(len(self.classes))]
+        return torch.stack([self.log_prob(x, labels=labels, **given) for labels in each], dim=1)
+
+    def sample(
+        self,
+        n: int,
+        *,
+        height: int | None = None,
+        width: int | None = None,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+        on_row: Callable[[Row], None] | None = None,
+        **given: Tensor | None,
+    ) -> UInt8[Tensor, "n C H W"]:
+        """Draws n images.
+
+        Args:
+            n: how many.
+            height: rows, the model's own `size` if not given.
+            width: columns, likewise.
+            temperature: divides the log-probabilities of every draw; 1 samples the model's distribution.
+            generator: source of randomness, for samples that can be drawn again.
+            on_row: called with each row of all images when it is complete: its pixels, and what they were drawn from.
+            given: what the density is conditional on, as in the model's `log_prob_map`: ``labels`` for instance.
+
+        Raises:
+            InputError: n, the size, the labels or the temperature are out of range, or no size is known.
+        """
+        own_height, own_width = self.size or (None, None)
+        height, width = own_height if height is None else height, own_width if width is None else width
+        if height is None or width is None:
+            raise InputError("the model has no size of its own: give height and width")
+        for name, value in {"n": n, "height": height, "width": width}.items():
+            if value < 1:
+                raise InputError(f"{name} must be at least 1, got {value}")
+        nothing = torch.zeros(n, self.channels, height, width, dtype=torch.uint8, device=self.device)
+        known = torch.zeros(height, width, dtype=torch.bool, device=nothing.device)
+        options: dict[str, Any] = {"temperature": temperature, "generator": generator, "on_row": on_row, **given}
+        return self.complete(nothing, known, **options)
+
+    @abstractmethod
+    def complete(
+        self,
+        x: UInt8[Tensor, "B C H W"],
+        known: Bool[Tensor, "*B H W"],
+        *,
+        labels: Int[Tensor, " B"] | None = None,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+        on_row: Callable[[Row], None] | None = None,
+    ) -> UInt8[Tensor, "B C H W"]:
+        """Draws the unknown pixels of x in the order of generation and keeps the known ones.
+
+        Where the known pixels come first in that order, this samples p(unknown | known). Where they are scattered, a
+        known pixel informs only the draws that come after it.
+
+        Args:
+            x: images; the values of unknown pixels are ignored.
+            known: (H, W) for all images or (B, H, W) for each, true where a pixel is kept.
+            labels: the class of each image, where the density is conditional on it.
+            temperature: divides the log-probabilities of every draw; 1 samples the model's distribution.
+            generator: source of randomness.
+            on_row: called with each row of all images when it is complete: its pixels, and what they were drawn from.
+
+        Raises:
+            InputError: x or labels as in `log_prob_map`, a mask of another shape or type, a temperature that is not
+                above 0.
+        """
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes ``config.json`` and ``model.safetensors`` into a folder, each whole or not at all.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        pretrained.save(self, self.config, Path(folder))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def check_images(self, x: Tensor) -> None:
+        """Raises InputError unless x is what `log_prob_map` takes."""
+        self._check_shape(x)
+        if self.levels < 256 and (highest := int(x.max())) >= self.levels:
+            raise InputError(f"images have a level {highest}, expected 0 to {self.levels - 1}")
+
+    def check_labels(self, labels: Tensor | None, batch: int) -> None:
+        """Raises InputError unless the labels are what a batch of images needs."""
+        if self.classes is None:
+            if labels is not None:
+                raise InputError("the model is not conditional on a class: expected no labels")
+            return
+        if labels is None:
+            raise InputError(f"the model is conditional on a class: expected a label of {len(self.classes)} per image")
+        if tuple(labels.shape) != (batch,) or labels.is_floating_point() or labels.dtype == torch.bool:
+            raise InputError(
+                f"labels are a {_name(labels.dtype)} tensor {tuple(labels.shape)}, expected whole numbers ({batch},)"
+            )
+        lowest, highest = int(labels.min()), int(labels.max())
+        if lowest < 0 or highest >= len(self.classes):
+            wrong = lowest if lowest < 0 else highest
+            raise InputError(f"labels have a class {wrong}, expected 0 to {len(self.classes) - 1}")
+
+    def check_completion(self, x: Tensor, known: Tensor, temperature: float) -> Bool[Tensor, "B H W"]:
+        """The mask of each image. Raises InputError for what `complete` does not take."""
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise InputError(f"temperature must be a finite number above 0, got {temperature}")
+        batch, _, height, width = self._check_shape(x)
+        if known.dtype != torch.bool or tuple(known.shape) not in ((height, width), (batch, height, width)):
+            raise InputError(
+                f"known is a {_name(known.dtype)} tensor {tuple(known.shape)}, expected bool "
+                f"({height}, {width}) or ({batch}, {height}, {width})"
+            )
+        known = known.expand(batch, height, width)
+        self.check_images(torch.where(known[:, None], x, 0))
+        return known
+
+    def _check_shape(self, x: Tensor) -> torch.Size:
+        if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] != self.channels or 0 in x.shape:
+            raise InputError(
+                f"images are a {_name(x.dtype)} tensor {tuple(x.shape)}, expected uint8 (B, {self.channels}, H, W)"
+            )
+        return x.shape
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,164 @@
+"""The Multi-Scale PixelRNN (paper §3.6): a small image first, then what lies between its pixels."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from pixelrnn import likelihood
+from pixelrnn.errors import InputError
+from pixelrnn.models import pretrained
+from pixelrnn.models.image_model import ImageModel
+from pixelrnn.models.pixel_rnn import PixelRNN
+from pixelrnn.nn import LayerKind, UpsamplingNetwork
+from pixelrnn.sampling import Row
+
+
+class MultiScalePixelRNN(ImageModel):
+    """A PixelRNN of a small image, and conditional ones that each draw a larger image around the one before.
+
+    The image of a scale is a subset of the pixels of the next one's: of every f×f block the first, where f is the
+    scale's factor. So the density is exact, and one of the whole image:
+
+        log p(x) = log p(x₀) + Σ_k Σ_i log p(x_k,i | x_k,<i , x_k−1)
+
+    where i runs over the pixels of scale k that scale k − 1 does not have. All that the conditional PixelRNN of scale k
+    is given is x_k−1, taken to a map of its own size by a network with deconvolutions, which conditions every layer.
+    Bits per dimension count all C·H·W sub-pixels, as for a PixelRNN; the two can be compared.
+
+    The order of generation is that of the scales: first all pixels of the small image. A completion therefore informs
+    its small image by the known pixels of the small image alone.
+
+    Args:
+        factors: f of every scale after the first: (4,) draws 8×8 and then 32×32, (2, 2) 8×8, 16×16 and 32×32. Any
+            height and width can be drawn; a scale has ⌈height / f⌉ × ⌈width / f⌉ pixels of the next.
+        layer, channels, levels, hidden, depth, head, residual, skip, size, classes: as of a `PixelRNN`, of each scale.
+        upsampled: features c of the map that the small image is taken to; h if not given.
+
+    Raises:
+        InputError: an argument is out of its range.
+    """
+
+    scales: Any  # nn.ModuleLists, whose layers have more methods than an nn.Module
+    upsampling: Any
+
+    def __init__(
+        self,
+        *,
+        factors: Sequence[int],
+        layer: LayerKind = "diagonal-bilstm",
+        channels: int = 1,
+        levels: int = 256,
+        hidden: int = 32,
+        depth: int = 1,
+        head: int | None = None,
+        residual: bool = True,
+        skip: bool = True,
+        size: Sequence[int] | None = None,
+        classes: Sequence[str] | None = None,
+        upsampled: int | None = None,
+    ) -> None:
+        shared: dict[str, Any] = {
+            "layer": layer,
+            "channels": channels,
+            "levels": levels,
+            "hidden": hidden,
+            "depth": depth,
+            "head": head,
+            "residual": residual,
+            "skip": skip,
+        }
+        config = {"factors": list(factors), **shared, "upsampled": upsampled}
+        super().__init__(config, channels=channels, levels=levels, size=size, classes=classes)
+        if not factors or not all(isinstance(f, int) and f >= 2 for f in factors):
+            raise InputError(f"factors must be whole numbers of at least 2, got {list(factors)}")
+        if upsampled is not None and not (isinstance(upsampled, int) and upsampled >= 1):
+            raise InputError(f"upsampled must be at least 1, got {upsampled!r}")
+        self.factors = tuple(factors)
+        features = upsampled or hidden
+        self.scales = torch.nn.ModuleList(
+            PixelRNN(**shared, classes=classes, condition=features if k else 0) for k in range(len(factors) + 1)
+        )
+        self.upsampling = torch.nn.ModuleList(UpsamplingNetwork(channels, features, f) for f in factors)
+
+    def log_prob_map(
+        self, x: UInt8[Tensor, "B C H W"], *, labels: Int[Tensor, " B"] | None = None
+    ) -> Float[Tensor, "B C H W"]:
+        """See `ImageModel.log_prob_map`. A sub-pixel's term is that of the first scale which has it."""
+        self.check_images(x)
+        scores = self.log_prob_map_of_scale(x, 0, labels=labels)
+        for k, factor in enumerate(self.factors, start=1):
+            around = self.log_prob_map_of_scale(x, k, labels=labels)
+            around[:, :, ::factor, ::factor] = scores
+            scores = around
+        return scores
+
+    def log_prob_map_of_scale(
+        self, x: UInt8[Tensor, "B C H W"], scale: int, *, labels: Int[Tensor, " B"] | None = None
+    ) -> Float[Tensor, "B C height width"]:
+        """The terms that one scale adds, at its own size: zero where the scale before has the pixel.
+
+        Raises:
+            InputError: there is no such scale; or as in `log_prob_map`.
+        """
+        if not 0 <= scale < len(self.scales):
+            raise InputError(f"scale must be from 0 to {len(self.scales) - 1}, got {scale}")
+        self.check_images(x)
+        image = self._images(x)[scale]
+        if scale == 0:
+            return self.scales[0].log_prob_map(image, labels=labels)
+        factor = self.factors[scale - 1]
+        condition = self._upsampled(image[:, :, ::factor, ::factor], scale, image.shape)
+        scores = self.scales[scale].log_prob_map(image, labels=labels, condition=condition)
+        given = torch.zeros_like(scores, dtype=torch.bool)
+        given[:, :, ::factor, ::factor] = True
+        return scores.masked_fill(given, 0)
+
+    def parts_of_scale(self, scale: int) -> torch.nn.ModuleList:
+        """The networks that one scale has to itself, to be trained alone."""
+        return torch.nn.ModuleList([self.scales[scale], *self.upsampling[scale - 1 : scale]])
+
+    def complete(
+        self,
+        x: UInt8[Tensor, "B C H W"],
+        known: Bool[Tensor, "*B H W"],
+        *,
+        labels: Int[Tensor, " B"] | None = None,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+        on_row: Callable[[Row], None] | None = None,
+    ) -> UInt8[Tensor, "B C H W"]:
+        """See `ImageModel.complete`. The rows that are reported are those of the last scale."""
+        known = self.check_completion(x, known, temperature)
+        options: dict[str, Any] = {"labels": labels, "temperature": temperature, "generator": generator}
+        images, masks = self._images(x), self._images(known[:, None])
+        on_last = {"on_row": on_row}
+        drawn = self.scales[0].complete(images[0].contiguous(), masks[0][:, 0], **options)
+        for k, factor in enumerate(self.factors, start=1):
+            image, mask = images[k].clone(), masks[k][:, 0].clone()
+            image[:, :, ::factor, ::factor], mask[:, ::factor, ::factor] = drawn, True
+            with torch.no_grad():
+                condition = self._upsampled(drawn, k, image.shape)
+            last = on_last if k == len(self.factors) else {}
+            drawn = self.scales[k].complete(image, mask, condition=condition, **options, **last)
+        return drawn
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path) -> "MultiScalePixelRNN":
+        """See `PixelRNN.from_pretrained`."""
+        return pretrained.load([cls], name)
+
+    def _images(self, x: Tensor) -> list[Tensor]:
+        """The image of every scale, the smallest first."""
+        images = [x]
+        for factor in reversed(self.factors):
+            images.insert(0, images[0][:, :, ::factor, ::factor])
+        return images
+
+    def _upsampled(self, small: UInt8[Tensor, "B C h w"], scale: int, shape: torch.Size) -> Float[Tensor, "B c H W"]:
+        network = self.upsampling[scale - 1]
+        height, width = shape[2:]
+        return network(likelihood.intensities(small, self.levels, network.dtype), height, width)

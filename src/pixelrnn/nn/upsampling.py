@@ -1,0 +1,45 @@
+"""The upsampling network of a Multi-Scale PixelRNN (paper §3.6)."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class UpsamplingNetwork(nn.Module):
+    """From a small image to a map of the size of the large one, that conditions the layers of a PixelRNN.
+
+        3×3, C→c, ReLU, 3×3, ReLU             what the small image shows
+        2f×2f deconvolution of stride f, ReLU  to the large size
+        3×3                                   between neighbours there
+
+    Maps (B, C, h, w) to (B, c, H, W), where h = ⌈H/f⌉ and w = ⌈W/f⌉. Nothing is masked: the small image is known before
+    the first pixel of the large one is drawn.
+
+    Args:
+        channels: image channels C.
+        features: c.
+        factor: f, from the small to the large image.
+    """
+
+    def __init__(self, channels: int, features: int, factor: int) -> None:
+        super().__init__()
+        self.small = nn.ModuleList(
+            [nn.Conv2d(channels, features, 3, padding=1), nn.Conv2d(features, features, 3, padding=1)]
+        )
+        # 2f×2f, so that each position of the large map sees the nearest positions of the small one on both sides.
+        self.deconvolution = nn.ConvTranspose2d(features, features, 2 * factor, stride=factor, padding=factor // 2)
+        self.large = nn.Conv2d(features, features, 3, padding=1)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return self.large.weight.dtype
+
+    def forward(self, x: Float[Tensor, "B C h w"], height: int, width: int) -> Float[Tensor, "B c H W"]:
+        """The map for an image of a height and width."""
+        for convolution in self.small:
+            x = F.relu(convolution(x))
+        # The small map may stand for up to f − 1 rows and columns that the image does not have.
+        x = F.relu(self.deconvolution(x)[:, :, :height, :width])
+        return self.large(x)
