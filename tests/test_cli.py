@@ -88,6 +88,57 @@ def test_covers(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     fails(capsys, ["sample", str(run), "--out", "s.npz"], r"--out names the picture.* got s\.npz")
 
 
+def test_classes(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = str(tmp_path / "own")
+    assert main(["train", "digits", "--run", own, *TINY, "--model.labels"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"run folder: {own}"
+
+    assert main(["evaluate", own, "--split", "test", "--classify"]) == 0
+    _, classified = capsys.readouterr().out.splitlines()
+    assert re.search(r"\| test, 180 images \| [\d.]+ % likeliest under their own class$", classified)
+
+    picture = ["--out", str(tmp_path / "s.png")]
+    assert main(["sample", own, "--n", "6", "--label", "7", "--label", "3", *picture]) == 0
+    with Image.open(tmp_path / "s.png") as grid:
+        assert grid.size == (8 * 19, 8 * 28)  # a column for each
+    assert main(["sample", own, "--n", "20", *picture]) == 0
+    with Image.open(tmp_path / "s.png") as grid:
+        assert grid.size == (8 * 91, 8 * 19)
+    assert main(["complete", own, "--n", "2", *picture]) == 0
+    assert main(["complete", own, "--n", "2", "--label", "0", *picture]) == 0
+    capsys.readouterr()
+
+    for folder, name in (("7", "a.png"), ("3", "b.png"), (".", "c.png")):
+        (tmp_path / "images" / folder).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 99).save(tmp_path / "images" / folder / name)
+    fails(capsys, ["evaluate", own, "--images", str(tmp_path / "images")], "expected a label of 10 per image")
+    (tmp_path / "images" / "c.png").unlink()
+    assert main(["evaluate", own, "--images", str(tmp_path / "images"), "--classify"]) == 0
+    assert "all, 2 images" in capsys.readouterr().out
+
+    fails(capsys, ["sample", own, "--label", "ten"], "no class 'ten': the model has 0, 1, 2")
+    fails(capsys, ["sample", str(run), "--label", "1"], "not conditional on a class: --label says nothing to it")
+    fails(capsys, ["evaluate", str(run), "--classify"], "nothing to classify: the model is not conditional on a class")
+
+
+def test_multi_scale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = str(tmp_path / "own")
+    assert main(["train", "digits-multiscale", "--run", own, *TINY]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", own, "--split", "test"]) == 0
+    assert "test, 180 images" in capsys.readouterr().out
+    assert main(["sample", own, "--n", "4", "--height", "7", "--out", str(tmp_path / "s.png")]) == 0
+    with np.load(tmp_path / "s.npz") as arrays:
+        assert arrays["images"].shape == (4, 7, 8)
+    assert main(["complete", own, "--n", "2", "--out", str(tmp_path / "c.png")]) == 0
+    with np.load(tmp_path / "c.npz") as arrays:
+        known = np.broadcast_to(arrays["known"], (2, 8, 8))
+        assert (arrays["completed"] == arrays["original"])[known].all()
+    fails(
+        capsys, ["train", "--run", str(tmp_path / "x"), "--model.factors", "1"], "factors must be whole numbers of at"
+    )
+
+
 def test_images_of_ones_own(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()

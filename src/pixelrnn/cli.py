@@ -163,14 +163,14 @@ def evaluate(
         prepared = _load_data(data, loaded)
         splits = {"train": prepared.train, "valid": prepared.valid, "test": prepared.test}
         chosen, protocol = {s: splits[s] for s in split}, prepared.protocol
+    classified = {s: accuracy(loaded, own, split=s, batch=batch) for s, own in chosen.items() if classify}
     scores = [score(loaded, own, split=s, protocol=protocol, batch=batch) for s, own in chosen.items()]
     if per_image is not None:
         _write_scores(per_image, scores)
     for line in scores:
         print(line)
-    for s, own in chosen.items() if classify else []:
-        part = accuracy(loaded, own, split=s, batch=batch)
-        print(f"{protocol} | {s}, {len(own):,} images | {100 * part:.2f} % likeliest under their own class")
+    for s, part in classified.items():
+        print(f"{protocol} | {s}, {len(chosen[s]):,} images | {100 * part:.2f} % likeliest under their own class")
 
 
 @app.command

@@ -57,3 +57,28 @@ def test_nothing_there(tmp_path: Path) -> None:
         folder.load(tmp_path)
     with pytest.raises(InputError, match="no folder or file"):
         folder.load(tmp_path / "none")
+
+
+def test_folders_are_classes_where_every_image_is_in_one(tmp_path: Path) -> None:
+    for name in ("train/cat/0.png", "train/ant/0.png", "train/cat/deep/er.png", "test/cat/1.png"):
+        write(tmp_path / name)
+    raw = folder.load(tmp_path)
+    assert raw.classes == ["ant", "cat"]
+    train, test = (raw.splits[split].labels for split in ("train", "test"))
+    assert train is not None
+    assert test is not None
+    assert (train.tolist(), test.tolist()) == ([0, 1, 1], [1])
+    write(tmp_path / "test" / "dog" / "2.png")  # of which there is none to train on
+    assert folder.load(tmp_path).classes is None
+    (tmp_path / "test" / "dog" / "2.png").unlink()
+    write(tmp_path / "train" / "loose.png")
+    raw = folder.load(tmp_path)
+    assert raw.classes is None
+    assert raw.splits["train"].labels is None
+
+
+def test_labels_of_images_by_their_folders() -> None:
+    found = folder.labels([str(Path("b") / "x.png"), str(Path("a") / "b" / "y.png")], ["a", "b"])
+    assert found is not None
+    assert found.tolist() == [1, 0]
+    assert folder.labels(["x.png"], ["a"]) is None

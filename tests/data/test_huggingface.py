@@ -48,3 +48,20 @@ def test_bad_sets_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=r"pip install 'pixelrnn\[hf\]'"):
         huggingface.load(two)
+
+
+def test_class_labels(tmp_path: Path) -> None:
+    def written(name: str, labels: list[int]) -> str:
+        rows = {"image": [Image.new("L", (4, 3), n) for n in range(3)], "label": labels}
+        features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["ant", "cat"])})
+        (tmp_path / name / "data").mkdir(parents=True)
+        path = tmp_path / name / "data" / "train-0.parquet"
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(path)
+        return str(tmp_path / name)
+
+    raw = huggingface.load(written("known", [1, 0, 1]))
+    assert raw.classes == ["ant", "cat"]
+    labels = raw.splits["train"].labels
+    assert labels is not None
+    assert labels.tolist() == [1, 0, 1]
+    assert huggingface.load(written("hidden", [1, -1, 1])).classes is None

@@ -10,7 +10,8 @@ from pixelrnn.errors import InputError
 
 
 def write(path: Path, array: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> None:
-    data = struct.pack(">4I", 2051, *array.shape) + array.tobytes()
+    header = (2048 + array.ndim, *array.shape)
+    data = struct.pack(f">{len(header)}I", *header) + array.tobytes()
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
 
 
@@ -47,3 +48,30 @@ def test_damaged_files_are_named(folder: Path) -> None:
         zipped.write_bytes(data)
         with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz is damaged"):
             mnist.load(folder)
+
+
+def test_labels_where_both_files_are_there(folder: Path) -> None:
+    write(folder / "train-labels-idx1-ubyte", np.array([3, 1, 4, 1, 5], np.uint8))
+    raw = mnist.load(folder)
+    assert raw.classes is None
+    assert raw.splits["train"].labels is None
+    write(folder / "t10k-labels-idx1-ubyte.gz", np.array([9, 2], np.uint8))
+    raw = mnist.load(folder)
+    assert raw.classes == [*"0123456789"]
+    assert [split.labels.tolist() for split in raw.splits.values() if split.labels is not None] == [
+        [3, 1, 4, 1, 5],
+        [9, 2],
+    ]
+
+
+def test_labels_that_do_not_belong_are_refused(folder: Path) -> None:
+    write(folder / "t10k-labels-idx1-ubyte", np.array([0, 1], np.uint8))
+    write(folder / "train-labels-idx1-ubyte", np.array([3, 1, 4, 1], np.uint8))
+    with pytest.raises(InputError, match=r"train-labels-idx1-ubyte in .* has 4 labels up to 4, expected 5 up to 9"):
+        mnist.load(folder)
+    write(folder / "train-labels-idx1-ubyte", np.array([3, 1, 4, 1, 10], np.uint8))
+    with pytest.raises(InputError, match="has 5 labels up to 10, expected 5 up to 9"):
+        mnist.load(folder)
+    write(folder / "train-labels-idx1-ubyte", np.zeros((5, 1, 1), np.uint8))
+    with pytest.raises(InputError, match="no IDX file of labels: it begins with 2051, expected 2049"):
+        mnist.load(folder)

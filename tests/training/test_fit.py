@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pixelrnn import InputError, PixelRNN
-from pixelrnn.data import Batch, DataConfig
+from pixelrnn import InputError, MultiScalePixelRNN, PixelRNN
+from pixelrnn.data import Batch, DataConfig, load
 from pixelrnn.nn import OutputHead
 from pixelrnn.pictures import save_grid, to_8_bit
+from pixelrnn.training.config import ModelConfig, Recipe, TrainConfig
 from pixelrnn.training.fit import fit
+from pixelrnn.training.module import LikelihoodTraining
 from tests.training.runs import recipe, rows, watched
 
 
@@ -212,3 +215,72 @@ def test_why_a_training_ended_is_told_whatever_else_is_wrong(
     monkeypatch.setattr(PixelRNN, "log_prob", lambda _, x, labels: torch.full((len(x),), torch.nan))
     with pytest.raises(InputError, match="the loss is nan"):
         fit(recipe(images, epochs=2), run, resume=True)
+
+
+def digits(**model: Any) -> Recipe:
+    options: dict[str, Any] = {"epochs": 1, "batch": 256, "learning_rate": 0.01, "sample_every": 1}
+    return Recipe(model=ModelConfig(hidden=2, **model), train=TrainConfig(**options))
+
+
+def test_a_class_conditional_model_trains_on_the_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Batch] = []
+    nats = LikelihoodTraining.nats
+
+    def recording(self: LikelihoodTraining, batch: Batch) -> torch.Tensor:
+        seen.append(batch)
+        return nats(self, batch)
+
+    monkeypatch.setattr(LikelihoodTraining, "nats", recording)
+    model = fit(digits(labels=True), tmp_path / "run")
+    assert model.classes == [*"0123456789"]
+    labels_of = {x.numpy().tobytes(): label for batch in load(DataConfig()).train.batches(1) for x, label in [batch]}
+    for batch in seen[:2]:
+        assert batch.labels is not None
+        for x, label in zip(batch.pixels, batch.labels, strict=True):
+            assert labels_of[x.numpy().tobytes()] == label
+    with Image.open(tmp_path / "run" / "samples" / "epoch-0001.png") as picture:
+        assert picture.size == (8 * 37, 8 * 37)
+
+
+def test_labels_that_are_not_there_are_missed(tmp_path: Path, images: DataConfig) -> None:
+    with pytest.raises(InputError, match=r"model\.labels: the images \(a\.npz, 4 levels\) have no labels"):
+        fit(replace(recipe(images), model=ModelConfig(labels=True)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_scale_by_scale_is_as_good_as_jointly(tmp_path: Path) -> None:
+    """One scale is trained, then another, from where the first was left; what is not trained stays as it was."""
+    both = digits(factors=(2,))
+    for scale, start in ((0, None), (1, str(tmp_path / "0"))):
+        train = replace(both.train, scale=scale, start=start, epochs=2)
+        fit(replace(both, train=train), tmp_path / str(scale))
+    first, second = (MultiScalePixelRNN.from_pretrained(tmp_path / run / "model") for run in "01")
+    for k, same in ((0, True), (1, False)):
+        for before, after in zip(first.scales[k].parameters(), second.scales[k].parameters(), strict=True):
+            assert torch.equal(before, after) == same
+    valid = load(DataConfig()).valid.pixels
+    trained, untrained = (-m.log_prob(valid).mean().item() for m in (second, MultiScalePixelRNN(**second.config)))
+    assert trained < untrained
+    terms = -second.log_prob_map_of_scale(valid, 1).sum(dim=(1, 2, 3)).mean().item()
+    assert float(rows(tmp_path / "1")[-1]["valid_nats"]) == pytest.approx(terms, rel=1e-4)
+
+
+def test_a_scale_that_is_not_there_is_refused(tmp_path: Path, images: DataConfig) -> None:
+    plain, multi = recipe(images, scale=0), digits(factors=(2,))
+    with pytest.raises(InputError, match=r"train\.scale must be one of the 1 scales of model\.factors, got 0"):
+        fit(plain, tmp_path / "run")
+    with pytest.raises(InputError, match=r"train\.scale must be one of the 2 scales of model\.factors, got 2"):
+        fit(replace(multi, train=replace(multi.train, scale=2)), tmp_path / "run")
+
+
+def test_training_starts_from_other_weights(tmp_path: Path, images: DataConfig) -> None:
+    fit(recipe(images, epochs=1), tmp_path / "one")
+    same = fit(recipe(images, epochs=1, learning_rate=1e-30, ema=0.0, start=str(tmp_path / "one")), tmp_path / "two")
+    one = PixelRNN.from_pretrained(tmp_path / "one" / "model")
+    for before, after in zip(one.parameters(), same.parameters(), strict=True):
+        assert torch.equal(before, after)
+    other = replace(recipe(images, start=str(tmp_path / "one")), model=ModelConfig(hidden=3))
+    with pytest.raises(InputError, match="one belongs to another configuration"):
+        fit(other, tmp_path / "three")
+    with pytest.raises(InputError, match="no model"):
+        fit(recipe(images, start=str(tmp_path / "none")), tmp_path / "three")
