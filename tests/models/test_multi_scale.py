@@ -121,7 +121,7 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
         assert isinstance(read, MultiScalePixelRNN)
         assert torch.equal(read.log_prob(x, labels=labels), model.log_prob(x, labels=labels))
         assert read.size == (9, 7)
-    with pytest.raises(InputError, match="is not the configuration of a PixelRNN"):
+    with pytest.raises(InputError, match=r"configuration of a PixelRNN: its model is MultiScalePixelRNN"):
         PixelRNN.from_pretrained(tmp_path)
 
 

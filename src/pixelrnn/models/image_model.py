@@ -32,7 +32,6 @@ class ImageModel(nn.Module, ABC):
     def __init__(
         self,
         config: dict[str, Any],
-        *,
         channels: int,
         levels: int,
         size: Sequence[int] | None,

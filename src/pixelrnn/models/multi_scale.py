@@ -13,7 +13,7 @@ from pixelrnn.errors import InputError
 from pixelrnn.models import pretrained
 from pixelrnn.models.image_model import ImageModel
 from pixelrnn.models.pixel_rnn import PixelRNN
-from pixelrnn.nn import LayerKind, UpsamplingNetwork
+from pixelrnn.nn import UpsamplingNetwork
 from pixelrnn.sampling import Row
 
 
@@ -35,8 +35,10 @@ class MultiScalePixelRNN(ImageModel):
     Args:
         factors: f of every scale after the first: (4,) draws 8×8 and then 32×32, (2, 2) 8×8, 16×16 and 32×32. Any
             height and width can be drawn; a scale has ⌈height / f⌉ × ⌈width / f⌉ pixels of the next.
-        layer, channels, levels, hidden, depth, head, residual, skip, size, classes: as of a `PixelRNN`, of each scale.
         upsampled: features c of the map that the small image is taken to; h if not given.
+        size: the (height, width) of the images that the model is for, as of a `PixelRNN`.
+        options: ``layer``, ``channels``, ``levels``, ``hidden``, ``depth``, ``head``, ``residual``, ``skip`` and
+            ``classes`` of the `PixelRNN` of each scale.
 
     Raises:
         InputError: an argument is out of its range.
@@ -49,40 +51,23 @@ class MultiScalePixelRNN(ImageModel):
         self,
         *,
         factors: Sequence[int],
-        layer: LayerKind = "diagonal-bilstm",
-        channels: int = 1,
-        levels: int = 256,
-        hidden: int = 32,
-        depth: int = 1,
-        head: int | None = None,
-        residual: bool = True,
-        skip: bool = True,
-        size: Sequence[int] | None = None,
-        classes: Sequence[str] | None = None,
         upsampled: int | None = None,
+        size: Sequence[int] | None = None,
+        **options: Any,
     ) -> None:
-        shared: dict[str, Any] = {
-            "layer": layer,
-            "channels": channels,
-            "levels": levels,
-            "hidden": hidden,
-            "depth": depth,
-            "head": head,
-            "residual": residual,
-            "skip": skip,
-        }
-        config = {"factors": list(factors), **shared, "upsampled": upsampled}
-        super().__init__(config, channels=channels, levels=levels, size=size, classes=classes)
         if not factors or not all(isinstance(f, int) and f >= 2 for f in factors):
             raise InputError(f"factors must be whole numbers of at least 2, got {list(factors)}")
         if upsampled is not None and not (isinstance(upsampled, int) and upsampled >= 1):
             raise InputError(f"upsampled must be at least 1, got {upsampled!r}")
+        smallest = PixelRNN(**options)
+        features = upsampled or smallest.config["hidden"]
+        larger = [PixelRNN(**options, condition=features) for _ in factors]
+        own = {"factors": list(factors), "upsampled": upsampled, **smallest.config}
+        del own["condition"]
+        super().__init__(own, smallest.channels, smallest.levels, size, smallest.classes)
         self.factors = tuple(factors)
-        features = upsampled or hidden
-        self.scales = torch.nn.ModuleList(
-            PixelRNN(**shared, classes=classes, condition=features if k else 0) for k in range(len(factors) + 1)
-        )
-        self.upsampling = torch.nn.ModuleList(UpsamplingNetwork(channels, features, f) for f in factors)
+        self.scales = torch.nn.ModuleList([smallest, *larger])
+        self.upsampling = torch.nn.ModuleList(UpsamplingNetwork(self.channels, features, f) for f in factors)
 
     def log_prob_map(
         self, x: UInt8[Tensor, "B C H W"], *, labels: Int[Tensor, " B"] | None = None

@@ -79,7 +79,7 @@ class PixelRNN(ImageModel):
             "skip": skip,
             "condition": condition,
         }
-        super().__init__(config, channels=channels, levels=levels, size=size, classes=classes)
+        super().__init__(config, channels, levels, size, classes)
         # The types too: these arguments may come from a file.
         for name, value in {"depth": depth, "hidden": hidden, "head": head}.items():
             if value is not None and not (isinstance(value, int) and value >= 1):

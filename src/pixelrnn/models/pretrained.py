@@ -1,9 +1,8 @@
-"""Models as files: ``config.json`` (the arguments of the constructor) and ``model.safetensors`` (the weights)."""
+"""Models as files: ``config.json`` (kind, and arguments of the constructor), ``model.safetensors`` (the weights)."""
 
 import json
 import logging
 from collections.abc import Sequence
-from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,10 +19,12 @@ from pixelrnn.files import replacing
 Model = TypeVar("Model", bound=nn.Module)
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+KIND = "model"
 
 
 def save(model: nn.Module, config: dict[str, Any], folder: Path) -> None:
-    """Writes both files; see `PixelRNN.save_pretrained`."""
+    """Writes both files; see `ImageModel.save_pretrained`."""
+    config = {KIND: type(model).__name__, **config}
     # Both are written before either is renamed: a full disk leaves an earlier model as it was.
     with replacing(folder / WEIGHTS) as weights_path, replacing(folder / CONFIG) as config_path:
         save_file(model.state_dict(), weights_path, metadata={"format": "pt"})
@@ -31,16 +32,17 @@ def save(model: nn.Module, config: dict[str, Any], folder: Path) -> None:
 
 
 def load(kinds: Sequence[type[Model]], name: str | Path) -> Model:
-    """Reads both files of a model, the first of these kinds that has its arguments; see `PixelRNN.from_pretrained`."""
+    """Reads both files of a model, which must be of one of these kinds; see `PixelRNN.from_pretrained`."""
     config_path, weights_path = _find(name, CONFIG), _find(name, WEIGHTS)
+    by_name = {cls.__name__: cls for cls in kinds}
+    wrong = f"{config_path} is not the configuration of a {' or a '.join(by_name)}"
     try:
         config = json.loads(config_path.read_text(encoding="utf-8"))
-        fitting = [cls for cls in kinds if set(config) <= set(signature(cls).parameters)]
-        cls = fitting[0] if fitting else kinds[0]
-        model = cls(**config)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, TypeError) as error:
-        expected = " or ".join(cls.__name__ for cls in kinds)
-        raise InputError(f"{config_path} is not the configuration of a {expected}: {error}") from error
+        if (kind := config.pop(KIND, None)) not in by_name:
+            raise InputError(f"{wrong}: its model is {kind}")
+        model = by_name[kind](**config)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, TypeError, AttributeError) as error:
+        raise InputError(f"{wrong}: {error}") from error
     try:
         weights = load_file(weights_path)
     except SafetensorError as error:
