@@ -65,7 +65,7 @@ def check_equality() -> None:
 
 @torch.no_grad()
 def against_naive(depth: int, hidden: int, *, n: int = 16, side: int = 28) -> dict[str, float]:
-    """Seconds for n images, drawn in all ways. Of the usual one's equal passes, every 28th is taken."""
+    """Seconds for n images, drawn in all ways. Of the usual one's passes, which are equal, one in 28 is taken."""
     model, x = model_of(depth=depth, hidden=hidden), torch.zeros(n, 1, side, side, dtype=torch.uint8)
     passes = math.ceil(side * side / 28)
     times: dict[str, list[float]] = {"incremental": [], "forward": [], "usual": []}

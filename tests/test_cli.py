@@ -63,7 +63,8 @@ def test_from_training_to_pictures(run: Path, tmp_path: Path, capsys: pytest.Cap
     assert (completed[:5] == original[:5]).all()
     assert not (completed[5:] == original[5:]).all()
     with np.load(tmp_path / "c.npz") as arrays:
-        assert set(arrays) == {"original", "known", "completed"}
+        assert set(arrays) == {"original", "known", "completed", "levels"}
+        assert arrays["levels"] == 17
         assert (arrays["known"] == (np.arange(8) < 5)[:, None]).all()
         kept = np.broadcast_to(arrays["known"], (3, 8, 8))
         assert (arrays["completed"] == arrays["original"])[kept].all()
@@ -85,7 +86,35 @@ def test_covers(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     Image.new("L", (7, 8)).save(tmp_path / "other.png")
     fails(capsys, ["complete", str(run), "--mask", str(tmp_path / "other.png")], "is 8×7, expected 8×8")
     fails(capsys, ["complete", str(run), "--keep-rows", "1", "--box", "0", "0", "1", "1"], "expected one of")
-    fails(capsys, ["sample", str(run), "--out", "s.npz"], r"--out names the picture.* got s\.npz")
+    for name in ("s.npz", "s.NPZ", "s.jpg"):
+        fails(capsys, ["sample", str(run), "--out", name], rf"--out names a PNG.* got {name}")
+
+
+def test_nothing_of_anybodys_is_overwritten(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("data.npz", images=np.zeros((9, 8, 8), np.uint8))
+    Path("text.npz").write_text("mine")
+    before = Path("data.npz").read_bytes()
+    for name in ("data", "text"):
+        for command in ("sample", "complete"):
+            fails(capsys, [command, str(run), "--n", "1", "--out", f"{name}.png"], f"{name}.npz holds something else")
+    assert Path("data.npz").read_bytes() == before
+    Image.new("L", (8, 8), 255).save("mask.png")
+    fails(capsys, ["complete", str(run), "--mask", "mask.png", "--out", "mask.png"], "--out is what --mask reads")
+    fails(capsys, ["complete", str(run), "--images", "mask.png", "--out", "mask.png"], "--out is what --images reads")
+    assert main(["sample", str(run), "--n", "1", "--out", "s.png"]) == 0
+    assert main(["sample", str(run), "--n", "40", "--out", "s.png"]) == 0  # our own may be
+    Path("blob").write_bytes(Path("s.npz").read_bytes())
+    Path("link.npz").symlink_to("blob")  # as tools that keep data elsewhere make them
+    assert main(["sample", str(run), "--n", "3", "--out", "link.png"]) == 0
+    with np.load("blob") as arrays:
+        assert len(arrays["images"]) == 3
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    capsys.readouterr()
+    reading = ["--data.source", "array", "--data.path", "s.npz", "--data.key", "images", "--data.array-levels", "17"]
+    assert main(["evaluate", str(run), "--split", "train", *reading]) == 0
 
 
 def test_classes(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,15 +126,15 @@ def test_classes(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) 
     _, classified = capsys.readouterr().out.splitlines()
     assert re.search(r"\| test, 180 images \| [\d.]+ % likeliest under their own class$", classified)
 
-    picture = ["--out", str(tmp_path / "s.png")]
+    picture, completions = ["--out", str(tmp_path / "s.png")], ["--out", str(tmp_path / "c.png")]
     assert main(["sample", own, "--n", "6", "--label", "7", "--label", "3", *picture]) == 0
     with Image.open(tmp_path / "s.png") as grid:
         assert grid.size == (8 * 19, 8 * 28)  # a column for each
     assert main(["sample", own, "--n", "20", *picture]) == 0
     with Image.open(tmp_path / "s.png") as grid:
         assert grid.size == (8 * 91, 8 * 19)
-    assert main(["complete", own, "--n", "2", *picture]) == 0
-    assert main(["complete", own, "--n", "2", "--label", "0", *picture]) == 0
+    assert main(["complete", own, "--n", "2", *completions]) == 0
+    assert main(["complete", own, "--n", "2", "--label", "0", *completions]) == 0
     capsys.readouterr()
 
     for folder, name in (("7", "a.png"), ("3", "b.png"), (".", "c.png")):
@@ -306,8 +335,8 @@ def test_bad_run_folders(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_bad_options(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fails(capsys, ["sample", str(run), "--n", "0"], "n must be at least 1, got 0")
-    fails(capsys, ["sample", str(run), "--height", "0"], "height must be at least 1, got 0")
+    fails(capsys, ["sample", str(run), "--n", "0"], "n must be a whole number of at least 1, got 0")
+    fails(capsys, ["sample", str(run), "--height", "0"], "height must be a whole number of at least 1")
     fails(capsys, ["sample", str(run), "--temperature", "0"], r"temperature must be a finite number above 0, got 0\.0")
     fails(capsys, ["complete", str(run), "--keep-rows", "9"], "--keep-rows must be from 0 to 8")
     fails(capsys, ["sample", str(run), "--n", "1.5"], r"--n must be a whole number below 10¹⁰, got 1\.5")

@@ -51,8 +51,13 @@ def test_draws_have_the_probabilities() -> None:
 
 def test_the_lowest_temperature_leaves_the_likeliest() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0]]).expand(50, 3)
-    for temperature in (1e-3, 1e-40, 1e-300):
+    for temperature in (1e-3, 1e-40, 5e-324):
         assert (draw(logits, torch.rand(50, dtype=torch.double), temperature=temperature) == 1).all()
+
+
+def test_what_has_no_probability_is_never_drawn() -> None:
+    logits = torch.tensor([[-torch.inf, 0.0, 0.0]])
+    assert draw(logits, torch.zeros(1, dtype=torch.double)).item() == 1
 
 
 def test_one_logit_is_drawn_as_a_bernoulli_variable() -> None:

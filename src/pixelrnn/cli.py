@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict
@@ -27,7 +28,7 @@ from pixelrnn.evaluation import Score, accuracy, check_fit, score
 from pixelrnn.files import check_output, replacing
 from pixelrnn.models import ImageModel
 from pixelrnn.occlusion import kept
-from pixelrnn.pictures import check_drawable, save_arrays, save_grid, to_8_bit, to_array
+from pixelrnn.pictures import check_arrays, check_drawable, save_arrays, save_grid, to_8_bit, to_array
 from pixelrnn.randomness import generator
 from pixelrnn.training.config import ModelConfig, Recipe, TrainConfig
 from pixelrnn.training.run_folder import run_model
@@ -191,7 +192,8 @@ def sample(
 
     Example: `pixelrnn sample runs/digits --n 100 --out samples.png`
 
-    The .npz holds `images`, (N, H, W) or (N, H, W, 3), which `--data.source array` reads again.
+    The .npz holds `images`, (N, H, W) or (N, H, W, 3), and how many `levels` they have. `--data.source array --data.key
+    images --data.array-levels 17` reads images of 17 levels again.
 
     Parameters
     ----------
@@ -222,7 +224,7 @@ def sample(
     with progress.rows("sampling", height or (loaded.size or (0, 0))[0]) as on_row:
         options: dict[str, Any] = {"temperature": temperature, "generator": generator(seed, "--seed")}
         images = loaded.sample(n, labels=labels, height=height, width=width, on_row=on_row, **options)
-    save_arrays(arrays, images=to_array(images))
+    save_arrays(arrays, images=to_array(images), levels=np.array(loaded.levels))
     columns = _square(n) if labels is None else min(n, len(label or loaded.classes or ()))
     save_grid(out, to_8_bit(images, loaded.levels), columns=columns)
     print(f"samples: {out}, {arrays}")
@@ -250,7 +252,7 @@ def complete(
     Example: `pixelrnn complete runs/digits --images photo.png --box 2 2 4 4`
 
     What is drawn follows the pixels above it and to its left. A pixel that is kept informs only what comes after it, so
-    a covered lower part is completed best. An .npz beside the picture holds `original`, `known` and `completed`.
+    a covered lower part is completed best. An .npz beside the picture holds `original`, `known`, `completed`, `levels`.
 
     Parameters
     ----------
@@ -282,6 +284,9 @@ def complete(
     if n < 1:
         raise InputError(f"--n must be at least 1, got {n}")
     arrays = _arrays_beside(out)
+    for name, read in {"--images": images, "--mask": mask}.items():
+        if read is not None and read.resolve() == out.resolve():
+            raise InputError(f"--out is what {name} reads, {out}, and would be overwritten: choose another")
     loaded = _load_model(model, device)
     check_drawable(loaded.channels)
     shown = _load_data(data, loaded).valid if images is None else _own_images(images, loaded)[0]
@@ -293,7 +298,8 @@ def complete(
         options: dict[str, Any] = {"temperature": temperature, "generator": generator(seed, "--seed")}
         given = (x.to(loaded.device), known.to(loaded.device))
         completed = loaded.complete(*given, labels=labels, on_row=on_row, **options).cpu()
-    save_arrays(arrays, original=to_array(x), known=known.numpy(), completed=to_array(completed))
+    pixels = {"original": to_array(x), "completed": to_array(completed)}
+    save_arrays(arrays, **pixels, known=known.numpy(), levels=np.array(loaded.levels))
     original, done = to_8_bit(x, loaded.levels), to_8_bit(completed, loaded.levels)
     save_grid(out, torch.cat([original, torch.where(known, original, 128), done]), columns=len(x))
     print(f"completions (original, covered, completed): {out}, {arrays}")
@@ -345,7 +351,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except (MemoryError, OverflowError, RuntimeError) as error:
         # On a CPU, PyTorch tells a lack of memory from other errors by words alone.
         known = isinstance(error, MemoryError | OverflowError | torch.OutOfMemoryError)
-        if not known and "can't allocate memory" not in str(error):
+        if not known and not any(words in str(error) for words in ("can't allocate memory", "bad_alloc")):
             raise
         return _fail(f"a number is too large, or there is not enough memory: {error}", 1)
     except KeyboardInterrupt:
@@ -423,12 +429,12 @@ def _labels(model: ImageModel, names: tuple[str, ...], n: int) -> Int[Tensor, " 
 
 
 def _arrays_beside(picture: Path) -> Path:
-    """Where the arrays of a picture go; both can be written."""
-    if picture.suffix == ".npz":
-        raise InputError(f"--out names the picture, beside which an .npz is written: expected .png, got {picture}")
+    """Where the arrays of a picture go; both can be written, and nothing that is not ours is overwritten."""
+    if picture.suffix.lower() not in ("", ".png"):
+        raise InputError(f"--out names a PNG, beside which an .npz is written: expected .png, got {picture}")
     check_output(picture)
     arrays = picture.with_suffix(".npz")
-    check_output(arrays)
+    check_arrays(arrays)
     return arrays
 
 

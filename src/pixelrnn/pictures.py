@@ -1,6 +1,7 @@
 """Images as files: grids of them as PNG, and their levels as arrays."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from pixelrnn.errors import InputError
-from pixelrnn.files import replacing
+from pixelrnn.files import check_output, replacing
 
 
 def to_8_bit(x: UInt8[Tensor, "*batch"], levels: int) -> UInt8[Tensor, "*batch"]:
@@ -41,14 +42,33 @@ def to_array(x: UInt8[Tensor, "N C H W"]) -> NDArray[np.uint8]:
     return array[..., 0] if array.shape[3] == 1 else array
 
 
+ARRAYS = {"images", "original", "known", "completed", "levels"}
+"""What the arrays beside pictures are called."""
+
+
+def check_arrays(path: Path) -> None:
+    """Raises InputError where a file stands that does not lie there beside a picture of ours: somebody's data."""
+    check_output(path)
+    if path.exists():
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                ours = "levels" in arrays and set(arrays) <= ARRAYS
+        except Exception:  # damaged bytes can raise anything
+            ours = False
+        if not ours:
+            raise InputError(f"{path} holds something else, and would be overwritten: choose another --out")
+
+
 def save_arrays(path: Path, **arrays: NDArray[np.generic]) -> None:
     """Writes named arrays as a compressed .npz.
 
     Raises:
         OSError: the file cannot be written.
     """
-    with replacing(path) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+    # To a file that is open: from a name that does not end with .npz, numpy makes another one.
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        named: dict[str, Any] = arrays
+        np.savez_compressed(file, **named)
 
 
 def save_grid(path: Path, x: UInt8[Tensor, "N C H W"], *, columns: int) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -6,7 +7,7 @@ from torch import Tensor
 
 from pixelrnn import InputError, PixelRNN
 from pixelrnn.backend import Backend, backend
-from pixelrnn.incremental import Network, Program, start
+from pixelrnn.incremental import Network, Program, reference, start
 from pixelrnn.likelihood import draw
 from pixelrnn.nn import LayerKind, MaskedConv2d
 
@@ -149,3 +150,78 @@ def test_a_named_backend_that_cannot_run_says_so() -> None:
     program = PixelRNN(levels=2, hidden=2).bfloat16().incremental(2, 2)
     with backend("compiled"), pytest.raises(InputError, match="for float32 or float64 on a CPU"):
         start(program, 1)
+
+
+def reached_through_an_added_map(program: Program) -> Callable[[Tensor], Tensor]:
+    a, b = MaskedConv2d("A", 1, 4, 3).double(), MaskedConv2d("B", 4, 4, 1).double()
+    c, d = MaskedConv2d("B", 4, 4, 1).double(), MaskedConv2d("B", 4, 3, 3).double()
+    x = a.incremental(program, 0)
+    y = b.incremental(program, x)
+    d.incremental(program, c.incremental(program, x, plus=y))
+    return lambda image: d(c(a(image), plus=b(a(image))))
+
+
+def reached_from_the_side_alone(program: Program) -> Callable[[Tensor], Tensor]:
+    a, b = MaskedConv2d("A", 1, 4, 3).double(), MaskedConv2d("B", 4, 3, (1, 5)).double()
+    b.incremental(program, a.incremental(program, 0))
+    return lambda image: b(a(image))
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("build", [reached_through_an_added_map, reached_from_the_side_alone])
+def test_known_columns_are_computed_as_far_as_others_read_them(
+    name: Backend, build: Callable[[Program], Callable[[Tensor], Tensor]]
+) -> None:
+    program = Program(4, 6, channels=1, levels=3)
+    network = build(program)
+    x, wanted = torch.randint(3, (2, 1, 4, 6), dtype=torch.uint8), torch.zeros(4, 6, dtype=torch.bool)
+    wanted[:, 1::2] = True
+    with backend(name), torch.no_grad():
+        logits = rows(start(program, 2), x, torch.ones(2, 4, 6, dtype=torch.bool), wanted=wanted)
+        expected = network(x.double() - 1)[:, :, None]
+    torch.testing.assert_close(logits[..., wanted], expected[..., wanted], rtol=0, atol=1e-10)
+
+
+def test_known_pixels_cost_no_more_than_what_others_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[int] = []
+    compute = reference.ConvolutionStep.compute
+
+    def counting(self: reference.ConvolutionStep, columns: range) -> None:
+        computed.append(len(columns))
+        compute(self, columns)
+
+    monkeypatch.setattr(reference.ConvolutionStep, "compute", counting)
+    wanted = torch.tensor([[False, False, True, False]])
+    x = torch.zeros(1, 1, 1, 4, dtype=torch.uint8)
+    with backend("reference"):
+        rows(
+            start(model_of("row-lstm", depth=1).incremental(1, 4), 1),
+            x,
+            torch.ones(1, 1, 4, dtype=torch.bool),
+            wanted=wanted,
+        )
+    # The first convolution of the neighbours together; where logits are wanted, also 1×1, skip and both of the head.
+    assert computed == [2, 1, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("where", ["first.weight", "first.bias", "head.layers.0.bias", "head.layers.1.bias"])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_weight_that_is_no_number_is_noticed(name: Backend, where: str, layer: LayerKind) -> None:
+    model = model_of(layer, channels=3)
+    with torch.no_grad():
+        dict(model.named_parameters())[where].view(-1)[0] = torch.nan  # of one feature, level or channel
+    with backend(name), pytest.raises(InputError, match="logits that are not finite"):
+        model.sample(2, height=2, width=2)
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_programs_that_cannot_be_started_are_refused() -> None:
+    program = PixelRNN(levels=3, hidden=2).incremental(2, 2)
+    with pytest.raises(InputError, match="the batch must have at least 1 image, got 0"):
+        start(program, 0)
+    program.relu(1)
+    with pytest.raises(InputError, match="ends with the convolution that gives the 3 logits of a pixel"):
+        start(program, 1)
+    with pytest.raises(InputError, match="has no condition"):
+        _ = program.condition

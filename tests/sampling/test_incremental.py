@@ -3,8 +3,9 @@ from typing import Any
 import pytest
 import torch
 
-from pixelrnn import InputError, PixelRNN
+from pixelrnn import PixelRNN
 from pixelrnn.backend import Backend, backend
+from pixelrnn.incremental import compiled, reference
 from pixelrnn.nn import LayerKind
 from pixelrnn.sampling import Row, incremental, naive
 
@@ -80,8 +81,34 @@ def test_noise_belongs_to_its_place() -> None:
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_logits_that_are_no_numbers_are_refused(name: Backend) -> None:
-    model = model_of("pixel-cnn")
-    torch.nn.init.constant_(model.head.layers[1].bias, torch.nan)
-    with backend(name), pytest.raises(InputError, match="logits that are not finite, in row 0"):
-        model.sample(1, height=2, width=2)
+def test_rows_below_the_last_unknown_pixel_are_not_computed(name: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, computed = model_of("row-lstm"), list[int]()
+    x = torch.randint(4, (2, 1, 5, 3), dtype=torch.uint8)
+    known = torch.ones(5, 3, dtype=torch.bool)
+    known[1, 2] = False
+    kind: Any = compiled.Network if name == "compiled" else reference.Network
+    row = kind.row
+
+    def counting(self: Any, levels: torch.Tensor, *others: Any) -> torch.Tensor:
+        computed.append(levels.shape[0])
+        logits: torch.Tensor = row(self, levels, *others)
+        return logits
+
+    monkeypatch.setattr(kind, "row", counting)
+    rows: list[Row] = []
+    noise = seeded()
+    with backend(name):
+        completed = model.complete(x, known, generator=noise, on_row=rows.append)
+    assert len(computed) == 2
+    assert torch.equal(completed[:, :, 2:], x[:, :, 2:])
+    assert [row.index for row in rows] == [*range(5)]
+    assert all(row.logits.isnan().all() and row.logits.dtype == torch.double for row in rows[2:])
+    expected = seeded()
+    torch.rand(5, 3, 1, 2, dtype=torch.double, generator=expected)  # the noise of all rows, whatever is known
+    assert torch.equal(noise.get_state(), expected.get_state())
+
+
+def test_what_is_given_is_not_written_to() -> None:
+    x = torch.zeros(1, 1, 3, 3, dtype=torch.uint8)  # whose positions can be outermost without a copy
+    model_of("row-lstm").complete(x, x[0, 0] > 0, generator=seeded())
+    assert not x.any()

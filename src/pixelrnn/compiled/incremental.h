@@ -2,6 +2,7 @@
 // to bottom; within a row any columns may be computed together whose inputs are there.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <deque>
@@ -28,7 +29,8 @@ struct Step {
     const bool remembered;  // something later reads what follows from it
     Step(Map<T>& y, bool remembered) : y(y), remembered(remembered) {}
     virtual ~Step() = default;
-    virtual void next_row() {}  // the row above is complete, in all maps
+    virtual long channel() const { return -1; }  // whose logits it gives, if it gives any
+    virtual void next_row() {}                   // the row above is complete, in all maps
     virtual void columns(long from, long to) = 0;
 };
 
@@ -38,7 +40,7 @@ struct Relu : Step<T> {
     Relu(Map<T>& x, Map<T>& y, bool remembered) : Step<T>(y, remembered), x(x) {}
     void columns(long from, long to) override {
         const T *a = x.row().at(from), *end = x.row().at(to);
-        for (T* b = this->y.row().at(from); a < end; ++a, ++b) *b = *a > 0 ? *a : T(0);
+        for (T* b = this->y.row().at(from); a < end; ++a, ++b) *b = *a <= 0 ? T(0) : *a;  // what is no number stays so
     }
 };
 
@@ -56,10 +58,11 @@ struct Concatenate : Step<T> {
     }
 };
 
-// A masked convolution: its taps above the centre, and those in the row, up to the centre, with the bias last.
+// A masked convolution: its taps above the centre, and those in the row, up to the centre, with the bias last. The one
+// that gives the logits is divided by channels, so that a channel's are computed alone; `channel` is −1 for all others.
 template <class T>
 struct Kernel {
-    long in, above, beside;
+    long in, above, beside, out, channels, channel;
     Packed<T> upper, lower;
 };
 
@@ -96,6 +99,7 @@ struct Convolution : Step<T> {
           kernel(k),
           width(width),
           upper(k->above ? width : 0, y.row().images, y.row().features) {}
+    long channel() const override { return kernel->channel; }
     void next_row() override {
         if (!kernel->above) return;
         Sum<T> sum{kernel->upper, nullptr, 0, upper.at(0), width * upper.images, upper.features};
@@ -108,13 +112,17 @@ struct Convolution : Step<T> {
         Row<T>& y = this->y.row();
         const long rows = (to - from) * y.images, f = y.features;
         const T one = 1, *added = plus ? plus->row().at(from) : nullptr;
-        Sum<T> sum{kernel->lower, kernel->above ? upper.at(from) : added, f, y.at(from), rows, f};
+        const bool after = added && (kernel->above || kernel->channel >= 0);  // the product adds one map, as it is
+        Sum<T> sum{kernel->lower, kernel->above ? upper.at(from) : after ? nullptr : added, f, y.at(from), rows, f};
         for (long dj = -kernel->beside; dj <= 0; ++dj)
             sum.add({x.row().at(from + dj), x.row().features, 1, kernel->in});
         sum.add({&one, 0, 0, 1});
         sum.finish();
-        if (kernel->above && added)
-            for (T *to = y.at(from), *end = to + rows * f; to < end; ++to, ++added) *to += *added;
+        if (after) {
+            const long every = kernel->channel < 0 ? 1 : kernel->channels, first = std::max(0L, kernel->channel);
+            for (long r = 0; r < rows; ++r, added += plus->row().features)
+                for (long k = 0; k < kernel->out; ++k) y.at(from)[r * f + k] += added[k * every + first];
+        }
     }
 };
 
@@ -178,14 +186,13 @@ struct LineLSTM : Step<T> {
     }
 };
 
-// A level by inverting the distribution function at one uniform number. Logits are `stride` apart; one alone is a
-// Bernoulli variable's. Levels' weights are kept in `weights`.
+// A level by inverting the distribution function at one uniform number; a single logit is a Bernoulli variable's.
+// Levels' weights are kept in `weights`.
 template <class T>
-int64_t draw(const T* logits, long stride, long count, double temperature, double uniform,
-             std::vector<double>& weights) {
+int64_t draw(const T* logits, long count, double temperature, double uniform, std::vector<double>& weights) {
     const bool bernoulli = count == 1;
     const long levels = bernoulli ? 2 : count;
-    const auto logit = [&](long k) -> double { return bernoulli ? (k ? logits[0] : T(0)) : logits[k * stride]; };
+    const auto logit = [&](long k) -> double { return bernoulli ? (k ? logits[0] : T(0)) : logits[k]; };
     double largest = logit(0), sum = 0;
     for (long k = 1; k < levels; ++k) largest = std::max(largest, logit(k));
     for (long k = 0; k < levels; ++k) sum += weights[k] = std::exp((logit(k) - largest) / temperature);
@@ -202,14 +209,14 @@ struct RowOfImages {
     const bool* known;      // (W, B)
     const bool* wanted;     // (W): logits are
     const double* uniform;  // (W, C, B)
-    T* logits;              // (W, C, B, L)
+    T* logits;              // (W, C, B, L); not a number where they are not wanted
     const T* condition;     // (W, B, c), or null
     long width, channels, batch, logits_per_channel;
     double temperature;
 };
 
 // The network for a slice of the batch. The first map is the image, the second what it is conditioned on, if anything,
-// the last one the logits.
+// the last ones the logits of each channel.
 template <class T>
 struct Slice {
     long first, images;
@@ -220,14 +227,35 @@ struct Slice {
 
     Slice(long first, long images, T scale) : first(first), images(images), scale(scale), weights(256) {}
 
-    void compute(long from, long to, bool remembered) {
+    // Draws the row. False where a wanted logit is no finite number.
+    bool row(const RowOfImages<T>& r) {
+        const bool any = std::any_of(r.wanted, r.wanted + r.width, [](bool wanted) { return wanted; });
+        for (Map<T>& map : maps) map.next_row();
         for (auto& step : steps)
-            if (step->remembered || !remembered) step->columns(from, to);
-    }
-    void show(const RowOfImages<T>& r, long j, long c) {  // a sub-pixel's levels to the network
-        Row<T>& image = maps[0].row();
-        const uint8_t* from = r.levels + (j * r.channels + c) * r.batch + first;
-        for (long b = 0; b < images; ++b) image.at(j)[b * image.features + c] = from[b] * scale - 1;
+            if (step->remembered || any) step->next_row();
+        if (r.condition) take_condition(r);
+        bool finite = true;
+        for (long j = 0; j < r.width;) {
+            long to = j;
+            for (; to < r.width && !r.wanted[to]; ++to)
+                for (long c = 0; c < r.channels; ++c) show(r, to, c);
+            if (to > j) {  // known columns, together: what later positions read, and no more
+                for (auto& step : steps)
+                    if (step->remembered) step->columns(j, to);
+                for (long k = j * r.channels; k < to * r.channels; ++k)
+                    std::fill_n(r.logits + (k * r.batch + first) * r.logits_per_channel, images * r.logits_per_channel,
+                                std::numeric_limits<T>::quiet_NaN());
+            }
+            if ((j = to) == r.width) break;
+            for (long c = 0; c < r.channels; ++c) {
+                for (auto& step : steps)
+                    if (step->channel() < 0 || step->channel() == c) step->columns(j, j + 1);
+                finite &= give(r, j, c);
+                show(r, j, c);
+            }
+            ++j;
+        }
+        return finite;
     }
     void take_condition(const RowOfImages<T>& r) {
         Row<T>& row = maps[1].row();
@@ -236,34 +264,21 @@ struct Slice {
             for (long b = 0; b < images; ++b)
                 std::copy_n(r.condition + (j * r.batch + first + b) * f, f, row.at(j) + b * row.features);
     }
-    void row(const RowOfImages<T>& r) {
-        for (Map<T>& map : maps) map.next_row();
-        for (auto& step : steps) step->next_row();
-        if (r.condition) take_condition(r);
-        for (long j = 0; j < r.width;) {
-            long to = j;
-            for (; to < r.width && !r.wanted[to]; ++to)
-                for (long c = 0; c < r.channels; ++c) show(r, to, c);
-            if (to > j) compute(j, to, true);  // known columns, together: what later positions read, and no more
-            if ((j = to) == r.width) break;
-            for (long c = 0; c < r.channels; ++c) {
-                compute(j, j + 1, false);
-                give(r, j, c);
-                show(r, j, c);
-            }
-            ++j;
-        }
+    void show(const RowOfImages<T>& r, long j, long c) {  // a sub-pixel's levels to the network
+        Row<T>& image = maps[0].row();
+        const uint8_t* from = r.levels + (j * r.channels + c) * r.batch + first;
+        for (long b = 0; b < images; ++b) image.at(j)[b * image.features + c] = from[b] * scale - 1;
     }
-    void give(const RowOfImages<T>& r, long j, long c) {  // logits, and levels where they are not known
-        Row<T>& y = maps.back().row();
-        const long at = (j * r.channels + c) * r.batch + first;
+    bool give(const RowOfImages<T>& r, long j, long c) {  // logits, and levels where they are not known
+        Row<T>& y = maps[maps.size() - r.channels + c].row();
+        const long at = (j * r.channels + c) * r.batch + first, count = r.logits_per_channel;
+        bool finite = true;
         for (long b = 0; b < images; ++b) {
-            const T* logits = y.at(j) + b * y.features + c;  // feature l·C + c is level l of channel c
-            for (long l = 0; l < r.logits_per_channel; ++l)
-                r.logits[(at + b) * r.logits_per_channel + l] = logits[l * r.channels];
+            const T* logits = y.at(j) + b * y.features;
+            for (long l = 0; l < count; ++l) finite &= std::isfinite(r.logits[(at + b) * count + l] = logits[l]);
             if (!r.known[j * r.batch + first + b])
-                r.levels[at + b] = static_cast<uint8_t>(
-                    draw(logits, r.channels, r.logits_per_channel, r.temperature, r.uniform[at + b], weights));
+                r.levels[at + b] = static_cast<uint8_t>(draw(logits, count, r.temperature, r.uniform[at + b], weights));
         }
+        return finite;
     }
 };

@@ -19,6 +19,7 @@ struct Network : torch::CustomClassHolder {
     // kept, here and below: the rows above, and the columns beside, that later steps read of the new map.
     Network(int64_t width, int64_t batch, std::vector<Ints> inputs, double scale, int64_t images)
         : width(width), batch(batch), conditional(inputs.size() == 2) {
+        TORCH_CHECK(width > 0 && batch > 0 && images > 0, "a network is for some images of some width");
         for (int64_t first = 0; first < batch; first += images) {
             slices.emplace_back(first, std::min(images, batch - first), static_cast<T>(scale));
             for (const Ints& map : inputs) add_map(slices.back(), map[0], {map[1], map[2]});
@@ -47,11 +48,15 @@ struct Network : torch::CustomClassHolder {
         }
     }
 
-    // weight: (out, in, above + 1, 2·beside + 1). plus: a map that is added, or −1.
-    void convolution(int64_t x, const Tensor& weight, const Tensor& bias, int64_t plus, Ints kept, bool remembered) {
+    // weight: (out, in, above + 1, 2·beside + 1). plus: a map that is added, or −1. channel: whose logits it gives, or
+    // −1.
+    void convolution(int64_t x, const Tensor& weight, const Tensor& bias, int64_t plus, int64_t channel, Ints kept,
+                     bool remembered) {
+        const long channels = features(0);
         const long out = weight.size(0), in = weight.size(1), above = weight.size(2) - 1, beside = weight.size(3) / 2;
         check(weight, {{weight, {out, features(x), above + 1, 2 * beside + 1}}, {bias, {out}}});
-        TORCH_CHECK(plus < 0 || features(plus) == out, "convolution: the features of what is added");
+        TORCH_CHECK(plus < 0 || features(plus) == out * (channel < 0 ? 1 : channels), "convolution: what is added");
+        TORCH_CHECK(channel < channels, "convolution: the channel");
         check_kept(x, above, beside);
         const long padded = round_up(out, WIDTH<T>);
         const auto append = [&](Matrix<T>& to, const T* from, long rows) {
@@ -67,8 +72,8 @@ struct Network : torch::CustomClassHolder {
         append(upper, from, rows_above);
         append(lower, from + rows_above * out, (beside + 1) * in);
         append(lower, bias.const_data_ptr<T>(), 1);
-        const auto kernel =
-            std::make_shared<const Kernel<T>>(Kernel<T>{in, above, beside, Packed<T>(upper), Packed<T>(lower)});
+        const auto kernel = std::make_shared<const Kernel<T>>(
+            Kernel<T>{in, above, beside, out, channels, channel, Packed<T>(upper), Packed<T>(lower)});
         for (Slice<T>& s : slices) {
             Map<T>& y = add_map(s, out, kept);
             Map<T>* added = plus < 0 ? nullptr : &s.maps.at(plus);
@@ -91,8 +96,8 @@ struct Network : torch::CustomClassHolder {
         }
     }
 
-    // See `pixelrnn.incremental.Network.row`.
-    void row(const Tensor& levels, const Tensor& known, const Tensor& uniform, double temperature, const Tensor& wanted,
+    // See `pixelrnn.incremental.Network.row`. False where a wanted logit is no finite number.
+    bool row(const Tensor& levels, const Tensor& known, const Tensor& uniform, double temperature, const Tensor& wanted,
              const Tensor& logits, const std::optional<Tensor>& condition) {
         const long channels = features(0), per_channel = logits.size(3);
         const auto typed = [](const Tensor& x, at::ScalarType type, at::IntArrayRef sizes) {
@@ -104,7 +109,12 @@ struct Network : torch::CustomClassHolder {
         typed(wanted, at::kBool, {width});
         typed(uniform, at::kDouble, {width, channels, batch});
         typed(logits, c10::CppTypeToScalarType<T>::value, {width, channels, batch, per_channel});
-        TORCH_CHECK(per_channel <= 256 && features(slices[0].maps.size() - 1) == channels * per_channel, "row: logits");
+        const auto& steps = slices[0].steps;
+        TORCH_CHECK(per_channel <= 256 && static_cast<long>(steps.size()) >= channels, "row: logits");
+        for (long c = 0; c < channels; ++c) {
+            const Step<T>& last = *steps[steps.size() - channels + c];
+            TORCH_CHECK(last.channel() == c && last.y.features == per_channel, "row: logits of a channel");
+        }
         TORCH_CHECK(condition.has_value() == conditional, "row: a condition, or none");
         if (condition) typed(*condition, c10::CppTypeToScalarType<T>::value, {width, batch, features(1)});
         const RowOfImages<T> r{levels.data_ptr<uint8_t>(),
@@ -118,8 +128,10 @@ struct Network : torch::CustomClassHolder {
                                batch,
                                per_channel,
                                temperature};
-#pragma omp parallel for schedule(dynamic, 1)
-        for (size_t n = 0; n < slices.size(); ++n) slices[n].row(r);
+        bool finite = true;
+#pragma omp parallel for schedule(dynamic, 1) reduction(&& : finite)
+        for (size_t n = 0; n < slices.size(); ++n) finite = slices[n].row(r) && finite;
+        return finite;
     }
 };
 

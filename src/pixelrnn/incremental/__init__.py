@@ -23,8 +23,10 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from pixelrnn.backend import choose
+from pixelrnn.errors import InputError
 from pixelrnn.incremental import compiled, reference
 from pixelrnn.incremental.program import Concatenate, Convolution, LineLSTM, Program, Relu
+from pixelrnn.likelihood import logits_per_channel
 
 __all__ = ["Concatenate", "Convolution", "LineLSTM", "Network", "Program", "Relu", "start"]
 
@@ -54,6 +56,9 @@ class Network(Protocol):
 
         Returns:
             The logits of every sub-pixel given all before it; not a number where they are not wanted.
+
+        Raises:
+            InputError: a wanted logit is no finite number.
         """
 
 
@@ -62,8 +67,17 @@ def start(program: Program, batch: int) -> Network:
     """Begins a batch of images.
 
     Compiled where `pixelrnn.backend.choose` says so; the reference otherwise.
+
+    Raises:
+        InputError: there are no images, the program does not end with the convolution that gives the logits, or the
+            backend that was named cannot run.
     """
+    if batch < 1:
+        raise InputError(f"the batch must have at least 1 image, got {batch}")
+    logits = program.channels * logits_per_channel(program.levels)
+    if not program.steps or not isinstance(program.steps[-1], Convolution) or program.features[-1] != logits:
+        raise InputError(f"a program ends with the convolution that gives the {logits} logits of a pixel")
     weights = [step.bias for step in program.steps if isinstance(step, Convolution | LineLSTM)]
     if choose(*weights) == "compiled":
-        return compiled.Network(program, batch, weights[0].dtype)
+        return compiled.Network(program, batch)
     return reference.Network(program, batch)

@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from pixelrnn.compiled import images_per_slice, operators
+from pixelrnn.errors import InputError
 from pixelrnn.incremental.program import Concatenate, Convolution, Program, Relu
 from pixelrnn.likelihood import logits_per_channel
 from pixelrnn.recurrence.compiled import layout
@@ -13,11 +14,11 @@ from pixelrnn.recurrence.compiled import layout
 class Network:
     """See `pixelrnn.incremental.start`."""
 
-    def __init__(self, program: Program, batch: int, dtype: torch.dtype) -> None:
+    def __init__(self, program: Program, batch: int) -> None:
         operators()  # loads the class, too
-        self.program, self.dtype = program, dtype
+        self.program, self.dtype = program, program.like.dtype
         kinds = torch.classes.pixelrnn
-        kind = kinds.Float64Network if dtype == torch.float64 else kinds.Float32Network
+        kind = kinds.Float64Network if self.dtype == torch.float64 else kinds.Float32Network
         scale = 2 / (program.levels - 1)
         images = images_per_slice(batch)
         inputs = [[features, *program.kept(n)] for n, features in enumerate(program.features[: program.inputs])]
@@ -30,8 +31,12 @@ class Network:
                 self.network.concatenate(step.x, step.y, kept, remembered)
             elif isinstance(step, Convolution):
                 plus = -1 if step.plus is None else step.plus
-                weights = [step.weight.contiguous(), step.bias.contiguous()]
-                self.network.convolution(step.x, *weights, plus, kept, remembered)
+                # The logits, divided by channels: level l of channel c is feature l·C + c.
+                is_last = step is program.steps[-1]
+                for c in range(program.channels) if is_last else [-1]:
+                    part = slice(c, None, program.channels) if is_last else slice(None)
+                    weights = [step.weight[part].contiguous(), step.bias[part].contiguous()]
+                    self.network.convolution(step.x, *weights, plus, c, kept, remembered)
             else:
                 _, *offsets = layout(step.lines)
                 tensors = (step.input_to_state, step.bias, step.state_to_state, step.initial)
@@ -49,7 +54,8 @@ class Network:
     ) -> Float[Tensor, "W C B logits"]:
         """See `pixelrnn.incremental.Network`."""
         per_channel = logits_per_channel(self.program.levels)
-        logits = torch.full((*levels.shape, per_channel), torch.nan, dtype=self.dtype)
+        logits = levels.new_empty((*levels.shape, per_channel), dtype=self.dtype)
         given = None if condition is None else condition.contiguous()
-        self.network.row(levels, known, uniform, temperature, wanted, logits, given)
+        if not self.network.row(levels, known, uniform, temperature, wanted, logits, given):
+            raise InputError("the model gives logits that are not finite")
         return logits

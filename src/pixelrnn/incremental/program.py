@@ -115,6 +115,11 @@ class Program:
         """Adds the features of map x followed by those of map y."""
         return self._add(Concatenate(x, y), self.features[x] + self.features[y])
 
+    @property
+    def like(self) -> Tensor:
+        """A weight, to see the type and device of all."""
+        return next(step.bias for step in self.steps if isinstance(step, Convolution | LineLSTM))
+
     def relu(self, x: int) -> int:
         """Adds max(x, 0)."""
         return self._add(Relu(x), self.features[x])

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from pixelrnn.errors import InputError
 from pixelrnn.incremental.program import Concatenate, Convolution, LineLSTM, Program, Relu, Step
 from pixelrnn.likelihood import draw, logits_per_channel
 
@@ -154,9 +155,9 @@ class Network:
     """See `pixelrnn.incremental.start`."""
 
     def __init__(self, program: Program, batch: int) -> None:
-        like = next(step.bias for step in program.steps if isinstance(step, Convolution | LineLSTM))
-        self.program, self.batch = program, batch
-        self.maps = [Map(like, program.width, batch, f, program.kept(n)) for n, f in enumerate(program.features)]
+        self.program = program
+        like, width = program.like, program.width
+        self.maps = [Map(like, width, batch, f, program.kept(n)) for n, f in enumerate(program.features)]
         self.steps = [self._step(*both) for both in zip(program.steps, self.maps[program.inputs :], strict=True)]
         self.remembered = [step for step, is_read in zip(self.steps, program.remembered(), strict=True) if is_read]
 
@@ -182,7 +183,7 @@ class Network:
     ) -> Float[Tensor, "W C B logits"]:
         """See `pixelrnn.incremental.Network`."""
         program = self.program
-        for part in (*self.maps, *self.steps):
+        for part in (*self.maps, *(self.steps if wanted.any() else self.remembered)):
             part.next_row()
         image, last = self.maps[0], self.maps[-1]
         if condition is not None:
@@ -210,4 +211,6 @@ class Network:
                     drawn = draw(logits[j, c], uniform[j, c], temperature=temperature)
                     levels[j, c] = torch.where(known[j], levels[j, c], drawn)
                     show(range(j, j + 1), slice(c, c + 1))
+        if not logits[wanted].isfinite().all():
+            raise InputError("the model gives logits that are not finite")
         return logits

@@ -107,15 +107,16 @@ class ImageModel(nn.Module, ABC):
             given: what the density is conditional on, as in the model's `log_prob_map`: ``labels`` for instance.
 
         Raises:
-            InputError: n, the size, the labels or the temperature are out of range, or no size is known.
+            InputError: n, the size, the labels or the temperature are out of range, no size is known, or the model
+                gives logits that are not finite.
         """
         own_height, own_width = self.size or (None, None)
         height, width = own_height if height is None else height, own_width if width is None else width
         if height is None or width is None:
             raise InputError("the model has no size of its own: give height and width")
         for name, value in {"n": n, "height": height, "width": width}.items():
-            if value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}")
+            if not (isinstance(value, int) and value >= 1):
+                raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
         nothing = torch.zeros(n, self.channels, height, width, dtype=torch.uint8, device=self.device)
         known = torch.zeros(height, width, dtype=torch.bool, device=nothing.device)
         options: dict[str, Any] = {"temperature": temperature, "generator": generator, "on_row": on_row, **given}
@@ -147,7 +148,7 @@ class ImageModel(nn.Module, ABC):
 
         Raises:
             InputError: x or labels as in `log_prob_map`, a mask of another shape or type, a temperature that is not
-                above 0.
+                above 0; the model gives logits that are not finite.
         """
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from pixelrnn.errors import InputError
 from pixelrnn.incremental import Program, start
+from pixelrnn.likelihood import logits_per_channel
 from pixelrnn.randomness import uniform_row
 
 
@@ -19,7 +19,8 @@ class Row:
     index: int
     pixels: UInt8[Tensor, "B C W"]
     logits: Float[Tensor, "B logits C W"]
-    """What every sub-pixel was drawn from, given all before it; not a number in columns that all images know."""
+    """What every sub-pixel was drawn from, given all before it, before the temperature divides it; not a number in
+    columns that all images know."""
 
 
 def complete(
@@ -51,13 +52,15 @@ def complete(
     batch, channels, height, width = x.shape
     network = start(program, batch)
     # Positions outermost: (H, W, C, B), (H, W, B) and, where something is to be drawn, (H, W).
-    levels = torch.where(known[:, None], x, 0).permute(2, 3, 1, 0).contiguous()
+    levels = x.permute(2, 3, 1, 0).clone(memory_format=torch.contiguous_format)
     known = known.permute(1, 2, 0).contiguous()
     wanted = ~known.all(dim=2)
+    drawn_rows = int(wanted.any(dim=1).nonzero().max()) + 1 if wanted.any() else 0
+    nothing = program.like.new_full((batch, logits_per_channel(program.levels), channels, width), torch.nan)
     for i in range(height):
         uniform = uniform_row(width, channels, batch, generator=generator, device=x.device)
-        given = None if condition is None else condition[:, :, i].permute(2, 0, 1)
-        logits = network.row(levels[i], known[i], uniform, temperature, wanted[i], given)
-        if not logits[wanted[i]].isfinite().all():
-            raise InputError(f"the model gives logits that are not finite, in row {i}")
-        yield Row(i, levels[i].permute(2, 1, 0), logits.permute(2, 3, 1, 0))
+        logits = nothing
+        if i < drawn_rows:  # nothing depends on the rows below
+            given = None if condition is None else condition[:, :, i].permute(2, 0, 1)
+            logits = network.row(levels[i], known[i], uniform, temperature, wanted[i], given).permute(2, 3, 1, 0)
+        yield Row(i, levels[i].permute(2, 1, 0), logits)
