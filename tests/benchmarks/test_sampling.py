@@ -12,6 +12,7 @@ def test_every_way_to_draw_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     times = sampling.against_naive(1, 2, n=2, side=3)
     assert set(times) == {"incremental", "one forward pass", "ours, naive", "the usual one"}
     assert all(t > 0 for t in times.values())
+    assert sampling.in_colour("row-lstm", n=1, side=2) > 0
 
 
 def test_the_table_has_a_line_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
