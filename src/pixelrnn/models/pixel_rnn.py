@@ -19,8 +19,8 @@ from pixelrnn.nn import LayerKind, MaskedConv2d, OutputHead, ResidualBlock
 from pixelrnn.nn.raster import store_by_position
 from pixelrnn.sampling import Row, incremental
 
-MOST_LOGITS = 2**22
-"""That are held at a time where only their likelihood is wanted: 16 MiB in float32."""
+MOST_LOGITS = 2**24
+"""That are held at a time where only their likelihood is wanted: 64 MiB in float32."""
 
 
 class PixelRNN(ImageModel):
