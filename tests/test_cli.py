@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from pixelrnn import PixelRNN
 from pixelrnn.cli import main
+from pixelrnn.data import DataConfig, load
 
 SHORT = ["--train.batch", "256", "--train.sample-every", "0", "--train.epochs"]
 TINY = ["--model.hidden", "2", *SHORT, "1"]
@@ -117,8 +119,17 @@ def test_nothing_of_anybodys_is_overwritten(
     assert main(["evaluate", str(run), "--split", "train", *reading]) == 0
 
 
-def test_classes(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_classes(
+    tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = str(tmp_path / "own")
+    given: list[list[int]] = []
+    complete = PixelRNN.complete
+
+    def recording(self: PixelRNN, *images: torch.Tensor, labels: torch.Tensor, **options: Any) -> torch.Tensor:
+        given.append(labels.tolist())
+        return complete(self, *images, labels=labels, **options)
+
     assert main(["train", "digits", "--run", own, *TINY, "--model.labels"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"run folder: {own}"
 
@@ -127,20 +138,35 @@ def test_classes(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) 
     assert re.search(r"\| test, 180 images \| [\d.]+ % likeliest under their own class$", classified)
 
     picture, completions = ["--out", str(tmp_path / "s.png")], ["--out", str(tmp_path / "c.png")]
+    monkeypatch.setattr(PixelRNN, "complete", recording)
     assert main(["sample", own, "--n", "6", "--label", "7", "--label", "3", *picture]) == 0
+    assert given.pop() == [7, 3, 7, 3, 7, 3]
     with Image.open(tmp_path / "s.png") as grid:
         assert grid.size == (8 * 19, 8 * 28)  # a column for each
     assert main(["sample", own, "--n", "20", *picture]) == 0
     with Image.open(tmp_path / "s.png") as grid:
         assert grid.size == (8 * 91, 8 * 19)
-    assert main(["complete", own, "--n", "2", *completions]) == 0
-    assert main(["complete", own, "--n", "2", "--label", "0", *completions]) == 0
+    assert given.pop() == [*range(10)] * 2
+    assert main(["sample", own, "--n", "4", "--label", "7", *picture]) == 0
+    with Image.open(tmp_path / "s.png") as grid:
+        assert grid.size == (8 * 19, 8 * 19)  # one class needs no columns
+    given.clear()
+    assert main(["complete", own, "--n", "3", *completions]) == 0
+    labels = load(DataConfig()).valid.labels
+    assert labels is not None
+    assert given.pop() == labels[:3].tolist()
+    assert main(["complete", own, "--n", "2", "--label", "4", *completions]) == 0
+    assert given.pop() == [4, 4]
     capsys.readouterr()
 
     for folder, name in (("7", "a.png"), ("3", "b.png"), (".", "c.png")):
         (tmp_path / "images" / folder).mkdir(parents=True, exist_ok=True)
         Image.new("L", (8, 8), 99).save(tmp_path / "images" / folder / name)
     fails(capsys, ["evaluate", own, "--images", str(tmp_path / "images")], "expected a label of 10 per image")
+    loose = ["complete", own, "--images", str(tmp_path / "images" / "c.png"), *completions]
+    fails(capsys, loose, "the images have no labels: give --label, of 0, 1, 2")
+    assert main([*loose, "--label", "5"]) == 0
+    capsys.readouterr()
     (tmp_path / "images" / "c.png").unlink()
     assert main(["evaluate", own, "--images", str(tmp_path / "images"), "--classify"]) == 0
     assert "all, 2 images" in capsys.readouterr().out
@@ -152,7 +178,8 @@ def test_classes(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_multi_scale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = str(tmp_path / "own")
-    assert main(["train", "digits-multiscale", "--run", own, *TINY]) == 0
+    assert main(["train", "digits", "--run", own, *TINY, "--model.factors", "2", "2"]) == 0
+    assert "factors:\n  - 2\n  - 2\n" in (tmp_path / "own" / "config.yaml").read_text()
     capsys.readouterr()
     assert main(["evaluate", own, "--split", "test"]) == 0
     assert "test, 180 images" in capsys.readouterr().out
@@ -164,7 +191,7 @@ def test_multi_scale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         known = np.broadcast_to(arrays["known"], (2, 8, 8))
         assert (arrays["completed"] == arrays["original"])[known].all()
     fails(
-        capsys, ["train", "--run", str(tmp_path / "x"), "--model.factors", "1"], "factors must be whole numbers of at"
+        capsys, ["train", "--run", str(tmp_path / "x"), "--model.factors", "1"], "factors must be whole numbers from 2"
     )
 
 

@@ -202,8 +202,8 @@ def sample(
     n
         How many images.
     label
-        Of a class-conditional model, the class to draw; may be repeated, and all in turn if not given. Each has its own
-        column.
+        Of a class-conditional model, the class to draw; may be repeated, each with a column of its own. All in turn if
+        not given.
     out
         The picture to write; the .npz has its name.
     height
@@ -225,7 +225,8 @@ def sample(
         options: dict[str, Any] = {"temperature": temperature, "generator": generator(seed, "--seed")}
         images = loaded.sample(n, labels=labels, height=height, width=width, on_row=on_row, **options)
     save_arrays(arrays, images=to_array(images), levels=np.array(loaded.levels))
-    columns = _square(n) if labels is None else min(n, len(label or loaded.classes or ()))
+    drawn = label or loaded.classes or ()
+    columns = min(n, len(drawn)) if len(drawn) > 1 else _square(n)
     save_grid(out, to_8_bit(images, loaded.levels), columns=columns)
     print(f"samples: {out}, {arrays}")
 
@@ -291,8 +292,12 @@ def complete(
     check_drawable(loaded.channels)
     shown = _load_data(data, loaded).valid if images is None else _own_images(images, loaded)[0]
     x = shown.pixels[:n]
-    own = None if shown.labels is None else shown.labels[:n].to(loaded.device)
-    labels = own if loaded.classes and own is not None and not label else _labels(loaded, label, len(x))
+    if loaded.classes is None or label:
+        labels = _labels(loaded, label, len(x))
+    elif shown.labels is not None:
+        labels = shown.labels[:n].to(loaded.device)
+    else:
+        raise InputError(f"the images have no labels: give --label, of {', '.join(loaded.classes)}")
     known = kept(x.shape[2], x.shape[3], rows=keep_rows, box=box, mask=mask)
     with progress.rows("completing", len(known)) as on_row:
         options: dict[str, Any] = {"temperature": temperature, "generator": generator(seed, "--seed")}

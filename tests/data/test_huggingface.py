@@ -51,7 +51,7 @@ def test_bad_sets_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_class_labels(tmp_path: Path) -> None:
-    def written(name: str, labels: list[int]) -> str:
+    def written(name: str, labels: list[int | None]) -> str:
         rows = {"image": [Image.new("L", (4, 3), n) for n in range(3)], "label": labels}
         features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["ant", "cat"])})
         (tmp_path / name / "data").mkdir(parents=True)
@@ -65,3 +65,4 @@ def test_class_labels(tmp_path: Path) -> None:
     assert labels is not None
     assert labels.tolist() == [1, 0, 1]
     assert huggingface.load(written("hidden", [1, -1, 1])).classes is None
+    assert huggingface.load(written("missing", [1, None, 1])).classes is None

@@ -111,3 +111,17 @@ def test_the_real_mnist() -> None:
     data = load(DataConfig(source="mnist", levels=2))
     assert [len(s) for s in (data.train, data.valid, data.test)] == [53_957, 6_043, 10_000]
     assert data.protocol.startswith("mnist, 2 levels (v·2 // 256)")
+
+
+def test_labels_stay_with_their_images_through_splits_and_levels() -> None:
+    from pixelrnn.data import digits
+
+    raw = digits.load().splits["train"]
+    assert raw.labels is not None
+    labels_of = dict(zip(raw.names, raw.labels.tolist(), strict=True))
+    for config in (DataConfig(), DataConfig(levels=2)):
+        data = load(config)
+        assert data.classes == [*"0123456789"]
+        for split in (data.train, data.valid, data.test):
+            assert split.labels is not None
+            assert split.labels.tolist() == [labels_of[name] for name in split.names]

@@ -125,24 +125,39 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
         PixelRNN.from_pretrained(tmp_path)
 
 
-def test_a_scale_is_trained_alone() -> None:
+def test_a_scale_has_its_own_weights() -> None:
     model = model_of(factors=(2, 2))
-    model.requires_grad_(False)
-    model.parts_of_scale(1).requires_grad_(True)
-    trained = {name.split(".")[0] + name.split(".")[1] for name, p in model.named_parameters() if p.requires_grad}
-    assert trained == {"scales1", "upsampling0"}
-    x = torch.randint(2, (2, 1, 8, 8), dtype=torch.uint8)
-    model.log_prob_map_of_scale(x, 1).sum().backward()
-    touched = {name for name, p in model.named_parameters() if p.grad is not None}
-    assert touched == {name for name, p in model.named_parameters() if p.requires_grad}
-    assert {name for name, _ in model_of(factors=(2,)).parts_of_scale(0).named_parameters()} >= {"0.first.weight"}
+    model.log_prob_map_of_scale(torch.randint(2, (2, 1, 8, 8), dtype=torch.uint8), 1).sum().backward()
+    touched = {tuple(name.split(".")[:2]) for name, p in model.named_parameters() if p.grad is not None}
+    assert touched == {("scales", "1"), ("upsampling", "0")}
+
+
+def test_every_scale_is_conditional_on_the_class() -> None:
+    model, x = model_of(factors=(2,), classes=["a", "b"]), every_image(2, 2)
+    by_class = model.log_prob_by_class(x)
+    torch.testing.assert_close(by_class.exp().sum(dim=0), torch.ones(2, dtype=torch.double))
+    labels = torch.arange(16) % 2
+    torch.testing.assert_close(model.log_prob(x, labels=labels), by_class[torch.arange(16), labels])
+    for k in range(2):
+        terms = model.log_prob_map_of_scale(x, k, labels=labels)
+        alone = [model.log_prob_map_of_scale(x[n : n + 1], k, labels=labels[n : n + 1]) for n in range(16)]
+        torch.testing.assert_close(terms, torch.cat(alone))
+        assert not torch.allclose(terms, model.log_prob_map_of_scale(x, k, labels=1 - labels))
+
+
+@pytest.mark.parametrize("name", ["reference", "compiled"])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_it_samples_under_autocast(name: Backend, layer: LayerKind) -> None:
+    model = MultiScalePixelRNN(factors=(2,), levels=4, hidden=4, layer=layer)
+    with backend(name), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model.sample(2, height=4, width=4).shape == (2, 1, 4, 4)
 
 
 @pytest.mark.usefixtures("as_a_user")
 def test_bad_arguments_are_refused() -> None:
     factors: Any
-    for factors in ([], [1], [2, 0], [2.5]):
-        with pytest.raises(InputError, match="factors must be whole numbers of at least 2"):
+    for factors in ([], [1], [2, 0], [2.5], [10**9]):
+        with pytest.raises(InputError, match="factors must be whole numbers from 2 to 64"):
             MultiScalePixelRNN(factors=factors)
     with pytest.raises(InputError, match="upsampled must be at least 1, got 0"):
         MultiScalePixelRNN(factors=[2], upsampled=0)

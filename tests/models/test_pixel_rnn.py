@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pixelrnn import InputError, PixelRNN
+from pixelrnn.backend import Backend, backend
 from pixelrnn.models import pixel_rnn
 from pixelrnn.nn import LayerKind, OutputHead
 from tests import oracle
@@ -138,12 +139,25 @@ def test_bad_conditions_are_refused() -> None:
         mapped.log_prob(x)
     with pytest.raises(InputError, match=r"the condition is \(2, 3, 2, 3\), expected \(2, 3, 3, 3\)"):
         mapped.complete(x, x[0, 0] > 0, condition=torch.zeros(2, 3, 2, 3))
-    for names in (["a"], ["a", "a"], [1, 2]):
+    for names in (["a"], ["a", "a"], ["a", "a", "b"], [1, 2], "ab", {"a": 1, "b": 2}, 3):
         wrong: Any = names
-        with pytest.raises(InputError, match="classes must be two names or more"):
+        with pytest.raises(InputError, match="classes must be two or more different names"):
             PixelRNN(classes=wrong)
     with pytest.raises(InputError, match="condition must not be negative, got -1"):
         PixelRNN(condition=-1)
+
+
+@pytest.mark.parametrize("name", ["reference", "compiled"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_map_of_any_precision_is_taken(name: Backend, dtype: torch.dtype, layer: LayerKind) -> None:
+    model = PixelRNN(layer=layer, levels=4, hidden=4, condition=2)
+    x, given = torch.zeros(2, 1, 3, 3, dtype=torch.uint8), (torch.rand(2, 2, 3, 3) > 0.5).to(dtype)
+    with backend(name):
+        expected = model.log_prob(x, condition=given.float())
+        assert torch.equal(model.log_prob(x, condition=given), expected)
+        drawn = model.sample(2, height=3, width=3, condition=given, generator=torch.Generator().manual_seed(0))
+        assert drawn.shape == x.shape
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -167,7 +181,8 @@ def test_the_likelihood_of_many_logits_is_computed_in_parts(channels: int, monke
     monkeypatch.setattr(pixel_rnn, "MOST_LOGITS", 2 * channels * 7 * 3 * 2)  # two rows
     for part, expected in zip(gradients(), whole, strict=True):
         torch.testing.assert_close(part, expected, rtol=0, atol=1e-12)
-    assert {shape[2] for shape in heads} == {1, 2}
+    # Every part is computed again for the gradient, and so was not kept.
+    assert [shape[2] for shape in heads] in ([2, 2, 1, 1, 2, 2], [2, 2, 1, 2, 2, 1])
 
 
 @pytest.mark.parametrize("layer", LAYERS)

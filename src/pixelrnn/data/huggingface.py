@@ -49,8 +49,9 @@ def load(
             for n, image in enumerate(progress)
         )
         named = [c for c, feature in rows.features.items() if isinstance(feature, datasets.ClassLabel)]
-        if len(named) == 1 and all(label >= 0 for label in rows[named[0]]):  # −1 where none is known
-            splits[split].labels = torch.tensor(rows[named[0]])
+        labels = [-1 if label is None else label for label in rows[named[0]]] if len(named) == 1 else [-1]
+        if min(labels) >= 0:  # all are known
+            splits[split].labels = torch.tensor(labels)
             classes = rows.features[named[0]].names
     if not splits:
         raise InputError(f"{name} has the splits {', '.join(loaded)}, expected train")

@@ -31,11 +31,10 @@ def load(folder: Path) -> RawImages:
         return RawImages("mnist", 256, splits)
     for split, name in labels.items():
         digits = torch.from_numpy(read_idx(folder, name, dimensions=1).astype(np.int64))
-        if len(digits) != len(splits[split]) or digits.max() > 9:
-            raise InputError(
-                f"{name} in {folder} has {len(digits)} labels up to {digits.max()}, expected "
-                f"{len(splits[split])} up to 9"
-            )
+        if len(digits) != len(splits[split]):
+            raise InputError(f"{name} in {folder} has {len(digits)} labels, expected {len(splits[split])}")
+        if digits.max() > 9:
+            raise InputError(f"{name} in {folder} has a label {digits.max()}, expected 0 to 9")
         splits[split].labels = digits
     return RawImages("mnist", 256, splits, classes=[str(digit) for digit in range(10)])
 

@@ -45,8 +45,12 @@ class ImageModel(nn.Module, ABC):
             raise InputError(f"levels must be from 2 to 256, got {levels!r}")
         if size is not None and not (len(size) == 2 and all(isinstance(n, int) and n >= 1 for n in size)):
             raise InputError(f"size must be (height, width), each at least 1, got {tuple(size)}")
-        if classes is not None and (len(set(classes)) < 2 or not all(isinstance(name, str) for name in classes)):
-            raise InputError(f"classes must be two names or more, got {list(classes)}")
+        if classes is not None and not (
+            isinstance(classes, list | tuple)
+            and all(isinstance(name, str) for name in classes)
+            and len(set(classes)) == len(classes) >= 2
+        ):
+            raise InputError(f"classes must be two or more different names, got {classes!r}")
         self.channels, self.levels = channels, levels
         self.size: tuple[int, int] | None = (size[0], size[1]) if size else None
         self.classes = None if classes is None else list(classes)

@@ -55,8 +55,8 @@ class MultiScalePixelRNN(ImageModel):
         size: Sequence[int] | None = None,
         **options: Any,
     ) -> None:
-        if not factors or not all(isinstance(f, int) and f >= 2 for f in factors):
-            raise InputError(f"factors must be whole numbers of at least 2, got {list(factors)}")
+        if not factors or not all(isinstance(f, int) and 2 <= f <= 64 for f in factors):
+            raise InputError(f"factors must be whole numbers from 2 to 64, got {list(factors)}")
         if upsampled is not None and not (isinstance(upsampled, int) and upsampled >= 1):
             raise InputError(f"upsampled must be at least 1, got {upsampled!r}")
         smallest = PixelRNN(**options)
@@ -102,10 +102,6 @@ class MultiScalePixelRNN(ImageModel):
         given[:, :, ::factor, ::factor] = True
         return scores.masked_fill(given, 0)
 
-    def parts_of_scale(self, scale: int) -> torch.nn.ModuleList:
-        """The networks that one scale has to itself, to be trained alone."""
-        return torch.nn.ModuleList([self.scales[scale], *self.upsampling[scale - 1 : scale]])
-
     def complete(
         self,
         x: UInt8[Tensor, "B C H W"],
@@ -116,12 +112,15 @@ class MultiScalePixelRNN(ImageModel):
         generator: torch.Generator | None = None,
         on_row: Callable[[Row], None] | None = None,
     ) -> UInt8[Tensor, "B C H W"]:
-        """See `ImageModel.complete`. The rows that are reported are those of the last scale."""
+        """See `ImageModel.complete`. The rows that are reported are those of the last scale.
+
+        Their logits are not a number where the scale before has drawn the pixel, too.
+        """
         known = self.check_completion(x, known, temperature)
         options: dict[str, Any] = {"labels": labels, "temperature": temperature, "generator": generator}
         images, masks = self._images(x), self._images(known[:, None])
         on_last = {"on_row": on_row}
-        drawn = self.scales[0].complete(images[0].contiguous(), masks[0][:, 0], **options)
+        drawn = self.scales[0].complete(images[0], masks[0][:, 0], **options)
         for k, factor in enumerate(self.factors, start=1):
             image, mask = images[k].clone(), masks[k][:, 0].clone()
             image[:, :, ::factor, ::factor], mask[:, ::factor, ::factor] = drawn, True

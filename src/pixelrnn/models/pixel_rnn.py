@@ -30,8 +30,9 @@ class PixelRNN(ImageModel):
         depth × ResidualBlock, 2h→2h          each with a 1×1 mask B skip connection to the output
         ReLU, 1×1 B, ReLU, 1×1 B              K logits per channel, one where K = 2
 
-    Images are uint8 tensors (B, C, H, W) of levels 0 to K − 1, of any height and width. Conditional on a class or on a
-    map, every layer adds a 1×1 convolution of it, unmasked, to its gates (§3.6); a class is a map that is constant.
+    Images are uint8 tensors (B, C, H, W) of levels 0 to K − 1, of any height and width. Conditional on a map, every
+    LSTM adds a 1×1 convolution of it, unmasked, to its gates (§3.6), and every PixelCNN block one to its 3×3
+    convolution; a class is a constant map, with a feature for each class.
 
     Args:
         layer: ``"diagonal-bilstm"``, ``"row-lstm"`` or ``"pixel-cnn"``.
@@ -231,8 +232,9 @@ class PixelRNN(ImageModel):
         ):
             given = "none" if condition is None else tuple(condition.shape)
             raise InputError(f"the condition is {given}, expected {expected if self.condition_features else 'none'}")
-        maps = [] if condition is None else [condition]
+        dtype = self.first.weight.dtype
+        maps = [] if condition is None else [condition.to(dtype)]
         if labels is not None:
-            one_hot = F.one_hot(labels.long(), len(self.classes or ())).to(self.first.weight.dtype)
+            one_hot = F.one_hot(labels.long(), len(self.classes or ())).to(dtype)
             maps.append(one_hot[:, :, None, None].expand(-1, -1, height, width))
         return torch.cat(maps, dim=1) if maps else None

@@ -27,8 +27,8 @@ class UpsamplingNetwork(nn.Module):
         self.small = nn.ModuleList(
             [nn.Conv2d(channels, features, 3, padding=1), nn.Conv2d(features, features, 3, padding=1)]
         )
-        # 2f×2f, so that each position of the large map sees the nearest positions of the small one on both sides.
-        self.deconvolution = nn.ConvTranspose2d(features, features, 2 * factor, stride=factor, padding=factor // 2)
+        self.factor = factor
+        self.deconvolution = nn.ConvTranspose2d(features, features, 2 * factor, stride=factor)
         self.large = nn.Conv2d(features, features, 3, padding=1)
 
     @property
@@ -40,6 +40,8 @@ class UpsamplingNetwork(nn.Module):
         """The map for an image of a height and width."""
         for convolution in self.small:
             x = F.relu(convolution(x))
-        # The small map may stand for up to f − 1 rows and columns that the image does not have.
-        x = F.relu(self.deconvolution(x)[:, :, :height, :width])
+        # Position k of the small map reaches f·k to f·k + 2f − 1. Its pixel stands at f·k of the large image, so f − 1
+        # are cut off before the first: then f·k sees its own pixel, and what lies between two pixels sees both.
+        begin = self.factor - 1
+        x = F.relu(self.deconvolution(x)[:, :, begin : begin + height, begin : begin + width])
         return self.large(x)

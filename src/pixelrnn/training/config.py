@@ -1,7 +1,9 @@
 """A recipe: everything that defines a run. As YAML it is what `pixelrnn train` reads, and what a run folder records."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from pixelrnn.data import DataConfig
 from pixelrnn.devices import Device
@@ -35,7 +37,7 @@ class ModelConfig:
     labels: bool = False
     """Condition on the class of each image, which the data must say."""
 
-    factors: tuple[int, ...] = ()
+    factors: Annotated[tuple[int, ...], Parameter(negative="", consume_multiple=True)] = ()
     """Multi-Scale (§3.6): from each scale's image to the next; 4 draws 8×8, then 32×32; 2 2 also 16×16 between."""
 
 
@@ -80,7 +82,8 @@ class TrainConfig:
     """The run folder, or exported model, whose weights training starts from."""
 
     scale: int | None = None
-    """Train one scale of a Multi-Scale model, 0 for the smallest, and leave the others; jointly all if not given."""
+    """Train one scale of a Multi-Scale model, 0 for the smallest, and leave the others; jointly all if not given. The
+    run's numbers are then of this scale's terms alone, though of all dimensions."""
 
     sample_every: int = 10
     """Epochs between grids of 16 samples; 0 draws none."""

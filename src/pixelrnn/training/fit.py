@@ -68,8 +68,7 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> ImageModel:
     pl.seed_everything(recipe.train.seed, verbose=False)
     model = build(recipe, data)
     if recipe.train.start is not None and not resume:
-        started = models.from_pretrained(run_model(recipe.train.start))
-        fill(model, started.state_dict(), source=recipe.train.start)
+        _start_from(recipe.train.start, model)
     if resume:
         weights = averaged_weights(run.last, epochs=recipe.train.epochs)
         fill(build(recipe, data), weights, source=str(run.last))
@@ -127,11 +126,21 @@ def build(recipe: Recipe, data: Data) -> ImageModel:
     options |= {"channels": data.channels, "levels": data.levels, "size": data.size, "classes": labels or None}
     model = MultiScalePixelRNN(factors=factors, **options) if factors else PixelRNN(**options)
     if (scale := recipe.train.scale) is not None:
-        if not isinstance(model, MultiScalePixelRNN) or not 0 <= scale <= len(factors):
-            raise InputError(f"train.scale must be one of the {len(factors) + 1} scales of model.factors, got {scale}")
-        model.requires_grad_(False)
-        model.parts_of_scale(scale).requires_grad_(True)
+        if not factors:
+            raise InputError("train.scale needs model.factors")
+        if not 0 <= scale <= len(factors):
+            raise InputError(f"train.scale must be from 0 to {len(factors)}, got {scale}")
     return model
+
+
+def _start_from(name: str, model: ImageModel) -> None:
+    """Gives a model the weights of another, which must be of the same kind and configuration but for its size."""
+    started = models.from_pretrained(run_model(name))
+    for key in sorted((model.config.keys() | started.config.keys()) - {"size"}):
+        own, other = model.config.get(key), started.config.get(key)
+        if own != other:
+            raise InputError(f"train.start {name} is another model: its {key} is {other}, expected {own}")
+    fill(model, started.state_dict(), source=name)
 
 
 def _callbacks(
@@ -144,7 +153,7 @@ def _callbacks(
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
     if train.ema:
         callbacks.append(WeightEMA(train.ema))
-    callbacks += [Metrics(run, dimensions=dimensions), checkpoints]
+    callbacks += [Metrics(run, dimensions=dimensions, scale=train.scale), checkpoints]
     if train.sample_every and channels in (1, 3):  # others cannot be drawn
         callbacks.append(SampleGrids(run, every=train.sample_every, seed=train.seed, checkpoints=checkpoints))
     return callbacks

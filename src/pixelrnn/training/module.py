@@ -57,10 +57,10 @@ class LikelihoodTraining(pl.LightningModule):
         self.log_dict(short, prog_bar=True, logger=False, batch_size=len(x))
 
     def configure_optimizers(self) -> Any:
-        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        rate = self.config.learning_rate
+        parameters, rate = self.model.parameters(), self.config.learning_rate
         optimizer: torch.optim.Optimizer = (
-            torch.optim.Adam(parameters, lr=rate, fused=True)  # one pass over each weight
+            # Fused, one pass over each weight; Lightning does not clip for that in mixed precision.
+            torch.optim.Adam(parameters, lr=rate, fused=self.config.precision == "float32")
             if self.config.optimizer == "adam"
             else torch.optim.RMSprop(parameters, lr=rate)
         )

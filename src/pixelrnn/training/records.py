@@ -29,10 +29,11 @@ class Metrics(pl.Callback):
     Args:
         run: the folder.
         dimensions: C·H·W of an image.
+        scale: the one scale of a Multi-Scale model that is trained, if it is one.
     """
 
-    def __init__(self, run: RunFolder, *, dimensions: int) -> None:
-        self.run, self.dimensions = run, dimensions
+    def __init__(self, run: RunFolder, *, dimensions: int, scale: int | None = None) -> None:
+        self.run, self.dimensions, self.scale = run, dimensions, scale
         self.nats, self.images = 0.0, 0  # of the epoch's training batches so far
         self.seconds = 0.0  # spent by earlier parts of a resumed run
         self.start = time.monotonic()
@@ -77,7 +78,8 @@ class Metrics(pl.Callback):
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
-        print(f"epoch {row['epoch']}: train {train_bits:.4f}, valid {valid_bits:.4f} bits/dim")
+        scale = "" if self.scale is None else f", of scale {self.scale} alone"
+        print(f"epoch {row['epoch']}: train {train_bits:.4f}, valid {valid_bits:.4f} bits/dim{scale}")
 
 
 class SampleGrids(pl.Callback):
