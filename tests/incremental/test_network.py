@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pixelrnn import InputError, PixelRNN
 from pixelrnn.backend import Backend, backend
-from pixelrnn.incremental import Network, Program, reference, start
+from pixelrnn.incremental import Network, Program, RowOfImages, reference, start
 from pixelrnn.likelihood import draw
 from pixelrnn.nn import LayerKind, MaskedConv2d
 
@@ -30,12 +30,13 @@ def rows(network: Network, x: Tensor, known: Tensor, **options: Any) -> Tensor:
     wanted = options.get("wanted", torch.ones(x.shape[2:], dtype=torch.bool))
     computed = [
         network.row(
-            x[:, :, i].permute(2, 1, 0).contiguous(),
-            known[:, i].T.contiguous(),
-            noise,
-            1.0,
-            wanted[i],
-            None if condition is None else condition[:, :, i].permute(2, 0, 1),
+            RowOfImages(
+                levels=x[:, :, i].permute(2, 1, 0).contiguous(),
+                known=known[:, i].T.contiguous(),
+                uniform=noise,
+                wanted=wanted[i],
+                condition=None if condition is None else condition[:, :, i].permute(2, 0, 1),
+            )
         )
         for i in range(x.shape[2])
     ]
@@ -141,7 +142,8 @@ def test_the_compiled_draw_is_that_of_the_likelihood(levels: int, temperature: f
     drawn = torch.zeros(1, 1, 500, dtype=torch.uint8)
     with backend("compiled"):
         unknown, wanted = torch.zeros(1, 500, dtype=torch.bool), torch.ones(1, dtype=torch.bool)
-        logits = start(model.incremental(1, 1), 500).row(drawn, unknown, noise, temperature, wanted)
+        row = RowOfImages(drawn, unknown, noise, wanted, temperature)
+        logits = start(model.incremental(1, 1), 500).row(row)
     assert torch.equal(drawn[0, 0], draw(logits[0, 0], noise[0, 0], temperature=temperature))
     assert drawn.max() > 0
 

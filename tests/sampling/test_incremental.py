@@ -5,7 +5,7 @@ import torch
 
 from pixelrnn import PixelRNN
 from pixelrnn.backend import Backend, backend
-from pixelrnn.incremental import compiled, reference
+from pixelrnn.incremental import RowOfImages, compiled, reference
 from pixelrnn.nn import LayerKind
 from pixelrnn.sampling import Row, incremental, naive
 
@@ -89,9 +89,9 @@ def test_rows_below_the_last_unknown_pixel_are_not_computed(name: Backend, monke
     kind: Any = compiled.Network if name == "compiled" else reference.Network
     row = kind.row
 
-    def counting(self: Any, levels: torch.Tensor, *others: Any) -> torch.Tensor:
-        computed.append(levels.shape[0])
-        logits: torch.Tensor = row(self, levels, *others)
+    def counting(self: Any, given: RowOfImages) -> torch.Tensor:
+        computed.append(len(given.levels))
+        logits: torch.Tensor = row(self, given)
         return logits
 
     monkeypatch.setattr(kind, "row", counting)

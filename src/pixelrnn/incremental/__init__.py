@@ -19,40 +19,24 @@ G, then B become known.
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from pixelrnn.backend import choose
 from pixelrnn.errors import InputError
 from pixelrnn.incremental import compiled, reference
-from pixelrnn.incremental.program import Concatenate, Convolution, LineLSTM, Program, Relu
+from pixelrnn.incremental.program import Concatenate, Convolution, LineLSTM, Program, Relu, RowOfImages
 from pixelrnn.likelihood import logits_per_channel
 
-__all__ = ["Concatenate", "Convolution", "LineLSTM", "Network", "Program", "Relu", "start"]
+__all__ = ["Concatenate", "Convolution", "LineLSTM", "Network", "Program", "Relu", "RowOfImages", "start"]
 
 
 @runtime_checkable
 class Network(Protocol):
     """A program at work on a batch of images, of which it has seen the rows so far."""
 
-    def row(
-        self,
-        levels: UInt8[Tensor, "W C B"],
-        known: Bool[Tensor, "W B"],
-        uniform: Float[Tensor, "W C B"],
-        temperature: float,
-        wanted: Bool[Tensor, " W"],
-        condition: Float[Tensor, "W B c"] | None = None,
-    ) -> Float[Tensor, "W C B logits"]:
-        """The next row, in the order of generation. What is not known is drawn, and written into ``levels``.
-
-        Args:
-            levels: the row of the images.
-            known: what is kept of it.
-            uniform: the number in [0, 1) that each sub-pixel is drawn at.
-            temperature: divides the log-probabilities of every draw.
-            wanted: in which columns logits are computed: at least where something is not known.
-            condition: the row of the map that the program is conditioned on, if it is.
+    def row(self, given: RowOfImages) -> Float[Tensor, "W C B logits"]:
+        """The next row, in the order of generation. What is not known is drawn, and written into ``given.levels``.
 
         Returns:
             The logits of every sub-pixel given all before it; not a number where they are not wanted.

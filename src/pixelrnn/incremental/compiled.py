@@ -1,12 +1,12 @@
 """The steps of a program in C++: no allocation and no Python within a row, parallel over the batch."""
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from pixelrnn.compiled import images_per_slice, operators
 from pixelrnn.errors import InputError
-from pixelrnn.incremental.program import Concatenate, Convolution, Program, Relu
+from pixelrnn.incremental.program import Concatenate, Convolution, Program, Relu, RowOfImages
 from pixelrnn.likelihood import logits_per_channel
 from pixelrnn.recurrence.compiled import layout
 
@@ -43,19 +43,12 @@ class Network:
                 weights = [weight.contiguous() for weight in tensors]
                 self.network.line_lstm(step.x, *weights, *offsets, kept, remembered)
 
-    def row(
-        self,
-        levels: UInt8[Tensor, "W C B"],
-        known: Bool[Tensor, "W B"],
-        uniform: Float[Tensor, "W C B"],
-        temperature: float,
-        wanted: Bool[Tensor, " W"],
-        condition: Float[Tensor, "W B c"] | None = None,
-    ) -> Float[Tensor, "W C B logits"]:
+    def row(self, given: RowOfImages) -> Float[Tensor, "W C B logits"]:
         """See `pixelrnn.incremental.Network`."""
         per_channel = logits_per_channel(self.program.levels)
-        logits = levels.new_empty((*levels.shape, per_channel), dtype=self.dtype)
-        given = None if condition is None else condition.contiguous()
-        if not self.network.row(levels, known, uniform, temperature, wanted, logits, given):
+        logits = given.levels.new_empty((*given.levels.shape, per_channel), dtype=self.dtype)
+        condition = None if given.condition is None else given.condition.contiguous()
+        images = (given.levels, given.known, given.uniform, given.temperature, given.wanted)
+        if not self.network.row(*images, logits, condition):
             raise InputError("the model gives logits that are not finite")
         return logits

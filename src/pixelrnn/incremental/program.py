@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from pixelrnn.errors import InputError
@@ -82,6 +82,24 @@ class LineLSTM:
 Step: TypeAlias = Relu | Concatenate | Convolution | LineLSTM
 
 
+@dataclass(frozen=True, eq=False)
+class RowOfImages:
+    """One row of a batch of images, positions outermost: what is known of it, and how the rest is drawn."""
+
+    levels: UInt8[Tensor, "W C B"]
+    """Of the images; what is not known is replaced."""
+    known: Bool[Tensor, "W B"]
+    """What is kept."""
+    uniform: Float[Tensor, "W C B"]
+    """The number in [0, 1) that each sub-pixel is drawn at, float64."""
+    wanted: Bool[Tensor, " W"]
+    """In which columns logits are computed: at least where something is not known."""
+    temperature: float = 1.0
+    """Divides the log-probabilities of every draw."""
+    condition: Float[Tensor, "W B c"] | None = None
+    """The row of the map that the program is conditioned on, if it is."""
+
+
 @dataclass
 class Program:
     """The steps of a network in their order, each of which makes a map of earlier maps.
@@ -111,10 +129,6 @@ class Program:
             raise InputError("the program has no condition: its layers have")
         return 1
 
-    def concatenate(self, x: int, y: int) -> int:
-        """Adds the features of map x followed by those of map y."""
-        return self._add(Concatenate(x, y), self.features[x] + self.features[y])
-
     @property
     def like(self) -> Tensor:
         """A weight, to see the type and device of all."""
@@ -123,6 +137,10 @@ class Program:
     def relu(self, x: int) -> int:
         """Adds max(x, 0)."""
         return self._add(Relu(x), self.features[x])
+
+    def concatenate(self, x: int, y: int) -> int:
+        """Adds the features of map x followed by those of map y."""
+        return self._add(Concatenate(x, y), self.features[x] + self.features[y])
 
     def convolution(
         self, x: int, weight: Float[Tensor, "G F rows columns"], bias: Float[Tensor, " G"], plus: int | None

@@ -3,11 +3,11 @@
 from itertools import groupby
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from pixelrnn.errors import InputError
-from pixelrnn.incremental.program import Concatenate, Convolution, LineLSTM, Program, Relu, Step
+from pixelrnn.incremental.program import Concatenate, Convolution, LineLSTM, Program, Relu, RowOfImages, Step
 from pixelrnn.likelihood import draw, logits_per_channel
 
 
@@ -172,22 +172,14 @@ class Network:
         return LineLSTMStep(step, x, y)
 
     @torch.no_grad()
-    def row(
-        self,
-        levels: UInt8[Tensor, "W C B"],
-        known: Bool[Tensor, "W B"],
-        uniform: Float[Tensor, "W C B"],
-        temperature: float,
-        wanted: Bool[Tensor, " W"],
-        condition: Float[Tensor, "W B c"] | None = None,
-    ) -> Float[Tensor, "W C B logits"]:
+    def row(self, given: RowOfImages) -> Float[Tensor, "W C B logits"]:
         """See `pixelrnn.incremental.Network`."""
-        program = self.program
+        program, levels, wanted = self.program, given.levels, given.wanted
         for part in (*self.maps, *(self.steps if wanted.any() else self.remembered)):
             part.next_row()
         image, last = self.maps[0], self.maps[-1]
-        if condition is not None:
-            self.maps[program.condition].at(range(program.width)).copy_(condition)
+        if given.condition is not None:
+            self.maps[program.condition].at(range(program.width)).copy_(given.condition)
         logits = last.rows.new_full((*levels.shape, logits_per_channel(program.levels)), torch.nan)
 
         def show(columns: range, channels: slice) -> None:
@@ -208,8 +200,8 @@ class Network:
                         step.compute(range(j, j + 1))
                     # Feature l·C + c is level l of channel c.
                     logits[j, c] = last.at(range(j, j + 1))[0, :, c :: program.channels]
-                    drawn = draw(logits[j, c], uniform[j, c], temperature=temperature)
-                    levels[j, c] = torch.where(known[j], levels[j, c], drawn)
+                    drawn = draw(logits[j, c], given.uniform[j, c], temperature=given.temperature)
+                    levels[j, c] = torch.where(given.known[j], levels[j, c], drawn)
                     show(range(j, j + 1), slice(c, c + 1))
         if not logits[wanted].isfinite().all():
             raise InputError("the model gives logits that are not finite")

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from pixelrnn.errors import InputError
 from pixelrnn.models import pretrained
 from pixelrnn.sampling import Row
+
+Model = TypeVar("Model", bound="ImageModel")
 
 
 class ImageModel(nn.Module, ABC):
@@ -162,6 +164,19 @@ class ImageModel(nn.Module, ABC):
             OSError: the folder cannot be written to.
         """
         pretrained.save(self, self.config, Path(folder))
+
+    @classmethod
+    def from_pretrained(cls: type[Model], name: str | Path) -> Model:
+        """Reads a model that `save_pretrained` wrote, from a folder or a repository of the Hugging Face Hub.
+
+        Args:
+            name: the folder, or the Hub's ``owner/name`` where no such folder exists.
+
+        Raises:
+            InputError: nothing is found there, or a model of another kind; a file is damaged, the weights belong to
+                another configuration, or they are not finite.
+        """
+        return pretrained.load([cls], name)
 
     @property
     def device(self) -> torch.device:

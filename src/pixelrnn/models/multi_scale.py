@@ -1,7 +1,6 @@
 """The Multi-Scale PixelRNN (paper §3.6): a small image first, then what lies between its pixels."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +9,6 @@ from torch import Tensor
 
 from pixelrnn import likelihood
 from pixelrnn.errors import InputError
-from pixelrnn.models import pretrained
 from pixelrnn.models.image_model import ImageModel
 from pixelrnn.models.pixel_rnn import PixelRNN
 from pixelrnn.nn import UpsamplingNetwork
@@ -73,7 +71,6 @@ class MultiScalePixelRNN(ImageModel):
         self, x: UInt8[Tensor, "B C H W"], *, labels: Int[Tensor, " B"] | None = None
     ) -> Float[Tensor, "B C H W"]:
         """See `ImageModel.log_prob_map`. A sub-pixel's term is that of the first scale which has it."""
-        self.check_images(x)
         scores = self.log_prob_map_of_scale(x, 0, labels=labels)
         for k, factor in enumerate(self.factors, start=1):
             around = self.log_prob_map_of_scale(x, k, labels=labels)
@@ -129,11 +126,6 @@ class MultiScalePixelRNN(ImageModel):
             last = on_last if k == len(self.factors) else {}
             drawn = self.scales[k].complete(image, mask, condition=condition, **options, **last)
         return drawn
-
-    @classmethod
-    def from_pretrained(cls, name: str | Path) -> "MultiScalePixelRNN":
-        """See `PixelRNN.from_pretrained`."""
-        return pretrained.load([cls], name)
 
     def _images(self, x: Tensor) -> list[Tensor]:
         """The image of every scale, the smallest first."""

@@ -1,7 +1,6 @@
 """The PixelRNN (paper §3, Table 1): a density of images with any of the paper's three layers."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from torch.utils.checkpoint import checkpoint
 from pixelrnn import likelihood
 from pixelrnn.errors import InputError
 from pixelrnn.incremental import Program
-from pixelrnn.models import pretrained
 from pixelrnn.models.image_model import ImageModel
 from pixelrnn.nn import LayerKind, MaskedConv2d, OutputHead, ResidualBlock
 from pixelrnn.nn.raster import store_by_position
@@ -206,19 +204,6 @@ class PixelRNN(ImageModel):
                 on_row(row)
         return completed
 
-    @classmethod
-    def from_pretrained(cls, name: str | Path) -> "PixelRNN":
-        """Reads a model that `save_pretrained` wrote, from a folder or a repository of the Hugging Face Hub.
-
-        Args:
-            name: the folder, or the Hub's ``owner/name`` where no such folder exists.
-
-        Raises:
-            InputError: nothing is found there, a file is damaged, the weights belong to another configuration, or they
-                are not finite.
-        """
-        return pretrained.load([cls], name)
-
     def _intensities(self, x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         return likelihood.intensities(x, self.levels, self.first.weight.dtype)
 
@@ -226,12 +211,10 @@ class PixelRNN(ImageModel):
         """What the layers are conditioned on: the map, and a constant one of the class."""
         batch, _, height, width = x.shape
         self.check_labels(labels, batch)
-        expected = (batch, self.condition_features, height, width)
-        if (condition is not None or self.condition_features) and (
-            condition is None or tuple(condition.shape) != expected
-        ):
-            given = "none" if condition is None else tuple(condition.shape)
-            raise InputError(f"the condition is {given}, expected {expected if self.condition_features else 'none'}")
+        expected = (batch, self.condition_features, height, width) if self.condition_features else "none"
+        given = "none" if condition is None else tuple(condition.shape)
+        if given != expected:
+            raise InputError(f"the condition is {given}, expected {expected}")
         dtype = self.first.weight.dtype
         maps = [] if condition is None else [condition.to(dtype)]
         if labels is not None:

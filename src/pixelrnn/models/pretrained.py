@@ -32,7 +32,7 @@ def save(model: nn.Module, config: dict[str, Any], folder: Path) -> None:
 
 
 def load(kinds: Sequence[type[Model]], name: str | Path) -> Model:
-    """Reads both files of a model, which must be of one of these kinds; see `PixelRNN.from_pretrained`."""
+    """Reads both files of a model, which must be of one of these kinds; see `ImageModel.from_pretrained`."""
     config_path, weights_path = _find(name, CONFIG), _find(name, WEIGHTS)
     by_name = {cls.__name__: cls for cls in kinds}
     wrong = f"{config_path} is not the configuration of a {' or a '.join(by_name)}"

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from pixelrnn.incremental import Program, start
+from pixelrnn.incremental import Program, RowOfImages, start
 from pixelrnn.likelihood import logits_per_channel
 from pixelrnn.randomness import uniform_row
 
@@ -62,5 +62,6 @@ def complete(
         logits = nothing
         if i < drawn_rows:  # nothing depends on the rows below
             given = None if condition is None else condition[:, :, i].permute(2, 0, 1)
-            logits = network.row(levels[i], known[i], uniform, temperature, wanted[i], given).permute(2, 3, 1, 0)
+            row = RowOfImages(levels[i], known[i], uniform, wanted[i], temperature, given)
+            logits = network.row(row).permute(2, 3, 1, 0)
         yield Row(i, levels[i].permute(2, 1, 0), logits)

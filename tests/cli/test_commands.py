@@ -1,12 +1,5 @@
 import csv
-import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +7,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from pixelrnn import PixelRNN
 from pixelrnn.cli import main
 from pixelrnn.data import DataConfig, load
-
-SHORT = ["--train.batch", "256", "--train.sample-every", "0", "--train.epochs"]
-TINY = ["--model.hidden", "2", *SHORT, "1"]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on the digits, too short to be any good."""
-    path = tmp_path_factory.mktemp("runs") / "digits"
-    assert main(["train", "digits", "--run", str(path), *TINY]) == 0
-    return path
+from tests.cli.checks import SHORT, TINY, fails
 
 
 def test_from_training_to_pictures(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -261,205 +243,7 @@ def test_seeds_temperatures_and_the_data_of_a_run(
     )
 
 
-def fails(capsys: pytest.CaptureFixture[str], tokens: Sequence[str], message: str, status: int = 1) -> None:
-    """Asserts that a command ends with a status and one line on standard error, and nothing else."""
-    capsys.readouterr()
-    assert main(tokens) == status
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert re.fullmatch(rf"pixelrnn: .*{message}.*\n", output.err), output.err
-
-
-def test_bad_images(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def complete(path: Path, message: str) -> None:
-        fails(capsys, ["complete", str(run), "--images", str(path)], message)
-
-    complete(tmp_path / "missing.png", r"no folder or file .*missing\.png")
-    complete(tmp_path, "no images in")  # an empty folder
-    noise = np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8)
-    Image.fromarray(noise).save(tmp_path / "cut.png")
-    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:500])
-    complete(tmp_path / "cut.png", r"cut\.png cannot be read: image file is truncated")
-    (tmp_path / "text.png").write_text("text")
-    complete(tmp_path / "text.png", r"text\.png is no image")
-    (tmp_path / "sizes").mkdir()
-    Image.new("L", (8, 8)).save(tmp_path / "sizes" / "a.png")
-    Image.new("L", (8, 9)).save(tmp_path / "sizes" / "b.png")
-    folder = ["--data.source", "folder", "--data.path"]
-    fails(capsys, ["data", *folder, str(tmp_path / "sizes")], r"b\.png is 9×8 grey, expected 8×8 grey as a\.png is")
-    (tmp_path / "modes").mkdir()
-    Image.new("RGBA", (8, 8)).save(tmp_path / "modes" / "a.png")
-    fails(
-        capsys,
-        ["data", *folder, str(tmp_path / "modes")],
-        r"a\.png has mode RGBA, expected grey \(L\) or RGB: give mode",
-    )
-    np.save(tmp_path / "high.npy", np.full((20, 8, 8), 17, np.uint8))
-    array = ["--data.source", "array", "--data.path", str(tmp_path / "high.npy"), "--data.array-levels", "17"]
-    fails(capsys, ["evaluate", str(run), *array], r"high\.npy has a level 17, expected 0 to 16")
-
-
-def test_bad_models(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = tmp_path / "model"
-    PixelRNN.from_pretrained(run / "model").save_pretrained(model)
-    weights, config = load_file(model / "model.safetensors"), json.loads((model / "config.json").read_text())
-    sample = ["sample", str(model), "--out", str(tmp_path / "s.png")]
-
-    save_file(weights | {"first.bias": torch.full_like(weights["first.bias"], torch.nan)}, model / "model.safetensors")
-    fails(capsys, sample, r"weights that are not finite numbers, in first\.bias")
-    save_file(weights, model / "model.safetensors")
-    (model / "config.json").write_text(json.dumps(config | {"hidden": 5}))
-    fails(capsys, sample, "belongs to another configuration")
-    (model / "config.json").write_text("{")
-    fails(capsys, sample, r"config\.json is not the configuration of a PixelRNN")
-    (model / "config.json").write_text(json.dumps(config))
-    (model / "model.safetensors").write_bytes(b"damaged")
-    fails(capsys, sample, r"model\.safetensors is damaged")
-    assert not (tmp_path / "s.png").exists()
-
-
-def test_bad_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    for text, message, status in (
-        (
-            "model: {hiden: 3}",
-            r'Unknown option: "\[model\]\[hiden\]" from .*recipe\.yaml\. Did you mean --model\.hidden\?',
-            2,
-        ),
-        ("modle: {hidden: 3}", r"Unknown option: .*modle.* Did you mean --model\.hidden\?", 2),
-        ("model: {layer: row-lst}", r'Invalid value "row-lst" for .* Did you mean "row-lstm"\?', 2),
-        ("train: {epochs: many}", r'unable to convert "many" into int', 2),
-        ("train: {epochs: 0}", r"train\.epochs must be at least 1, got 0", 1),
-        ("model: [", r"recipe\.yaml is not YAML: while parsing", 1),
-        ("just text", r"recipe\.yaml is no recipe: expected the sections", 1),
-        ("model: 3", "expected the sections", 1),
-        ("1: 2", "expected the sections", 1),
-        ("model: {1: 2}", "expected the sections", 1),
-        ("train: {epochs: 1.5}", "--train.epochs must be a whole number below 10¹⁰, got 1.5", 1),
-        ("train: {seed: -1}", r"train\.seed must be from 0 to 4294967295, got -1", 1),
-    ):
-        recipe.write_text(text)
-        fails(capsys, ["train", str(recipe), "--run", str(tmp_path / "run")], message, status)
-    fails(capsys, ["train", "digit"], r"no recipe 'digit': neither a file nor one of .*digits")
-    fails(
-        capsys, ["train", "--model.hiden", "3"], r"Unknown option: --model\.hiden\. Did you mean --model\.hidden\?", 2
-    )
-    assert not (tmp_path / "run").exists()
-
-
-def test_bad_run_folders(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "file").write_text("no folder")
-    fails(capsys, ["train", "--run", str(tmp_path / "file" / "run"), *TINY], "Not a directory: .*file")
-    fails(capsys, ["train", "--run", str(tmp_path / "file"), *TINY], "the run folder .*file is a file")
-    fails(capsys, ["train", "--run", str(run), *TINY], "is not empty: choose another, or resume the run in it")
-    fails(capsys, ["train", "--resume", str(tmp_path)], r"nothing to resume in .*: no config\.yaml")
-    fails(capsys, ["train", "--resume", str(run), "--run", str(run)], "give neither RECIPE nor --run")
-    fails(capsys, ["train", "digits", "--resume", str(run)], "give neither RECIPE nor --run")
-    fails(
-        capsys, ["train", "--resume", str(run), "--data.seed", "1"], r"has data\.seed 0, not 1: it resumes with its own"
-    )
-    fails(capsys, ["sample", str(run), "--out", str(tmp_path / "file" / "s.png")], "File exists: .*file")
-
-
-def test_bad_options(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fails(capsys, ["sample", str(run), "--n", "0"], "n must be a whole number of at least 1, got 0")
-    fails(capsys, ["sample", str(run), "--height", "0"], "height must be a whole number of at least 1")
-    fails(capsys, ["sample", str(run), "--temperature", "0"], r"temperature must be a finite number above 0, got 0\.0")
-    fails(capsys, ["complete", str(run), "--keep-rows", "9"], "--keep-rows must be from 0 to 8")
-    fails(capsys, ["sample", str(run), "--n", "1.5"], r"--n must be a whole number below 10¹⁰, got 1\.5")
-    fails(capsys, ["sample", str(run), "--seed", "-1"], "--seed must be from 0 to 4294967295, got -1")
-    fails(capsys, ["sample", str(run), "--out", str(run)], "digits is a folder, expected a file to write")
-    fails(capsys, ["data", "--data.seed", str(2**32)], r"data\.seed must be from 0 to 4294967295")
-    fails(capsys, ["data", "--data.seed", str(2**70)], r"--data\.seed must be a whole number below 10¹⁰")
-    fails(capsys, ["data", "--data.size", "6", "6.5"], r"--data\.size must be a whole number below 10¹⁰, got 6\.5")
-    fails(capsys, ["sample", str(run), "--height", "9000000000"], "there is not enough memory")
-    fails(capsys, ["evaluate", str(run), "--images", "a.png", "--split", "test"], "--split says nothing about them")
-    fails(
-        capsys, ["complete", str(run), "--images", "a.png", "--data.seed", "1"], r"--data\.seed says nothing about them"
-    )
-    fails(capsys, ["sample", str(run) + "s"], r"no model in .*digitss: config\.json is missing")
-    fails(capsys, ["complete", str(run), "--n", "0"], "--n must be at least 1, got 0")
-    fails(capsys, ["evaluate", str(run), "--batch", "0"], "--batch must be at least 1, got 0")
-    fails(capsys, ["evaluate", str(run), "--split", "tset"], r'Invalid value .*tset.* Did you mean "test"\?', 2)
-    fails(capsys, ["evaluate", str(run), "--data.levels", "4"], r"the model's levels: 17, but the images .* have 4")
-    if not torch.cuda.is_available():
-        fails(capsys, ["sample", str(run), "--device", "cuda"], "device cuda cannot be used here: PyTorch finds no GPU")
-        fails(
-            capsys,
-            ["train", "--train.device", "cuda", "--run", str(run / "new"), *TINY],
-            "device cuda cannot be used here: PyTorch finds no GPU",
-        )
-
-
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("train", "evaluate", "sample", "complete", "data"):
         assert main([command, "--help"]) == 0
         assert f"Example: pixelrnn {command}" in " ".join(capsys.readouterr().out.split())
-
-
-def test_a_signal_is_no_damage_of_the_file_that_is_being_read(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Image.new("L", (8, 8)).save(tmp_path / "a.png")
-    tokens = ["complete", str(run), "--images", str(tmp_path / "a.png"), "--out", str(tmp_path / "b.png")]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
-    try:
-        for signum, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-            monkeypatch.setattr("PIL.Image.open", lambda _, signum=signum: signal.raise_signal(signum))
-            fails(capsys, tokens, f"stopped by {signum.name}", status)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def test_sigterm_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("PIL.Image.Image.save", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
-    before = signal.getsignal(signal.SIGTERM)
-    assert main(["data", "--out", str(tmp_path / "a.png")]) == 143
-    assert list(tmp_path.iterdir()) == []
-    assert signal.getsignal(signal.SIGTERM) == before
-
-
-def spawn(*tokens: str, before: str = "") -> subprocess.Popen[str]:
-    code = f"import sys\n{before}\nfrom pixelrnn.cli import main\nsys.exit(main({list(tokens)!r}))"
-    return subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
-    )
-
-
-@pytest.mark.slow  # two processes that import Lightning: what a signal does to a process cannot be seen from within
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_save_and_stop(tmp_path: Path, signum: signal.Signals, status: int) -> None:
-    run = tmp_path / "run"
-    process = spawn("train", "--run", str(run), "--model.hidden", "2", *SHORT, "1000")
-    while not (run / "metrics.csv").exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signum)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == status
-    assert errors.splitlines()[-1] == f"pixelrnn: stopped by {signum.name}; the run was saved and can be resumed"
-    assert "Traceback" not in errors
-    assert PixelRNN.from_pretrained(run / "model").levels == 17
-    epochs = (run / "metrics.csv").read_text().count("\n") - 1
-    assert main(["train", "--resume", str(run), "--train.epochs", str(epochs + 1)]) == 0
-    assert (run / "metrics.csv").read_text().count("\n") - 1 == epochs + 1
-
-
-@pytest.mark.slow  # a process of its own, which alone may have a quota
-def test_a_full_disk_leaves_earlier_checkpoints_whole(run: Path, tmp_path: Path) -> None:
-    pytest.importorskip("resource", reason="no quotas on this system")
-    own = tmp_path / "run"
-    assert main(["train", "--run", str(own), *TINY]) == 0
-    before = {p: p.read_bytes() for p in own.rglob("*") if p.suffix in (".ckpt", ".json", ".safetensors")}
-    quota = (own / "checkpoints" / "last.ckpt").stat().st_size // 2
-    process = spawn(
-        *("train", "--resume", str(own), "--train.epochs", "2"),
-        before=f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({quota}, {quota}))",
-    )
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert errors.splitlines()[-1] == f"pixelrnn: File too large: {own / 'checkpoints' / 'last.ckpt'}"
-    assert "Traceback" not in errors
-    assert {p: p.read_bytes() for p in before} == before
-    assert not list(own.rglob(".*"))
-    assert main(["train", "--resume", str(own), "--train.epochs", "2"]) == 0

@@ -1,0 +1,6 @@
+"""The command line: train, evaluate, sample, complete, data, bench."""
+
+from pixelrnn.cli.commands import app
+from pixelrnn.cli.process import main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,7 @@
+"""``python -m pixelrnn.cli``."""
+
+import sys
+
+from pixelrnn.cli import main
+
+sys.exit(main())

@@ -1,0 +1,81 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pixelrnn import PixelRNN
+from pixelrnn.cli import main
+from tests.cli.checks import SHORT, TINY, fails
+
+
+def test_a_signal_is_no_damage_of_the_file_that_is_being_read(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    tokens = ["complete", str(run), "--images", str(tmp_path / "a.png"), "--out", str(tmp_path / "b.png")]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
+    try:
+        for signum, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+            monkeypatch.setattr("PIL.Image.open", lambda _, signum=signum: signal.raise_signal(signum))
+            fails(capsys, tokens, f"stopped by {signum.name}", status)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_sigterm_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.Image.Image.save", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["data", "--out", str(tmp_path / "a.png")]) == 143
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def spawn(*tokens: str, before: str = "") -> subprocess.Popen[str]:
+    code = f"import sys\n{before}\nfrom pixelrnn.cli import main\nsys.exit(main({list(tokens)!r}))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
+
+
+@pytest.mark.slow  # two processes that import Lightning: what a signal does to a process cannot be seen from within
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_save_and_stop(tmp_path: Path, signum: signal.Signals, status: int) -> None:
+    run = tmp_path / "run"
+    process = spawn("train", "--run", str(run), "--model.hidden", "2", *SHORT, "1000")
+    while not (run / "metrics.csv").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signum)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert errors.splitlines()[-1] == f"pixelrnn: stopped by {signum.name}; the run was saved and can be resumed"
+    assert "Traceback" not in errors
+    assert PixelRNN.from_pretrained(run / "model").levels == 17
+    epochs = (run / "metrics.csv").read_text().count("\n") - 1
+    assert main(["train", "--resume", str(run), "--train.epochs", str(epochs + 1)]) == 0
+    assert (run / "metrics.csv").read_text().count("\n") - 1 == epochs + 1
+
+
+@pytest.mark.slow  # a process of its own, which alone may have a quota
+def test_a_full_disk_leaves_earlier_checkpoints_whole(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("resource", reason="no quotas on this system")
+    own = tmp_path / "run"
+    assert main(["train", "--run", str(own), *TINY]) == 0
+    before = {p: p.read_bytes() for p in own.rglob("*") if p.suffix in (".ckpt", ".json", ".safetensors")}
+    quota = (own / "checkpoints" / "last.ckpt").stat().st_size // 2
+    process = spawn(
+        *("train", "--resume", str(own), "--train.epochs", "2"),
+        before=f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({quota}, {quota}))",
+    )
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1] == f"pixelrnn: File too large: {own / 'checkpoints' / 'last.ckpt'}"
+    assert "Traceback" not in errors
+    assert {p: p.read_bytes() for p in before} == before
+    assert not list(own.rglob(".*"))
+    assert main(["train", "--resume", str(own), "--train.epochs", "2"]) == 0
