@@ -1,5 +1,6 @@
 """Seeds, and the noise of a sampler."""
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -25,6 +26,11 @@ def generator(seed: int, name: str = "seed") -> torch.Generator:
         InputError: as `check_seed`.
     """
     return torch.Generator().manual_seed(check_seed(seed, name))
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Seeds PyTorch's own generators for one step of a training, so that its noise follows from seed and step alone."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0]))
 
 
 def uniform_row(

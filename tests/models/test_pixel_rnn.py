@@ -316,6 +316,8 @@ def test_untrained_models_are_near_uniform() -> None:
         ({"channels": 0}, "channels must be at least 1, got 0"),
         ({"channels": 3, "hidden": 2}, "2 features cannot hold 3 channels"),
         ({"channels": 3, "hidden": 3, "head": 2}, "2 features cannot hold 3 channels"),
+        ({"dropout": 1.0}, r"dropout must be from 0 to below 1, got 1\.0"),
+        ({"dropout": "half"}, "dropout must be from 0 to below 1, got 'half'"),
         ({"levels": "five"}, "levels must be from 2 to 256, got 'five'"),
         ({"residual": "no"}, "residual must be true or false, got 'no'"),
         ({"size": (2.5, 3)}, r"size must be \(height, width\), each at least 1, got \(2\.5, 3\)"),

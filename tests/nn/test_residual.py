@@ -5,6 +5,7 @@ import torch
 
 from pixelrnn.errors import InputError
 from pixelrnn.nn import LayerKind, ResidualBlock
+from pixelrnn.nn.raster import is_stored_by_position, store_by_position
 from tests import oracle
 from tests.checks import equals_oracle
 
@@ -28,6 +29,28 @@ def test_conditioned_on_a_map_it_equals_the_oracle(layer: LayerKind) -> None:
         torch.randn(2, 8, 2, 3),
         torch.randn(2, 2, 2, 3),
     )
+
+
+@pytest.mark.parametrize("layer", ["diagonal-bilstm", "row-lstm", "pixel-cnn"])
+def test_dropout_is_noise_around_the_same_mean_and_in_training_alone(layer: LayerKind) -> None:
+    block = ResidualBlock(layer, 4, dropout=0.25)
+    x = torch.randn(1, 8, 2, 3)
+    exact = block.eval()(x)
+    block.dropout.p = 0.0
+    assert torch.equal(exact, block.train()(x))
+
+    # All that comes after it is linear, or for a PixelCNN positively homogeneous in each feature.
+    block.dropout.p = 0.25
+    draws = torch.cat([block(x.expand(500, -1, -1, -1)) for _ in range(10)])
+    assert draws.std(dim=0).min() > 0
+    assert ((draws.mean(dim=0) - exact[0]).abs() < 5 * draws.std(dim=0) / len(draws) ** 0.5).all()
+
+
+@pytest.mark.parametrize("layer", ["diagonal-bilstm", "row-lstm"])
+def test_maps_stay_stored_by_position(layer: LayerKind) -> None:
+    block = ResidualBlock(layer, 4, dropout=0.5)
+    assert is_stored_by_position(block(store_by_position(torch.randn(5, 8, 2, 3))))
+    assert is_stored_by_position(block.dropout(store_by_position(torch.randn(5, 8, 2, 3))))
 
 
 @pytest.mark.usefixtures("as_a_user")

@@ -24,7 +24,7 @@ def images(folder: Path) -> DataConfig:
 
 def recipe(images: DataConfig, **train: Any) -> Recipe:
     options: dict[str, Any] = {"epochs": 2, "batch": 8, "learning_rate": 0.01, "warmup": 3, "sample_every": 0}
-    return Recipe(model=ModelConfig(hidden=2), data=images, train=TrainConfig(**options | train))
+    return Recipe(model=ModelConfig(hidden=2, dropout=0.2), data=images, train=TrainConfig(**options | train))
 
 
 def rows(run: Path) -> list[dict[str, str]]:

@@ -12,7 +12,6 @@ from pixelrnn import InputError, PixelRNN
 from pixelrnn.data import DataConfig
 from pixelrnn.errors import Stopped
 from pixelrnn.training.checkpoints import WholeCheckpoints
-from pixelrnn.training.config import ModelConfig
 from pixelrnn.training.fit import fit
 from tests.training.runs import recipe, rows, watched, weights
 
@@ -167,7 +166,7 @@ def test_checkpoints_that_cannot_be_resumed_are_named(tmp_path: Path, images: Da
         fit(recipe(images, optimizer="rmsprop"), run, resume=True)
     assert (run / "config.yaml").read_text() == before
     (run / "config.yaml").write_text(before.replace("hidden: 2", "hidden: 3"))
-    other = replace(recipe(images, epochs=1), model=ModelConfig(hidden=3))
+    other = replace(recipe(images, epochs=1), model=replace(recipe(images).model, hidden=3))
     with pytest.raises(InputError, match=r"last\.ckpt belongs to another configuration: .* expected"):
         fit(other, run, resume=True)
     (run / "config.yaml").write_text(before)

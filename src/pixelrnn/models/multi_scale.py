@@ -35,8 +35,8 @@ class MultiScalePixelRNN(ImageModel):
             height and width can be drawn; a scale has ⌈height / f⌉ × ⌈width / f⌉ pixels of the next.
         upsampled: features c of the map that the small image is taken to; h if not given.
         size: the (height, width) of the images that the model is for, as of a `PixelRNN`.
-        options: ``layer``, ``channels``, ``levels``, ``hidden``, ``depth``, ``head``, ``residual``, ``skip`` and
-            ``classes`` of the `PixelRNN` of each scale.
+        options: ``layer``, ``channels``, ``levels``, ``hidden``, ``depth``, ``head``, ``residual``, ``skip``,
+            ``classes`` and ``dropout`` of the `PixelRNN` of each scale.
 
     Raises:
         InputError: an argument is out of its range.

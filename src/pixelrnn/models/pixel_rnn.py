@@ -44,6 +44,7 @@ class PixelRNN(ImageModel):
         size: the (height, width) of the images that the model is for, which `sample` draws unless told otherwise.
         classes: the names of the classes that the density is conditional on.
         condition: features of the map that it is conditional on, 0 for none.
+        dropout: the part of each layer's features that training sets to zero; the paper has none.
 
     Raises:
         InputError: an argument is out of its range.
@@ -66,6 +67,7 @@ class PixelRNN(ImageModel):
         size: Sequence[int] | None = None,
         classes: Sequence[str] | None = None,
         condition: int = 0,
+        dropout: float = 0.0,
     ) -> None:
         config = {
             "layer": layer,
@@ -77,6 +79,7 @@ class PixelRNN(ImageModel):
             "residual": residual,
             "skip": skip,
             "condition": condition,
+            "dropout": dropout,
         }
         super().__init__(config, channels, levels, size, classes)
         # The types too: these arguments may come from a file.
@@ -85,6 +88,8 @@ class PixelRNN(ImageModel):
                 raise InputError(f"{name} must be at least 1, got {value!r}")
         if not (isinstance(condition, int) and condition >= 0):
             raise InputError(f"condition must not be negative, got {condition!r}")
+        if not (isinstance(dropout, int | float) and 0 <= dropout < 1):
+            raise InputError(f"dropout must be from 0 to below 1, got {dropout!r}")
         for name, switch in {"residual": residual, "skip": skip}.items():
             if not isinstance(switch, bool):
                 raise InputError(f"{name} must be true or false, got {switch!r}")
@@ -93,7 +98,7 @@ class PixelRNN(ImageModel):
         conditional = condition + len(classes or ())
         self.first = MaskedConv2d("A", channels, stream, 7, channels=channels)
         self.blocks = torch.nn.ModuleList(
-            ResidualBlock(layer, hidden, channels=channels, residual=residual, condition=conditional)
+            ResidualBlock(layer, hidden, channels=channels, residual=residual, condition=conditional, dropout=dropout)
             for _ in range(depth)
         )
         self.skips = torch.nn.ModuleList(

@@ -20,7 +20,8 @@ class ResidualBlock(nn.Module):
         diagonal-bilstm, row-lstm    LSTM 2h→h, 1×1 mask B h→2h
         pixel-cnn                    ReLU, 1×1 2h→h, ReLU, 3×3 h→h, ReLU, 1×1 h→2h, all mask B
 
-    Maps (B, 2h, H, W) to (B, 2h, H, W) and adds its input.
+    Maps (B, 2h, H, W) to (B, 2h, H, W) and adds its input. Dropout, which the paper does not have, is in training
+    applied to the h features that the last 1×1 convolution reads.
 
     Args:
         layer: the kind of layer.
@@ -29,6 +30,7 @@ class ResidualBlock(nn.Module):
         residual: add the input; switched off in part of the paper's Table 2.
         condition: features c of a map that the layer is conditioned on (§3.6), 0 for none. In a PixelCNN block its 1×1
             convolution is added to the 3×3 one.
+        dropout: the part of these features that training sets to zero.
 
     Raises:
         InputError: an unknown layer, or fewer features than channels.
@@ -37,7 +39,14 @@ class ResidualBlock(nn.Module):
     transform: Any  # an nn.ModuleList, whose layers have more methods than an nn.Module
 
     def __init__(
-        self, layer: LayerKind, hidden: int, *, channels: int = 1, residual: bool = True, condition: int = 0
+        self,
+        layer: LayerKind,
+        hidden: int,
+        *,
+        channels: int = 1,
+        residual: bool = True,
+        condition: int = 0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         stream = 2 * hidden
@@ -62,7 +71,7 @@ class ResidualBlock(nn.Module):
             )
         else:
             raise InputError(f"unknown layer {layer!r}: expected one of {', '.join(get_args(LayerKind))}")
-        self.layer, self.residual = layer, residual
+        self.layer, self.residual, self.dropout = layer, residual, nn.Dropout(dropout)
 
     def forward(
         self, x: Float[Tensor, "B stream H W"], condition: Float[Tensor, "B c H W"] | None = None
@@ -71,9 +80,10 @@ class ResidualBlock(nn.Module):
         if self.layer == "pixel-cnn":
             narrow, convolution, widen = self.transform
             conditional = None if self.condition is None else self.condition(condition)
-            return widen(convolution(narrow(x, relu=True), relu=True, plus=conditional), relu=True, plus=plus)
+            y = convolution(narrow(x, relu=True), relu=True, plus=conditional)
+            return widen(self.dropout(y), relu=True, plus=plus)
         lstm, widen = self.transform
-        return widen(lstm(x, condition), plus=plus)
+        return widen(self.dropout(lstm(x, condition)), plus=plus)
 
     def incremental(self, program: Program, x: int) -> int:
         """The same as steps of a program, of maps instead of tensors."""

@@ -34,6 +34,9 @@ class ModelConfig:
     skip: bool = True
     """Feed the output from every block (§3.3), not just the last."""
 
+    dropout: float = 0.0
+    """The part of each layer's features that training sets to zero; the paper has none."""
+
     labels: bool = False
     """Condition on the class of each image, which the data must say."""
 

@@ -134,9 +134,9 @@ def build(recipe: Recipe, data: Data) -> ImageModel:
 
 
 def _start_from(name: str, model: ImageModel) -> None:
-    """Gives a model the weights of another, which must be of the same kind and configuration but for its size."""
+    """Gives a model the weights of another, which must have the same configuration but for size and dropout."""
     started = models.from_pretrained(run_model(name))
-    for key in sorted((model.config.keys() | started.config.keys()) - {"size"}):
+    for key in sorted((model.config.keys() | started.config.keys()) - {"size", "dropout"}):
         own, other = model.config.get(key), started.config.get(key)
         if own != other:
             raise InputError(f"train.start {name} is another model: its {key} is {other}, expected {own}")

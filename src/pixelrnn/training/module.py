@@ -12,6 +12,7 @@ from torch import Tensor
 from pixelrnn.data import Batch
 from pixelrnn.errors import InputError
 from pixelrnn.models import ImageModel, MultiScalePixelRNN
+from pixelrnn.randomness import seed_step
 from pixelrnn.training.config import TrainConfig
 
 
@@ -38,6 +39,7 @@ class LikelihoodTraining(pl.LightningModule):
         return -terms.sum(dim=(1, 2, 3)).mean()
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        seed_step(self.config.seed, self.global_step)  # of dropout: a run that resumes draws the same
         nats = self.nats(batch)
         if not nats.isfinite():
             raise InputError(
