@@ -110,6 +110,11 @@ def test_bad_options(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fails(capsys, ["sample", str(run), "--n", "1.5"], r"--n must be a whole number below 10¹⁰, got 1\.5")
     fails(capsys, ["sample", str(run), "--seed", "-1"], "--seed must be from 0 to 4294967295, got -1")
     fails(capsys, ["sample", str(run), "--out", str(run)], "digits is a folder, expected a file to write")
+    fails(
+        capsys,
+        ["data", "--data", "mnist", "--data.source", "mnist"],
+        "--data is short for --data.source: give only one",
+    )
     fails(capsys, ["data", "--data.seed", str(2**32)], r"data\.seed must be from 0 to 4294967295")
     fails(capsys, ["data", "--data.seed", str(2**70)], r"--data\.seed must be a whole number below 10¹⁰")
     fails(capsys, ["data", "--data.size", "6", "6.5"], r"--data\.size must be a whole number below 10¹⁰, got 6\.5")

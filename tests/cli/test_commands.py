@@ -243,6 +243,20 @@ def test_seeds_temperatures_and_the_data_of_a_run(
     )
 
 
+def test_a_model_that_comes_with_the_package(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = ["--model", "mnist-class", "--label", "3", "--n", "1"]
+    assert main(["sample", *named, "--out", str(tmp_path / "s.png")]) == 0
+    with np.load(tmp_path / "s.npz") as arrays:
+        assert arrays["images"].shape == (1, 28, 28)
+    capsys.readouterr()
+    # Its own recipe says what images it is for, unless the command line does.
+    monkeypatch.delenv("PIXELRNN_DATA", raising=False)
+    fails(capsys, ["evaluate", "mnist-class"], "data.source mnist needs data.path, or mnist in a folder")
+    fails(capsys, ["evaluate", "mnist-class", "--data", "digits", "--data.levels", "2"], r"\(28, 28\), but .* \(8, 8\)")
+
+
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("train", "evaluate", "sample", "complete", "data"):
         assert main([command, "--help"]) == 0

@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pixelrnn import InputError, PixelRNN
+from pixelrnn.models import from_pretrained, pretrained
 
 
 @pytest.fixture
@@ -71,11 +72,35 @@ def test_a_configuration_that_is_none(saved: Path, text: str) -> None:
         PixelRNN.from_pretrained(saved)
 
 
+def test_a_run_folder_means_its_best_model(tmp_path: Path, saved: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    assert PixelRNN.from_pretrained(tmp_path).config == PixelRNN.from_pretrained(saved).config
+
+
+@pytest.mark.parametrize("name", pretrained.SHIPPED)
+def test_models_that_come_with_the_package(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert (pretrained.SHIPPED[name] / "model" / "model.safetensors").stat().st_size < 2e6
+    model = from_pretrained(name)
+    labels = torch.tensor([0, 1]) if model.classes else None
+    samples = model.sample(2, labels=labels)
+    assert samples.shape == (2, 1, 28, 28)
+    assert 20 < -model.log_prob(samples, labels=labels).mean().item() < 150
+
+
+def test_a_folder_of_ones_own_comes_first(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(pretrained.SHIPPED, "model", Path("/nowhere"))
+    monkeypatch.chdir(saved.parent)
+    assert PixelRNN.from_pretrained("model").config["hidden"] == 3
+
+
 def test_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"no model in .*: config\.json is missing"):
         PixelRNN.from_pretrained(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match=r"no model in .*none: config\.json is missing"):
         PixelRNN.from_pretrained(tmp_path / "none")  # beside what is here: not sought on the Hub
-    with pytest.raises(InputError, match="neither a folder here nor found on the Hugging Face Hub"):
+    with pytest.raises(
+        InputError, match=r"neither a folder here, nor one of .*mnist-class.*, nor found on the Hugging Face Hub"
+    ):
         PixelRNN.from_pretrained("nobody/nothing")

@@ -9,7 +9,7 @@ import torch
 from cyclopts import App, Parameter
 
 from pixelrnn import progress
-from pixelrnn.cli.defaults import defaults_from_files, whole_numbers
+from pixelrnn.cli.defaults import data_is_its_source, defaults_from_files, whole_numbers
 from pixelrnn.cli.inputs import labels_of, load_data, load_model, own_images
 from pixelrnn.cli.outputs import arrays_beside, square, write_scores
 from pixelrnn.data import DataConfig, SplitName, load
@@ -31,7 +31,7 @@ _Train = Annotated[TrainConfig, Parameter(group="The optimisation")]
 app = App(
     name="pixelrnn",
     version=metadata.version("pixelrnn"),
-    config=[defaults_from_files, whole_numbers],
+    config=[data_is_its_source, defaults_from_files, whole_numbers],
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
@@ -79,7 +79,6 @@ def train(
 @app.command
 def evaluate(
     model: str,
-    /,
     *,
     split: Annotated[tuple[SplitName, ...], Parameter(negative="")] = ("valid",),
     images: Path | None = None,
@@ -98,7 +97,8 @@ def evaluate(
     Parameters
     ----------
     model
-        A run folder, the folder of an exported model, or a model on the Hugging Face Hub.
+        A run folder, the folder of an exported model, a model that comes with the package, or one on the Hugging Face
+        Hub.
     split
         train, valid or test; may be repeated. The images are those of the run unless --data.source says otherwise.
     images
@@ -137,7 +137,6 @@ def evaluate(
 @app.command
 def sample(
     model: str,
-    /,
     *,
     n: int = 64,
     label: Annotated[tuple[str, ...], Parameter(negative="")] = (),
@@ -158,7 +157,8 @@ def sample(
     Parameters
     ----------
     model
-        A run folder, the folder of an exported model, or a model on the Hugging Face Hub.
+        A run folder, the folder of an exported model, a model that comes with the package, or one on the Hugging Face
+        Hub.
     n
         How many images.
     label
@@ -194,7 +194,6 @@ def sample(
 @app.command
 def complete(
     model: str,
-    /,
     *,
     images: Path | None = None,
     keep_rows: int | None = None,
@@ -218,7 +217,8 @@ def complete(
     Parameters
     ----------
     model
-        A run folder, the folder of an exported model, or a model on the Hugging Face Hub.
+        A run folder, the folder of an exported model, a model that comes with the package, or one on the Hugging Face
+        Hub.
     images
         An image file or a folder of them, cropped and scaled to the size of the training images; the validation images
         of the run if not given.

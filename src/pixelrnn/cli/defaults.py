@@ -9,6 +9,17 @@ from cyclopts.config import Dict
 
 from pixelrnn import recipes
 from pixelrnn.errors import InputError
+from pixelrnn.models import pretrained
+
+
+def data_is_its_source(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Takes ``--data NAME`` for ``--data.source NAME``."""
+    by_name = {argument.names[0]: argument for argument in arguments}
+    if "--data" in by_name and (short := by_name["--data"]).tokens:
+        if by_name["--data.source"].tokens:
+            raise InputError("--data is short for --data.source: give only one of them")
+        by_name["--data.source"].tokens += short.tokens
+        short.tokens.clear()
 
 
 def defaults_from_files(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -23,7 +34,7 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
         if "images" in given and (other := [name for name in given if name == "split" or name.startswith("data.")]):
             raise InputError(f"--images scores files as they are, all of them: --{other[0]} says nothing about them")
         if "model" in given and takes_data and "data.source" not in given:
-            path = Path(given["model"]) / "config.yaml"
+            path = pretrained.find(given["model"]) / "config.yaml"
             if path.is_file() and "data" in (recorded := recipes.read(path)):
                 defaults = {"data": recorded["data"]}
             elif "images" not in given and Path(given["model"]).exists():

@@ -13,12 +13,11 @@ from pixelrnn.devices import Device, resolve
 from pixelrnn.errors import InputError
 from pixelrnn.evaluation import check_fit
 from pixelrnn.models import ImageModel
-from pixelrnn.training.run_folder import run_model
 
 
 def load_model(name: str, device: Device) -> ImageModel:
     """The best model of a run, or an exported one, on a device."""
-    return models.from_pretrained(run_model(name)).to(resolve(device))
+    return models.from_pretrained(name).to(resolve(device))
 
 
 def load_data(config: DataConfig, model: ImageModel) -> Data:

@@ -15,7 +15,7 @@ class DataConfig:
 
     source: Source = "digits"
     """digits (embedded, 8×8, 17 levels), mnist (IDX files), binarized-mnist (the static npz), folder (image files),
-    array (.npy or .npz), huggingface (a data set by name; extra 'hf')."""
+    array (.npy or .npz), huggingface (a data set by name; extra 'hf'). --data is short for --data.source."""
 
     path: str | None = None
     """The folder, file or Hugging Face name. mnist and binarized-mnist are found under $PIXELRNN_DATA without it."""

@@ -167,10 +167,12 @@ class ImageModel(nn.Module, ABC):
 
     @classmethod
     def from_pretrained(cls: type[Model], name: str | Path) -> Model:
-        """Reads a model that `save_pretrained` wrote, from a folder or a repository of the Hugging Face Hub.
+        """Reads a model that `save_pretrained` wrote.
 
         Args:
-            name: the folder, or the Hub's ``owner/name`` where no such folder exists.
+            name: its folder, or that of a run, whose best model is meant; where no such folder exists, a model that
+                comes with the package, ``"mnist-diagonal-1x32"`` for instance, or the Hugging Face Hub's
+                ``owner/name``.
 
         Raises:
             InputError: nothing is found there, or a model of another kind; a file is damaged, the weights belong to

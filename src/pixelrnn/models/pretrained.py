@@ -21,6 +21,14 @@ Model = TypeVar("Model", bound=nn.Module)
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 KIND = "model"
 
+SHIPPED = {path.name: path for path in sorted((Path(__file__).parents[1] / "pretrained").iterdir())}
+"""The models that come with the package: run folders, of which the recipe, the metrics and the best model are kept."""
+
+
+def find(name: str | Path) -> Path:
+    """The folder that is named, whether it is there or not: by its path, or as one of the models in `SHIPPED`."""
+    return Path(name) if Path(name).exists() else SHIPPED.get(str(name), Path(name))
+
 
 def save(model: nn.Module, config: dict[str, Any], folder: Path) -> None:
     """Writes both files; see `ImageModel.save_pretrained`."""
@@ -71,9 +79,10 @@ def fill(model: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> 
 
 
 def _find(name: str | Path, file: str) -> Path:
+    folder = find(name)
     # What lies in a folder that exists is meant to be a folder too: a slip of the pen does not go out to the Hub.
-    if Path(name).is_dir() or (Path(name).parent not in (Path(), Path(name)) and Path(name).parent.is_dir()):
-        path = Path(name) / file
+    if folder.is_dir() or (folder.parent not in (Path(), folder) and folder.parent.is_dir()):
+        path = (folder / "model" if (folder / "model").is_dir() else folder) / file
         if not path.is_file():
             raise InputError(f"no model in {name}: {file} is missing")
         path.open("rb").close()  # what cannot be opened says so by its own name
@@ -82,4 +91,7 @@ def _find(name: str | Path, file: str) -> Path:
     try:
         return Path(hf_hub_download(str(name), file))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise InputError(f"no model {str(name)!r}: neither a folder here nor found on the Hugging Face Hub") from error
+        known = ", ".join(SHIPPED)
+        raise InputError(
+            f"no model {str(name)!r}: neither a folder here, nor one of {known}, nor found on the Hugging Face Hub"
+        ) from error

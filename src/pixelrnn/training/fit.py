@@ -26,7 +26,7 @@ from pixelrnn.training.checkpoints import Checkpoints, WholeCheckpoints, average
 from pixelrnn.training.config import Recipe
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA
 from pixelrnn.training.records import Metrics, SampleGrids
-from pixelrnn.training.run_folder import RunFolder, run_model
+from pixelrnn.training.run_folder import RunFolder
 
 # What Lightning and torchdata say to their own developers, and that our images, in memory, want no worker processes.
 LIBRARY_WARNINGS = (".*does not have many workers", "'set_vital' is deprecated", ".*LeafSpec.* is deprecated")
@@ -135,7 +135,7 @@ def build(recipe: Recipe, data: Data) -> ImageModel:
 
 def _start_from(name: str, model: ImageModel) -> None:
     """Gives a model the weights of another, which must have the same configuration but for size and dropout."""
-    started = models.from_pretrained(run_model(name))
+    started = models.from_pretrained(name)
     for key in sorted((model.config.keys() | started.config.keys()) - {"size", "dropout"}):
         own, other = model.config.get(key), started.config.get(key)
         if own != other:

@@ -68,9 +68,3 @@ def _plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
         section: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
         for section, values in asdict(recipe).items()
     }
-
-
-def run_model(name: str) -> str | Path:
-    """The best model of a run, if that is what is named; otherwise what is named."""
-    exported = Path(name) / "model"
-    return exported if exported.is_dir() else name
