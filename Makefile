@@ -1,11 +1,13 @@
 # make demo    train on the embedded digits, evaluate, draw samples and completions
 # make test    lint, check types, test
-# Both install what they need into .venv; `make PYTHON=python3.12 …` chooses the interpreter.
+# make reproduce RECIPE=mnist-diagonal-1x32
+#              a row of the README's results from nothing: train, or go on with a run that was stopped, evaluate, draw
+# All install what they need into .venv; `make PYTHON=python3.12 …` chooses the interpreter.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test clean
+.PHONY: demo test reproduce clean
 
 demo: .venv/installed
 	rm -rf runs/demo
@@ -16,6 +18,15 @@ demo: .venv/installed
 	@echo "--- pictures"
 	$(BIN)/pixelrnn sample runs/demo --out runs/demo/samples.png
 	$(BIN)/pixelrnn complete runs/demo --out runs/demo/completions.png
+
+reproduce: .venv/installed
+ifndef RECIPE
+	$(error say which: make reproduce RECIPE=mnist-diagonal-1x32)
+endif
+	$(BIN)/pixelrnn train $(if $(wildcard runs/$(RECIPE)/checkpoints/last.ckpt),--resume runs/$(RECIPE),$(RECIPE))
+	$(BIN)/pixelrnn evaluate runs/$(RECIPE) --split valid --split test
+	$(BIN)/pixelrnn sample runs/$(RECIPE) --n 100 --out runs/$(RECIPE)/samples.png
+	$(BIN)/pixelrnn complete runs/$(RECIPE) --split test --n 12 --out runs/$(RECIPE)/completions.png
 
 test: .venv/installed
 	$(BIN)/ruff check .

@@ -133,10 +133,11 @@ def test_classes(
     with Image.open(tmp_path / "s.png") as grid:
         assert grid.size == (8 * 19, 8 * 19)  # one class needs no columns
     given.clear()
-    assert main(["complete", own, "--n", "3", *completions]) == 0
-    labels = load(DataConfig()).valid.labels
-    assert labels is not None
-    assert given.pop() == labels[:3].tolist()
+    for split in ("valid", "test"):
+        assert main(["complete", own, "--split", split, "--n", "3", *completions]) == 0
+        labels = load(DataConfig()).splits[split].labels
+        assert labels is not None
+        assert given.pop() == labels[[0, len(labels) // 3, 2 * len(labels) // 3]].tolist()
     assert main(["complete", own, "--n", "2", "--label", "4", *completions]) == 0
     assert given.pop() == [4, 4]
     capsys.readouterr()

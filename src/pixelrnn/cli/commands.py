@@ -122,8 +122,7 @@ def evaluate(
         chosen = {"all": own}
     else:
         prepared = load_data(data, loaded)
-        splits = {"train": prepared.train, "valid": prepared.valid, "test": prepared.test}
-        chosen, protocol = {s: splits[s] for s in split}, prepared.protocol
+        chosen, protocol = {s: prepared.splits[s] for s in split}, prepared.protocol
     classified = {s: accuracy(loaded, own, split=s, batch=batch) for s, own in chosen.items() if classify}
     scores = [score(loaded, own, split=s, protocol=protocol, batch=batch) for s, own in chosen.items()]
     if per_image is not None:
@@ -195,6 +194,7 @@ def sample(
 def complete(
     model: str,
     *,
+    split: SplitName = "valid",
     images: Path | None = None,
     keep_rows: int | None = None,
     box: Annotated[tuple[int, int, int, int] | None, Parameter(negative="")] = None,
@@ -219,9 +219,11 @@ def complete(
     model
         A run folder, the folder of an exported model, a model that comes with the package, or one on the Hugging Face
         Hub.
+    split
+        train, valid or test. The images are those of the run unless --data.source says otherwise.
     images
-        An image file or a folder of them, cropped and scaled to the size of the training images; the validation images
-        of the run if not given.
+        Complete this image file, or images of this folder, instead; cropped and scaled to the size of the training
+        images.
     keep_rows
         How many rows the model is shown; half of them if neither this nor another cover is given.
     box
@@ -232,7 +234,7 @@ def complete(
         Of a class-conditional model, the class to complete as; may be repeated, for the images in turn. Their own if
         not given.
     n
-        How many images, the first ones.
+        How many images, spread evenly over all: data sets are often sorted.
     out
         The picture to write: a column per image. The .npz has its name.
     temperature
@@ -250,12 +252,14 @@ def complete(
             raise InputError(f"--out is what {name} reads, {out}, and would be overwritten: choose another")
     loaded = load_model(model, device)
     check_drawable(loaded.channels)
-    shown = load_data(data, loaded).valid if images is None else own_images(images, loaded)[0]
-    x = shown.pixels[:n]
+    every = load_data(data, loaded).splits[split] if images is None else own_images(images, loaded)[0]
+    n = min(n, len(every))
+    shown = every.subset(torch.arange(n) * len(every) // n)
+    x = shown.pixels
     if loaded.classes is None or label:
         labels = labels_of(loaded, label, len(x))
     elif shown.labels is not None:
-        labels = shown.labels[:n].to(loaded.device)
+        labels = shown.labels.to(loaded.device)
     else:
         raise InputError(f"the images have no labels: give --label, of {', '.join(loaded.classes)}")
     known = kept(x.shape[2], x.shape[3], rows=keep_rows, box=box, mask=mask)

@@ -36,6 +36,11 @@ class Data:
         return self.train.pixels.shape[1]
 
     @property
+    def splits(self) -> dict[SplitName, Images]:
+        """All three, by name."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}
+
+    @property
     def size(self) -> tuple[int, int]:
         """(height, width)."""
         height, width = self.train.pixels.shape[2:]
