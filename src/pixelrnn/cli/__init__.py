@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, sample, complete, data, bench."""
+"""The command line: train, evaluate, sample, complete, data, bench, explain."""
 
 from pixelrnn.cli.commands import app
 from pixelrnn.cli.process import main

@@ -298,4 +298,6 @@ def data(*, out: Path | None = None, data: _Data = DataConfig()) -> None:
         print(f"images: {out}")
 
 
-app.command("pixelrnn.bench.command:bench")  # by name: what it draws with takes a second to import
+# By name: what these draw with takes a second to import.
+app.command("pixelrnn.bench.command:bench")
+app.command("pixelrnn.explain.command:explain")

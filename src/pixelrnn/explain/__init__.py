@@ -1,0 +1,70 @@
+"""How a Row LSTM computes a row, and a Diagonal BiLSTM a diagonal: figures computed from the layers themselves.
+
+mask-grey, mask-rgb      masks A and B, tap by tap
+context                  what a pixel sees after one, two and three layers of each kind
+influence                how strongly, in trained models
+rows, diagonals          which pixels are computed together, step by step
+row-step, diagonal-step  one step: what is read, what is computed, in which shapes
+shift                    what the second direction of the Diagonal BiLSTM would leak if it did not move down one row
+generation               a digit being drawn: pixels, predictions, surprise
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal, get_args
+
+from matplotlib.figure import Figure
+
+from pixelrnn.explain import context, generation, lines, masks, mirror, step, style
+
+FigureName = Literal[
+    "mask-grey",
+    "mask-rgb",
+    "context",
+    "influence",
+    "rows",
+    "diagonals",
+    "row-step",
+    "diagonal-step",
+    "shift",
+    "generation",
+]
+FIGURES: tuple[FigureName, ...] = get_args(FigureName)
+
+StillFormat = Literal["png", "svg"]
+
+
+def draw(name: FigureName, folder: Path, *, models: Sequence[str], still: StillFormat = "png") -> Path:
+    """Draws a figure into a file with its name: a PNG or SVG, or a GIF where the figure is animated.
+
+    Args:
+        name: of the figure.
+        folder: where the file goes.
+        models: whose ``influence`` is shown; the first of them draws the digit of ``generation``.
+        still: the format of what is not animated.
+
+    Raises:
+        InputError: a model is not found, or is not of black and white images.
+        OSError: the file cannot be written.
+    """
+    figures: dict[FigureName, Callable[[], Figure | Iterator[Figure]]] = {
+        "mask-grey": masks.of_one_channel,
+        "mask-rgb": masks.of_rgb,
+        "context": context.by_depth,
+        "influence": partial(context.of_trained, models),
+        "rows": lines.rows,
+        "diagonals": lines.diagonals,
+        "row-step": step.of_row,
+        "diagonal-step": step.of_diagonal,
+        "shift": mirror.shift,
+        "generation": partial(generation.of_digit, models[0]),
+    }
+    drawn = figures[name]()
+    if isinstance(drawn, Figure):
+        path = folder / f"{name}.{still}"
+        style.save(path, drawn)
+    else:
+        path = folder / f"{name}.gif"
+        style.save_animation(path, drawn, seconds=0.25 if name == "generation" else 0.9)
+    return path

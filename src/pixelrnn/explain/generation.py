@@ -1,0 +1,58 @@
+"""A digit being generated, row by row: pixels, what was predicted for them, and how surprising they are."""
+
+from collections.abc import Iterator
+
+import torch
+from matplotlib.figure import Figure
+
+from pixelrnn import likelihood
+from pixelrnn.errors import InputError
+from pixelrnn.explain.style import LIGHT, new_figure
+from pixelrnn.models import from_pretrained
+from pixelrnn.sampling import Row
+
+
+def of_digit(name: str, *, seed: int = 0) -> Iterator[Figure]:
+    """A frame for each row of a sample.
+
+    Args:
+        name: of a model as `from_pretrained` takes it, of black and white images of one size.
+        seed: of the sample.
+
+    Raises:
+        InputError: the model is another.
+    """
+    model = from_pretrained(name)
+    if model.channels != 1 or model.levels != 2 or model.size is None:
+        raise InputError(f"{name} is no model of black and white images of one size")
+    height, width = model.size
+    rows: list[Row] = []
+    labels = torch.tensor([seed % len(model.classes)]) if model.classes else None
+    with torch.no_grad():
+        model.sample(1, labels=labels, generator=torch.Generator().manual_seed(seed), on_row=rows.append)
+
+    pixels, white, surprise = (torch.full((height, width), torch.nan) for _ in range(3))
+    for row in rows:
+        of_levels = likelihood.log_probabilities(row.logits)  # (1, 2, 1, W)
+        drawn = row.pixels.long()
+        pixels[row.index] = drawn[0, 0]
+        white[row.index] = of_levels[0, 1, 0].exp()
+        surprise[row.index] = -of_levels.gather(1, drawn[:, None])[0, 0, 0]
+        yield _frame(pixels, white, surprise)
+
+
+def _frame(pixels: torch.Tensor, white: torch.Tensor, surprise: torch.Tensor) -> Figure:
+    figure, [axes] = new_figure(9.6, 4.1, 1, 3)
+    nats = float(surprise.nansum())
+    panels = (
+        (pixels, "the pixels drawn so far", "grey", 1),
+        (white, "predicted: p(white | all before)", "viridis", 1),
+        (surprise, f"surprise, −log p: {nats:.1f} nats so far", "cividis", 4),
+    )
+    for cell, (values, title, colours, highest) in zip(axes, panels, strict=True):
+        shown = cell.imshow(values.numpy(), vmin=0, vmax=highest, cmap=colours, interpolation="none")
+        cell.set(xticks=[], yticks=[], facecolor=LIGHT)
+        cell.set_title(title, fontsize=10)
+        extend = "max" if highest > 1 else "neither"
+        figure.colorbar(shown, ax=cell, location="bottom", shrink=0.9, aspect=30, extend=extend)
+    return figure

@@ -1,0 +1,61 @@
+"""The masks A and B (paper §3.4), tap by tap, as `pixelrnn.nn.mask` makes them."""
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from pixelrnn.explain.style import BLACK, BLUE, GREY, LIGHT, frame, legend, new_figure
+from pixelrnn.nn import mask
+from pixelrnn.nn.masks import MaskType
+
+GAP = 0.12
+"""Between the matrices of two taps, of a tap."""
+
+
+def of_one_channel() -> Figure:
+    """A tap of a grey image is open or closed."""
+    figure, [[left, right]] = new_figure(7.2, 4.2, 1, 2)
+    _draw(left, "A", 7, "")
+    _draw(right, "B", 3, "")
+    left.set_title("mask A, 7×7: the first convolution\ndoes not see the pixel it predicts", fontsize=10)
+    right.set_title("mask B, 3×3: every later one\nsees what was computed for it", fontsize=10)
+    legend(figure, {"open": BLUE, "closed": LIGHT})
+    return figure
+
+
+def of_rgb() -> Figure:
+    """A tap of a colour image is a matrix: which channel may reach which."""
+    figure, [[left, right]] = new_figure(8.4, 4.8, 1, 2)
+    _draw(left, "A", 3, "RGB")
+    _draw(right, "B", 3, "RGB")
+    left.set_title("mask A: within the pixel,\nR reaches G and B, G reaches B", fontsize=10)
+    right.set_title("mask B: and every channel\nreaches itself", fontsize=10)
+    legend(figure, {"open": BLUE, "closed": LIGHT})
+    return figure
+
+
+def _draw(axes: Axes, mask_type: MaskType, size: int, channels: str) -> None:
+    """A kernel: for each tap a matrix, columns the channels that are read, rows those that are computed."""
+    c = max(1, len(channels))
+    taps = mask(mask_type, c, c, (size, size), channels=c)
+    margin = 0.35 if channels else 0.0
+    frame(axes, (-margin, float(size)), (float(size), -margin))
+    side = (1 - GAP) / c
+    for i in range(size):
+        for j in range(size):
+            top, left = i + GAP / 2, j + GAP / 2
+            for b in range(c):
+                for a in range(c):
+                    colour = BLUE if taps[b, a, i, j] else LIGHT
+                    cell = (left + a * side, top + b * side)
+                    axes.add_patch(Rectangle(cell, side, side, facecolor=colour, edgecolor=GREY, linewidth=0.4))
+            if i == j == size // 2:
+                axes.add_patch(Rectangle((left, top), 1 - GAP, 1 - GAP, fill=False, edgecolor=BLACK, linewidth=2))
+    for k, channel in enumerate(channels):
+        middle = GAP / 2 + (k + 0.5) * side
+        for tap in range(size):
+            axes.text(tap + middle, -0.06, channel, ha="center", va="center", fontsize=8)
+            axes.text(-0.06, tap + middle, channel, ha="center", va="center", fontsize=8)
+    if channels:
+        axes.text(size / 2, -0.25, "from", ha="center", va="center", fontsize=9)
+        axes.text(-0.25, size / 2, "to", ha="center", va="center", fontsize=9, rotation=90)

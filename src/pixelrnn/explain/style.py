@@ -1,0 +1,108 @@
+"""What all figures share: colours, maps of pixels as cells, and how figures are saved."""
+
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from numpy.typing import NDArray
+from PIL import Image
+
+from pixelrnn.files import replacing
+
+# Of Okabe & Ito, which readers of every colour vision tell apart; they differ in lightness too.
+BLUE, SKY, ORANGE, VERMILION = "#0072B2", "#8CC8EE", "#E69F00", "#D55E00"
+WHITE, LIGHT, GREY, BLACK = "#FFFFFF", "#E8E8E8", "#8A8A8A", "#1A1A1A"
+
+DPI = 110
+
+
+def new_figure(width: float, height: float, rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of so many inches, and its axes row by row."""
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=DPI)
+    return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
+
+
+def frame(axes: Axes, x: tuple[float, float], y: tuple[float, float]) -> None:
+    """Axes of square units that show these ranges, without ticks or border."""
+    axes.set(xlim=x, ylim=y, aspect="equal", xticks=[], yticks=[])
+    axes.set_frame_on(False)
+
+
+def draw_cells(
+    axes: Axes,
+    colours: Sequence[Sequence[str | None]],
+    labels: Sequence[Sequence[str]] | None = None,
+    *,
+    size: float = 8,
+) -> None:
+    """Draws a map, a square cell for each pixel, (0, 0) at the top left.
+
+    Args:
+        axes: where.
+        colours: of each cell; None leaves it out.
+        labels: written into the cells.
+    """
+    height, width = len(colours), len(colours[0])
+    frame(axes, (-0.05, width + 0.05), (height + 0.05, -0.05))
+    for i, row in enumerate(colours):
+        for j, colour in enumerate(row):
+            if colour is None:
+                continue
+            axes.add_patch(Rectangle((j, i), 1, 1, facecolor=colour, edgecolor=GREY, linewidth=0.4))
+            if labels is not None:
+                axes.text(j + 0.5, i + 0.5, labels[i][j], ha="center", va="center", fontsize=8, color=BLACK)
+
+
+def outline(axes: Axes, i: int, j: int, colour: str = BLACK) -> None:
+    """Frames the cell of pixel (i, j)."""
+    axes.add_patch(Rectangle((j, i), 1, 1, fill=False, edgecolor=colour, linewidth=2, zorder=3))
+
+
+def legend(figure: Figure, meanings: dict[str, str]) -> None:
+    """Says below the figure what its colours mean."""
+    handles = [Patch(facecolor=colour, edgecolor=GREY, label=meaning) for meaning, colour in meanings.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+
+
+def save(path: Path, figure: Figure) -> None:
+    """Writes a figure in the format that the name ends with, PNG or SVG.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    # Without a date and with a salt of our own, so that the same figure is the same file.
+    metadata = {"Date": None} if path.suffix == ".svg" else None
+    with replacing(path) as temporary, rc_context({"svg.hashsalt": path.stem}):
+        figure.savefig(temporary, format=path.suffix[1:], metadata=metadata, bbox_inches="tight")
+
+
+def save_animation(path: Path, figures: Iterable[Figure], *, seconds: float) -> None:
+    """Writes figures of one size as an animated GIF that starts again after a pause.
+
+    Args:
+        path: of the file.
+        figures: a frame each.
+        seconds: that a frame is shown; the last one longer.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    frames = [Image.fromarray(_pixels(figure)) for figure in figures]
+    # One palette for all: colours must not flicker from frame to frame.
+    palette = frames[-1].quantize(256, dither=Image.Dither.NONE)
+    shown = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    times = [round(1000 * seconds)] * (len(shown) - 1) + [2500]
+    with replacing(path) as temporary:
+        shown[0].save(temporary, "GIF", save_all=True, append_images=shown[1:], duration=times, loop=0)
+
+
+def _pixels(figure: Figure) -> NDArray[np.uint8]:
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    with Image.open(drawn) as picture:
+        return np.asarray(picture.convert("RGB"))

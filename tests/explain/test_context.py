@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pixelrnn import InputError, PixelRNN
+from pixelrnn.explain import context
+from pixelrnn.nn import LayerKind
+
+SIZE, AT = (12, 16), (9, 6)
+PIXELS = [(i, j) for i in range(SIZE[0]) for j in range(SIZE[1])]
+
+
+def seen(layer: LayerKind, depth: int) -> set[tuple[int, int]]:
+    return {(int(i), int(j)) for i, j in context.sees(layer, depth, SIZE, AT).nonzero().tolist()}
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_pixelcnn_sees_a_window_that_grows(depth: int) -> None:
+    # Of 3×3 convolutions, after one of 7×7 that does not see its centre.
+    reached = {AT}
+    for _ in range(depth):
+        reached |= {(i + di, j + dj) for i, j in reached for di, dj in [(-1, -1), (-1, 0), (-1, 1), (0, -1)]}
+    window = {(i + di, j + dj) for i, j in reached for di in range(-3, 1) for dj in range(-3, 4) if (di, dj) < (0, 0)}
+    assert seen("pixel-cnn", depth) == window & set(PIXELS)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_row_lstm_sees_a_triangle(depth: int) -> None:
+    # d rows up from −d − 1 to d, one more to the left with each layer; and the window of the first convolution.
+    states = {(AT[0] - d, AT[1] + dj) for d in range(AT[0] + 1) for dj in range(-d - depth, d + 1)} & set(PIXELS)
+    window = {(i + di, j + dj) for i, j in states for di in range(-3, 1) for dj in range(-3, 4) if (di, dj) < (0, 0)}
+    assert seen("row-lstm", depth) == window & set(PIXELS)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_diagonal_bilstm_sees_all_but_the_end_of_the_row_above(depth: int) -> None:
+    # No feature up to here has read the last pixel of the row above: the first convolution reads up to the one before.
+    assert seen("diagonal-bilstm", depth) == {p for p in PIXELS if p < AT} - {(AT[0] - 1, SIZE[1] - 1)}
+
+
+def test_the_influence_in_trained_models(tmp_path: Path) -> None:
+    PixelRNN(levels=2, hidden=2, size=(5, 4)).save_pretrained(tmp_path / "one")
+    PixelRNN(levels=4, hidden=2, size=(3, 4), layer="pixel-cnn").save_pretrained(tmp_path / "two")
+    figure = context.of_trained([str(tmp_path / "one"), str(tmp_path / "two")])
+    for axes, shape, at in zip(figure.axes, [(5, 4), (3, 4)], [(2, 2), (1, 2)], strict=False):
+        positive = torch.tensor(np.ma.filled(np.ma.asarray(axes.get_images()[0].get_array()), 0) > 0)
+        assert positive.shape == shape
+        assert positive.any()
+        assert not positive.flatten()[at[0] * 4 + at[1] :].any()
+
+    PixelRNN(levels=2, hidden=2, size=(5, 4), classes=["a", "b"]).save_pretrained(tmp_path / "three")
+    PixelRNN(levels=2, hidden=2).save_pretrained(tmp_path / "four")
+    for name in ("three", "four"):
+        with pytest.raises(InputError, match=f"{name} is no PixelRNN of grey images of one size, without a condition"):
+            context.of_trained([str(tmp_path / name)])

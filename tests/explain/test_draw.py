@@ -1,0 +1,96 @@
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+from PIL import Image
+
+from pixelrnn import PixelRNN
+from pixelrnn.cli import main
+from pixelrnn.explain import FIGURES, FigureName, draw, style
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    PixelRNN(levels=2, hidden=2, size=(6, 5)).save_pretrained(tmp_path / "model")
+    return str(tmp_path / "model")
+
+
+def texts(figure: Figure) -> list[Text]:
+    shown = [text for text in figure.findobj(Text) if isinstance(text, Text) and text.get_visible()]
+    return [text for text in shown if text.get_text()]
+
+
+def checked(figure: Figure, *, clipped: bool) -> None:
+    """Asserts that a figure's texts are within it, that they do not overlap, and that a box holds its text."""
+    figure.draw_without_rendering()
+    boxes = {text.get_text() + str(text.get_position()): text.get_window_extent() for text in texts(figure)}
+    if clipped:
+        for name, box in boxes.items():
+            assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1, name
+            assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1, name
+    named = list(boxes.items())
+    for k, (name, box) in enumerate(named):
+        for other, its in named[:k]:
+            assert not (box.x0 < its.x1 and its.x0 < box.x1 and box.y0 < its.y1 and its.y0 < box.y1), (name, other)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_legible_and_a_file(
+    name: FigureName, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, save_animation = style.save, style.save_animation
+
+    def still(path: Path, figure: Figure) -> None:
+        checked(figure, clipped=False)  # the file is as large as what is drawn
+        save(path, figure)
+
+    def animation(path: Path, figures: Iterable[Figure], *, seconds: float) -> None:
+        frames = list(figures)
+        for figure in (frames[0], frames[len(frames) // 2]):
+            checked(figure, clipped=True)
+        save_animation(path, frames, seconds=seconds)
+
+    monkeypatch.setattr(style, "save", still)
+    monkeypatch.setattr(style, "save_animation", animation)
+    path = draw(name, tmp_path, models=[model])
+    assert path.stem == name
+    with Image.open(path) as picture:
+        assert 400 < picture.width < 1200
+        assert picture.format == path.suffix[1:].upper()
+        if path.suffix == ".gif":
+            assert getattr(picture, "n_frames", 1) == {"rows": 5, "diagonals": 11, "generation": 6}[name]
+
+
+@pytest.mark.parametrize("name", ["row-step", "diagonal-step"])
+def test_a_box_holds_its_text(name: FigureName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def still(path: Path, figure: Figure) -> None:
+        figure.draw_without_rendering()
+        (axes,) = figure.axes
+        boxes = [patch.get_window_extent() for patch in axes.patches if isinstance(patch, Rectangle)]
+        for text, box in zip(axes.texts[: len(boxes)], boxes, strict=True):
+            extent = text.get_window_extent()
+            assert box.x0 < extent.x0 < extent.x1 < box.x1, text.get_text()
+            assert box.y0 < extent.y0 < extent.y1 < box.y1, text.get_text()
+
+    monkeypatch.setattr(style, "save", still)
+    draw(name, tmp_path, models=["none"])
+
+
+def test_the_command(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(tmp_path / "figures")]
+    assert main(["explain", "shift", "generation", "--format", "svg", "--model", model, *out]) == 0
+    assert capsys.readouterr().out.split() == [
+        str(tmp_path / "figures" / name) for name in ("shift.svg", "generation.gif")
+    ]
+    first = (tmp_path / "figures" / "shift.svg").read_bytes()
+    assert first.startswith(b"<?xml")
+    assert main(["explain", "shift", "--format", "svg", *out]) == 0
+    assert (tmp_path / "figures" / "shift.svg").read_bytes() == first
+
+    assert main(["explain", "diagonal"]) == 2
+    assert 'Did you mean "diagonals"?' in capsys.readouterr().err
+    assert main(["explain", "--help"]) == 0
+    assert "Example: pixelrnn explain" in " ".join(capsys.readouterr().out.split())

@@ -1,0 +1,19 @@
+from pixelrnn.explain import step
+from pixelrnn.nn import DiagonalBiLSTM, RowLSTM
+
+
+def test_the_shapes_are_those_of_the_layers() -> None:
+    row = step.record(RowLSTM(64, 32), 3)
+    assert row == step.Step(
+        x=(784, 16, 64),
+        gates=(1, 784, 16, 128),
+        x_term=(1, 28, 16, 128),
+        h_taps=(1, 3, 28, 16, 32),
+        weight=(1, 3, 32, 128),
+        gate=(1, 28, 16, 32),
+        line=3,
+    )
+    for t, pixels in [(0, 1), (14, 15), (27, 28), (40, 15), (54, 1)]:
+        diagonal = step.record(DiagonalBiLSTM(64, 32), t)
+        assert diagonal.h_taps == (2, 2, pixels, 16, 32)
+        assert diagonal.gate == (2, pixels, 16, 32)
