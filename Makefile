@@ -2,12 +2,13 @@
 # make test    lint, check types, test
 # make reproduce RECIPE=mnist-diagonal-1x32
 #              a row of the README's results from nothing: train, or go on with a run that was stopped, evaluate, draw
+# make docs    draw the figures, build the documentation into site/
 # All install what they need into .venv; `make PYTHON=python3.12 …` chooses the interpreter.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test reproduce clean
+.PHONY: demo test reproduce docs clean
 
 demo: .venv/installed
 	rm -rf runs/demo
@@ -28,6 +29,10 @@ endif
 	$(BIN)/pixelrnn sample runs/$(RECIPE) --n 100 --out runs/$(RECIPE)/samples.png
 	$(BIN)/pixelrnn complete runs/$(RECIPE) --split test --n 12 --out runs/$(RECIPE)/completions.png
 
+docs: .venv/installed
+	$(BIN)/pixelrnn explain --out docs/figures
+	$(BIN)/mkdocs build --strict
+
 test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,8 +44,8 @@ test: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,hf]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs,hf]'
 	touch $@
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs site
