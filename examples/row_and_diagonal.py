@@ -13,20 +13,18 @@ B, F, H, W, h = 2, 6, 5, 7, 4  # images, features of the map, height, width, fea
 
 # --8<-- [start:equation]
 def lstm(gates: Tensor, c_before: Tensor) -> tuple[Tensor, Tensor]:
-    """Equation 3, for all pixels of a line at once: from Kis ⊛ x + Kss ⊛ h₋ and c₋ to h and c."""
+    """For all pixels of a line at once: from the sum Kis ⊛ x + Kss ⊛ h₋ and the cell states c₋ to h and c."""
     o, f, i, g = gates.chunk(4, dim=-1)
     c = f.sigmoid() * c_before + i.sigmoid() * g.tanh()
     return o.sigmoid() * c.tanh(), c
-
-
-# --8<-- [end:equation]
+    # --8<-- [end:equation]
 
 
 # --8<-- [start:row]
 def row_lstm(layer: RowLSTM, x: Tensor) -> Tensor:
     """(B, F, H, W) to (B, h, H, W), a row at each step."""
     x_term = layer.input_to_state(x).permute(0, 2, 3, 1)  # (B, H, W, 4h): a convolution, for all rows at once
-    weight = layer.state_to_state.weight[0]  # (3, h, 4h): a matrix for each of the three neighbours above
+    weight = layer.state_to_state.weight[0]  # of its one direction: (3, h, 4h), a matrix for each neighbour
     h0, c0 = layer.state_to_state.initial[0]  # what a neighbour outside the image holds
 
     h_above, c_above = h0.expand(B, W, h), c0.expand(B, W, h)
@@ -38,12 +36,9 @@ def row_lstm(layer: RowLSTM, x: Tensor) -> Tensor:
         gates = x_term[:, i] + left @ weight[0] + middle @ weight[1] + right @ weight[2]  # (B, W, 4h)
         h_above, c_above = lstm(gates, c_above)  # the whole row
         rows.append(h_above)
-        if i == 2:
-            print(f"  row {i}: neighbours above 3 × {tuple(left.shape)}, gates {tuple(gates.shape)}")
+        print(f"  row {i}: {W} pixels, gates {tuple(gates.shape)}")
     return torch.stack(rows, dim=1).permute(0, 3, 1, 2)
-
-
-# --8<-- [end:row]
+    # --8<-- [end:row]
 
 
 # --8<-- [start:diagonal]
@@ -55,15 +50,12 @@ def diagonal_lstm(x_term: Tensor, weight: Tensor, initial: Tensor) -> Tensor:
     for t in range(H + W - 1):
         i = torch.arange(max(0, t - W + 1), min(H, t + 1))  # the rows in which the diagonal has a pixel
         j = t - i
-        above, left = hidden[:, i, j + 1], hidden[:, i + 1, j]  # each (B, n, h): both lie on the diagonal before
+        above, left = hidden[:, i, j + 1], hidden[:, i + 1, j]  # each (B, n, h): both lie on the previous diagonal
         gates = x_term[:, i, j] + above @ weight[0] + left @ weight[1]  # (B, n, 4h)
         hidden[:, i + 1, j + 1], cell[:, i + 1, j + 1] = lstm(gates, cell[:, i + 1, j])  # the whole diagonal
-        if t == 5:
-            print(f"  diagonal {t}: {len(i)} pixels, neighbours 2 × {tuple(left.shape)}, gates {tuple(gates.shape)}")
+        print(f"  diagonal {t}: {len(i)} pixels, gates {tuple(gates.shape)}")
     return hidden[:, 1:, 1:]
-
-
-# --8<-- [end:diagonal]
+    # --8<-- [end:diagonal]
 
 
 # --8<-- [start:bilstm]
@@ -78,9 +70,7 @@ def diagonal_bilstm(layer: DiagonalBiLSTM, x: Tensor) -> Tensor:
     # At (i, j) it has seen (i, j + 1), which is yet to be generated. So (i, j) gets what it computed at (i − 1, j).
     shifted = torch.cat([torch.zeros(B, 1, W, h), mirrored[:, :-1]], dim=1)
     return (output + shifted).permute(0, 3, 1, 2)
-
-
-# --8<-- [end:bilstm]
+    # --8<-- [end:bilstm]
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def found(pattern: str) -> list[tuple[str, str]]:
     ]
 
 
-@pytest.mark.parametrize(("page", "code"), found(r"```python\n((?!--8<--).*?)```"))
+@pytest.mark.parametrize(("page", "code"), found(r"^```python\n((?!--8<--).*?)```"))
 def test_the_python_runs(page: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     PixelRNN(levels=17, hidden=2, size=(8, 8)).save_pretrained("runs/demo/model")

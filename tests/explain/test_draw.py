@@ -61,7 +61,7 @@ def test_a_figure_is_legible_and_a_file(
         assert 400 < picture.width < 1200
         assert picture.format == path.suffix[1:].upper()
         if path.suffix == ".gif":
-            assert getattr(picture, "n_frames", 1) == {"rows": 5, "diagonals": 11, "generation": 6}[name]
+            assert getattr(picture, "n_frames", 1) == {"rows": 5, "diagonals": 11, "skewing": 11, "generation": 6}[name]
 
 
 @pytest.mark.parametrize("name", ["row-step", "diagonal-step"])

@@ -4,6 +4,7 @@ mask-grey, mask-rgb      masks A and B, tap by tap
 context                  what a pixel sees after one, two and three layers of each kind
 influence                how strongly, in trained models
 rows, diagonals          which pixels are computed together, step by step
+skewing                  the same in the paper's skewed map, and in memory
 row-step, diagonal-step  one step: what is read, what is computed, in which shapes
 shift                    what the second direction of the Diagonal BiLSTM would leak if it did not move down one row
 generation               a digit being drawn: pixels, predictions, surprise
@@ -25,6 +26,7 @@ FigureName = Literal[
     "influence",
     "rows",
     "diagonals",
+    "skewing",
     "row-step",
     "diagonal-step",
     "shift",
@@ -55,6 +57,7 @@ def draw(name: FigureName, folder: Path, *, models: Sequence[str], still: StillF
         "influence": partial(context.of_trained, models),
         "rows": lines.rows,
         "diagonals": lines.diagonals,
+        "skewing": lines.skewing,
         "row-step": step.of_row,
         "diagonal-step": step.of_diagonal,
         "shift": mirror.shift,

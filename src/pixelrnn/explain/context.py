@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pixelrnn import likelihood
 from pixelrnn.errors import InputError
-from pixelrnn.explain.style import LIGHT, ORANGE, SKY, VERMILION, WHITE, draw_cells, legend, new_figure, outline
+from pixelrnn.explain.style import BLACK, LIGHT, ORANGE, SKY, VERMILION, WHITE, draw_cells, legend, new_figure, outline
 from pixelrnn.models import PixelRNN, from_pretrained
 from pixelrnn.nn import LayerKind
 
@@ -107,7 +107,7 @@ def of_trained(names: Sequence[str]) -> Figure:
         height, width = influence.shape
         shown = influence.masked_fill(influence == 0, torch.nan).numpy()
         picture = axes.imshow(shown, cmap="viridis", norm=LogNorm(highest / 1e4, highest), interpolation="none")
-        axes.plot(width // 2, height // 2, "s", color=ORANGE, markersize=5)
+        axes.plot(width // 2, height // 2, "s", color=ORANGE, markeredgecolor=BLACK, markersize=6)
         axes.set(xticks=[], yticks=[], facecolor=LIGHT)
         axes.set_title(Path(name).name, fontsize=10)
     figure.colorbar(picture, ax=row, label="mean |∂ logit / ∂ pixel|", extend="min", shrink=0.8)

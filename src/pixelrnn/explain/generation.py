@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from pixelrnn import likelihood
 from pixelrnn.errors import InputError
-from pixelrnn.explain.style import LIGHT, new_figure
+from pixelrnn.explain.style import LIGHT, legend, new_figure
 from pixelrnn.models import from_pretrained
 from pixelrnn.sampling import Row
 
@@ -42,10 +42,10 @@ def of_digit(name: str, *, seed: int = 0) -> Iterator[Figure]:
 
 
 def _frame(pixels: torch.Tensor, white: torch.Tensor, surprise: torch.Tensor) -> Figure:
-    figure, [axes] = new_figure(9.6, 4.1, 1, 3)
+    figure, [axes] = new_figure(9.6, 4.4, 1, 3)
     nats = float(surprise.nansum())
     panels = (
-        (pixels, "the pixels drawn so far", "grey", 1),
+        (pixels, "the pixels so far", "grey", 1),
         (white, "predicted: p(white | all before)", "viridis", 1),
         (surprise, f"surprise, −log p: {nats:.1f} nats so far", "cividis", 4),
     )
@@ -54,5 +54,8 @@ def _frame(pixels: torch.Tensor, white: torch.Tensor, surprise: torch.Tensor) ->
         cell.set(xticks=[], yticks=[], facecolor=LIGHT)
         cell.set_title(title, fontsize=10)
         extend = "max" if highest > 1 else "neither"
-        figure.colorbar(shown, ax=cell, location="bottom", shrink=0.9, aspect=30, extend=extend)
+        bar = figure.colorbar(shown, ax=cell, location="bottom", shrink=0.9, aspect=30, extend=extend)
+        if values is pixels:
+            bar.set_ticks([0, 1], labels=["black", "white"])
+    legend(figure, {"yet to be generated": LIGHT})
     return figure

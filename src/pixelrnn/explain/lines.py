@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from pixelrnn.explain.style import BLACK, LIGHT, ORANGE, SKY, WHITE, draw_cells, legend, new_figure
 from pixelrnn.recurrence import Lines, diagonal_lines, row_lines
 
 HEIGHT, WIDTH = 5, 7
-MEANINGS = {"computed in this step": ORANGE, "before": SKY, "later": WHITE}
+MEANINGS = {"computed in this step": ORANGE, "computed before": SKY, "computed later": WHITE}
 
 State = dict[int, str]
 """The colour of each position."""
@@ -27,22 +28,36 @@ def rows() -> Iterator[Figure]:
 
 
 def diagonals() -> Iterator[Figure]:
-    """The Diagonal BiLSTM: a diagonal at each step, in both directions; the skewed map; the storage behind it."""
+    """The Diagonal BiLSTM: a diagonal at each step, in both directions."""
     lines = diagonal_lines(HEIGHT, WIDTH)
-    for t, line in enumerate(lines.positions[0]):
-        figure, [[image, mirror], [skewed, storage]] = new_figure(9.6, 6.8, 2, 2)
-        _draw_image(image, lines, 0, t)
-        image.set_title("the image: one diagonal, i + j = t", fontsize=10)
-        _draw_image(mirror, lines, 1, t)
-        mirror.set_title("at the same time, the second direction", fontsize=10)
+    for t in range(len(lines.first)):
+        figure, [[first, second]] = new_figure(9.6, 4.4, 1, 2)
+        _draw_image(first, lines, 0, t)
+        first.set_title("first direction: the diagonal i + j = t", fontsize=10)
+        _draw_image(second, lines, 1, t)
+        second.set_title("second direction: its mirror image", fontsize=10)
+        _title(figure, lines, t)
+        legend(figure, MEANINGS)
+        yield figure
+
+
+def skewing() -> Iterator[Figure]:
+    """The first direction once more: in the paper's skewed map, and in the memory behind it."""
+    lines = diagonal_lines(HEIGHT, WIDTH)
+    for t in range(len(lines.first)):
+        figure, [[skewed, memory]] = new_figure(10.4, 4.0, 1, 2)
         _draw_skewed(skewed, lines, t, whole=False)
         skewed.set_title("the paper's skewed map: the diagonal is column t", fontsize=10)
-        _draw_skewed(storage, lines, t, whole=True)
-        storage.set_title(f"the memory of the image, read in rows of stride W − 1 = {WIDTH - 1}", fontsize=10)
-        pixels = f"{len(line)} pixel{'s' * (len(line) > 1)} at once"
-        figure.suptitle(f"Diagonal BiLSTM, step {t + 1} of {HEIGHT + WIDTH - 1}: t = {t}, {pixels}", fontsize=11)
-        legend(figure, {**MEANINGS, "beside them in memory": LIGHT})
+        _draw_skewed(memory, lines, t, whole=True)
+        memory.set_title(f"the image's memory, read in rows of stride W − 1 = {WIDTH - 1}", fontsize=10)
+        _title(figure, lines, t)
+        legend(figure, {**MEANINGS, "pixels of the rows above and below: in no column": LIGHT})
         yield figure
+
+
+def _title(figure: Figure, lines: Lines, t: int) -> None:
+    n = lines.lengths[t]
+    figure.suptitle(f"Diagonal BiLSTM, step {t + 1} of {len(lines.first)}: t = {t}, {n} pixel{'s' * (n > 1)} at once")
 
 
 def _state(lines: Lines, direction: int, t: int) -> State:
@@ -60,9 +75,13 @@ def _draw_image(axes: Axes, lines: Lines, direction: int, t: int) -> None:
     i, j = divmod(line[len(line) // 2], lines.width)
     for di, dj in lines.taps[direction]:
         if i + di >= 0 and 0 <= j + dj < lines.width:
-            # From the edge of what is read to the edge of what reads it, beside the numbers.
-            start, end = (j + dj * 0.72 + 0.5, i + di * 0.72 + 0.5), (j + dj * 0.28 + 0.5, i + di * 0.28 + 0.5)
-            axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": BLACK, "lw": 1.4}, zorder=4)
+            _draw_arrow(axes, i, j, di, dj)
+
+
+def _draw_arrow(axes: Axes, i: int, j: int, di: int, dj: int) -> None:
+    """From the cell that is read to cell (i, j) that reads it, beside the numbers."""
+    start, end = (j + dj * 0.72 + 0.5, i + di * 0.72 + 0.5), (j + dj * 0.28 + 0.5, i + di * 0.28 + 0.5)
+    axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": BLACK, "lw": 1.4}, zorder=4)
 
 
 def _draw_skewed(axes: Axes, lines: Lines, t: int, *, whole: bool) -> None:
@@ -77,5 +96,9 @@ def _draw_skewed(axes: Axes, lines: Lines, t: int, *, whole: bool) -> None:
         colours.append([state[p] if on else rest for p, on in zip(places, on_line, strict=True)])
         labels.append([str(p) for p in places])
     draw_cells(axes, colours, labels)
-    axes.axvline(t, color=BLACK, linewidth=1.2)
-    axes.axvline(t + 1, color=BLACK, linewidth=1.2)
+    axes.add_patch(Rectangle((t, 0), 1, lines.height, fill=False, edgecolor=BLACK, linewidth=1.6, zorder=3))
+    line = lines.positions[0][t]
+    i, j = divmod(line[len(line) // 2], width)
+    for di, dj in lines.taps[0]:
+        if i + di >= 0 and j + dj >= 0:
+            _draw_arrow(axes, i, t, di, di + dj)

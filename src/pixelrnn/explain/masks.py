@@ -17,8 +17,8 @@ def of_one_channel() -> Figure:
     figure, [[left, right]] = new_figure(7.2, 4.2, 1, 2)
     _draw(left, "A", 7, "")
     _draw(right, "B", 3, "")
-    left.set_title("mask A, 7×7: the first convolution\ndoes not see the pixel it predicts", fontsize=10)
-    right.set_title("mask B, 3×3: every later one\nsees what was computed for it", fontsize=10)
+    left.set_title("mask A, 7×7: the first convolution\ndoes not see the value that it predicts", fontsize=10)
+    right.set_title("mask B, 3×3: later ones see what was\ncomputed from the pixels before", fontsize=10)
     legend(figure, {"open": BLUE, "closed": LIGHT})
     return figure
 
@@ -28,8 +28,8 @@ def of_rgb() -> Figure:
     figure, [[left, right]] = new_figure(8.4, 4.8, 1, 2)
     _draw(left, "A", 3, "RGB")
     _draw(right, "B", 3, "RGB")
-    left.set_title("mask A: within the pixel,\nR reaches G and B, G reaches B", fontsize=10)
-    right.set_title("mask B: and every channel\nreaches itself", fontsize=10)
+    left.set_title("mask A (the middle of 7×7): within the\npixel R reaches G and B, G reaches B", fontsize=10)
+    right.set_title("mask B: within the pixel\nevery channel reaches itself, too", fontsize=10)
     legend(figure, {"open": BLUE, "closed": LIGHT})
     return figure
 
@@ -38,8 +38,8 @@ def _draw(axes: Axes, mask_type: MaskType, size: int, channels: str) -> None:
     """A kernel: for each tap a matrix, columns the channels that are read, rows those that are computed."""
     c = max(1, len(channels))
     taps = mask(mask_type, c, c, (size, size), channels=c)
-    margin = 0.35 if channels else 0.0
-    frame(axes, (-margin, float(size)), (float(size), -margin))
+    before, after = (0.35, 0.0) if channels else ((7 - size) / 2, (7 - size) / 2)  # grey taps are all drawn alike
+    frame(axes, (-before, size + after), (size + after, -before))
     side = (1 - GAP) / c
     for i in range(size):
         for j in range(size):

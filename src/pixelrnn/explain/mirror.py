@@ -34,12 +34,12 @@ def shift() -> Figure:
     # The layer's output at (i + 1, j) is what the mirror computed at (i, j), before the shift.
     panels = {
         "first direction: above and to the left": sees((0,), AT),
-        "second, not shifted: later pixels leak in": sees((1,), (i + 1, j)),
-        "second, moved down one row: none does": sees((1,), AT),
-        "the layer, both added: every earlier pixel": sees((0, 1), AT),
+        "second direction as computed: a leak": sees((1,), (i + 1, j)),
+        "second direction, moved down one row: no leak": sees((1,), AT),
+        "the layer, both added: every earlier position": sees((0, 1), AT),
     }
     for (title, seen), cell in zip(panels.items(), [cell for row in axes for cell in row], strict=True):
         draw_context(cell, seen, AT)
         cell.set_title(title, fontsize=10)
-    legend(figure, {**MEANINGS, "leak": VERMILION})
+    legend(figure, {**MEANINGS, "later, and seen: a leak": VERMILION})
     return figure

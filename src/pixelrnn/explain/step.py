@@ -118,9 +118,10 @@ def _draw(step: Step, title: str, *, before: str, cell: str) -> Figure:
         f"{_times(step.gates)}\ndirections, pixels, images, 4h",
         LIGHT,
     )
-    _box(axes, right, 2.9, "Kss ⊛ h₋, Kss a matrix per tap", f"{_times(step.weight)}\ndirections, taps, h, 4h", LIGHT)
+    product = f"{_times(step.x_term)}\ndirections, pixels, images, 4h"
+    _box(axes, right, 2.9, f"Kss ⊛ h₋, Kss {_times(step.weight)}", product, LIGHT)
     on_line = f"their sum on this line: {both}{step.gate[1]} pixels"
-    _box(axes, middle, 4.65, on_line, f"{_times(step.x_term)}, cut into four gates", ORANGE)
+    _box(axes, middle, 4.65, on_line, f"{_times(step.x_term)}, cut into four", ORANGE)
     _box(axes, left, 6.2, "o, f, i = σ(·)      g = tanh(·)", f"each {_times(step.gate)}", ORANGE)
     _box(axes, right, 6.2, f"c₋, {cell}", _times(step.gate), SKY)
     _box(axes, middle, 7.75, "c = f ⊙ c₋ + i ⊙ g      h = o ⊙ tanh(c)", f"each {_times(step.gate)}", ORANGE)

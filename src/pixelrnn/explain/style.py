@@ -15,8 +15,8 @@ from PIL import Image
 from pixelrnn.files import replacing
 
 # Of Okabe & Ito, which readers of every colour vision tell apart; they differ in lightness too.
-BLUE, SKY, ORANGE, VERMILION = "#0072B2", "#8CC8EE", "#E69F00", "#D55E00"
-WHITE, LIGHT, GREY, BLACK = "#FFFFFF", "#E8E8E8", "#8A8A8A", "#1A1A1A"
+BLUE, SKY, ORANGE, VERMILION = "#0072B2", "#8CC8EE", "#F0B020", "#D55E00"
+WHITE, LIGHT, GREY, BLACK = "#FFFFFF", "#DCDCDC", "#8A8A8A", "#1A1A1A"
 
 DPI = 110
 
@@ -48,12 +48,13 @@ def draw_cells(
         labels: written into the cells.
     """
     height, width = len(colours), len(colours[0])
-    frame(axes, (-0.05, width + 0.05), (height + 0.05, -0.05))
+    frame(axes, (-0.1, width + 0.1), (height + 0.1, -0.1))
     for i, row in enumerate(colours):
         for j, colour in enumerate(row):
             if colour is None:
                 continue
-            axes.add_patch(Rectangle((j, i), 1, 1, facecolor=colour, edgecolor=GREY, linewidth=0.4))
+            hatch = "///" if colour == VERMILION else None  # what must not be is told apart without its colour too
+            axes.add_patch(Rectangle((j, i), 1, 1, facecolor=colour, edgecolor=GREY, linewidth=0.4, hatch=hatch))
             if labels is not None:
                 axes.text(j + 0.5, i + 0.5, labels[i][j], ha="center", va="center", fontsize=8, color=BLACK)
 
@@ -65,7 +66,10 @@ def outline(axes: Axes, i: int, j: int, colour: str = BLACK) -> None:
 
 def legend(figure: Figure, meanings: dict[str, str]) -> None:
     """Says below the figure what its colours mean."""
-    handles = [Patch(facecolor=colour, edgecolor=GREY, label=meaning) for meaning, colour in meanings.items()]
+    handles = [
+        Patch(facecolor=colour, edgecolor=GREY, hatch="///" if colour == VERMILION else None, label=meaning)
+        for meaning, colour in meanings.items()
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
 
 

@@ -28,6 +28,10 @@ class PixelRNN(ImageModel):
         depth × ResidualBlock, 2h→2h          each with a 1×1 mask B skip connection to the output
         ReLU, 1×1 B, ReLU, 1×1 B              K logits per channel, one where K = 2
 
+    With Diagonal BiLSTMs a pixel depends on every earlier one, but for the last pixel of the row above, which is seen
+    from within three columns only: mask A keeps it out of the features at its own position, and those after it are yet
+    to come (`pixelrnn explain context`).
+
     Images are uint8 tensors (B, C, H, W) of levels 0 to K − 1, of any height and width. Conditional on a map, every
     LSTM adds a 1×1 convolution of it, unmasked, to its gates (§3.6), and every PixelCNN block one to its 3×3
     convolution; a class is a constant map, with a feature for each class.
