@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, sample, complete, data, bench, explain."""
+"""The command line: train, evaluate, sample, complete, data, bench, demo, explain."""
 
 from pixelrnn.cli.commands import app
 from pixelrnn.cli.process import main

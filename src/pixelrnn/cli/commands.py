@@ -300,4 +300,5 @@ def data(*, out: Path | None = None, data: _Data = DataConfig()) -> None:
 
 # By name: what these draw with takes a second to import.
 app.command("pixelrnn.bench.command:bench")
+app.command("pixelrnn.demo.command:demo")
 app.command("pixelrnn.explain.command:explain")

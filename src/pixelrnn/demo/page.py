@@ -1,0 +1,125 @@
+"""The page: what stands where, and which function is behind which button."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from pixelrnn.demo.buttons import Pixels, blank, completion, samples, top
+from pixelrnn.demo.contexts import SIZE, START, contexts
+from pixelrnn.explain.context import MEANINGS, NAMES
+from pixelrnn.explain.style import BLACK, BLUE, GREY, LIGHT, ORANGE, SKY, WHITE
+from pixelrnn.models import ImageModel
+from pixelrnn.randomness import generator
+
+SECONDS_PER_ROW = 0.06
+
+COLOURS = {"orange": ORANGE, "sky": SKY, "light": LIGHT, "white": WHITE, "grey": GREY, "black": BLACK}
+
+
+def _file(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
+def _pictures(images: list[Pixels], name: str, *, levels: int, rows: int = 0) -> gr.HTML:
+    """Images, and how many rows of them can be drawn on."""
+    template, script = '<div class="pictures"></div>', _file("pictures.js")
+    return gr.HTML(images, html_template=template, js_on_load=script, elem_id=name, levels=levels, rows=rows)
+
+
+def _contexts() -> gr.HTML:
+    grid = '<div><h3>{}</h3><div class="cells"></div><p class="count"></p></div>'
+    legend = "".join(f'<span><i style="background: {colour}"></i>{name}</span>' for name, colour in MEANINGS.items())
+    template = f'<div class="contexts">{"".join(grid.format(name) for name in NAMES.values())}</div>'
+    return gr.HTML(
+        {"at": START, "seen": contexts([*START])},
+        html_template=f'{template}<div class="legend">{legend}</div>',
+        js_on_load=_file("contexts.js"),
+        server_functions=[contexts],
+        elem_id="contexts",
+        size=SIZE,
+    )
+
+
+def page(model: ImageModel, name: str) -> gr.Blocks:
+    """Lays out the page.
+
+    Args:
+        model: of grey images of one size.
+        name: of the model, as the page shows it.
+
+    Raises:
+        InputError: the model cannot be sampled with nothing but a class given.
+    """
+    size = model.size or (0, 0)
+    classes = [(each, k) for k, each in enumerate(model.classes or ())]
+    noise = generator(0)
+
+    def complete(images: list[Pixels], label: int | None, temperature: float) -> Iterator[list[Pixels]]:
+        for image in completion(model, images[0], label, temperature=temperature, generator=noise):
+            yield [image]
+            time.sleep(SECONDS_PER_ROW)
+
+    def draw(label: int | None, temperature: float) -> list[Pixels]:
+        return samples(model, label, temperature=temperature, generator=noise)
+
+    def take(images: list[Pixels], event: gr.EventData) -> list[Pixels]:
+        return [top(images[event.index])]
+
+    first = draw(0 if classes else None, 1.0)
+    with gr.Blocks(title="PixelRNN", analytics_enabled=False, fill_width=True) as blocks:
+        gr.Markdown(
+            f"# PixelRNN\n**{name}** draws images of {size[0]}×{size[1]} pixels and {model.levels} levels, "
+            "one pixel after the other, each given all before it."
+        )
+        with gr.Row():
+            label = gr.Radio(classes, value=0 if classes else None, label="Class", visible=bool(classes), scale=2)
+            temperature = gr.Slider(0.1, 2, value=1, step=0.1, label="Temperature", scale=1)
+        with gr.Row():
+            with gr.Column(scale=3):
+                gr.Markdown("## Completions\nDraw in the upper half, or pick a sample.")
+                picture = _pictures([top(first[0])], "picture", levels=model.levels, rows=size[0] // 2)
+                with gr.Row():
+                    clear = gr.Button("Clear", min_width=100)
+                    go = gr.Button("Complete", variant="primary", min_width=100)
+            with gr.Column(scale=5):
+                gr.Markdown("## Samples\nDrawn whole. Click one to take its upper half.")
+                shown = _pictures(first, "samples", levels=model.levels)
+                again = gr.Button("Draw samples", variant="primary")
+        gr.Markdown(
+            "## What a pixel sees\nThe earlier pixels that a prediction can depend on, through one layer of each kind. "
+            "Point at a pixel."
+        )
+        _contexts()
+
+        quiet: dict[str, Any] = {"show_progress": "hidden"}
+        go.click(complete, [picture, label, temperature], picture, **quiet)
+        clear.click(lambda: [blank(size)], None, picture, **quiet)
+        again.click(draw, [label, temperature], shown, **quiet)
+        label.change(draw, [label, temperature], shown, **quiet)
+        shown.select(take, shown, picture, **quiet)
+    return blocks
+
+
+def serve(blocks: gr.Blocks, port: int) -> None:
+    """Starts to serve the page to this machine, and to nobody else.
+
+    Raises:
+        OSError: the port cannot be used.
+    """
+    font = ("system-ui", "sans-serif")  # the system's own, which are not asked for anywhere
+    theme = gr.themes.Base(primary_hue=gr.themes.Color(*[BLUE] * 11), font=font, font_mono=("monospace",))
+    colours = "".join(f"--{name}: {colour};" for name, colour in COLOURS.items())
+    blocks.launch(
+        server_name="127.0.0.1",
+        server_port=port,
+        share=False,
+        run_history=False,
+        footer_links=[],
+        quiet=True,
+        prevent_thread_lock=True,
+        theme=theme,
+        css=f":root {{{colours} --columns: {SIZE[1]};}}\n{_file('page.css')}",
+    )

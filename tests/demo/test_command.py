@@ -1,0 +1,36 @@
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from pixelrnn import PixelRNN
+from tests.cli.checks import fails
+
+
+def test_without_gradio(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    fails(capsys, ["demo"], r"pixelrnn demo needs Gradio: pip install 'pixelrnn\[demo\]'")
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1"])
+def test_numbers_that_are_no_port(capsys: pytest.CaptureFixture[str], port: str) -> None:
+    fails(capsys, ["demo", "--port", port], f"--port must be from 1 to 65535, got {port}")
+
+
+def test_models_that_cannot_be_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("gradio", reason="the extra demo is not installed")
+    fails(capsys, ["demo", str(tmp_path)], "no model in")
+    PixelRNN(channels=3, levels=2, hidden=3, size=(4, 4)).save_pretrained(tmp_path / "rgb")
+    PixelRNN(levels=2, hidden=2).save_pretrained(tmp_path / "sizeless")
+    for name in ("rgb", "sizeless"):
+        fails(capsys, ["demo", str(tmp_path / name)], f"{name} is no model of grey images of one size")
+    PixelRNN(levels=2, hidden=2, size=(4, 4), condition=1).save_pretrained(tmp_path / "map")
+    fails(capsys, ["demo", str(tmp_path / "map")], r"the condition is none, expected \(15, 1, 4, 4\)")
+
+
+def test_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("gradio", reason="the extra demo is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        fails(capsys, ["demo", "--port", str(port)], f"--port {port} is in use, or not for us: choose another")

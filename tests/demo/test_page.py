@@ -1,0 +1,150 @@
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from pixelrnn import PixelRNN
+from pixelrnn.demo.contexts import SIZE, contexts
+
+gradio = pytest.importorskip("gradio", reason="the extra demo is not installed")
+
+# Says which addresses the process asks for, itself and through every library.
+SERVER = """
+import signal
+import sys
+
+def hook(event, arguments):
+    if event == "socket.getaddrinfo":
+        print("asks for", arguments[0], file=sys.stderr)
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        print("asks for", arguments[1][0], file=sys.stderr)
+
+sys.addaudithook(hook)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
+from pixelrnn.cli import main
+sys.exit(main(["demo", "--port", sys.argv[1]]))
+"""
+
+
+def test_classes_are_shown_where_there_are_some() -> None:
+    from pixelrnn.demo.page import page
+
+    for classes in (["a", "b"], None):
+        blocks = page(PixelRNN(levels=4, hidden=2, size=(6, 4), classes=classes), "a model")
+        [radio] = [block for block in blocks.blocks.values() if isinstance(block, gradio.Radio)]
+        assert radio.visible is (classes is not None)
+        assert radio.value == (0 if classes else None)
+        assert not blocks.analytics_enabled
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """Of a page that is served by a process, which is then stopped as Ctrl-C would."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={key: value for key, value in os.environ.items() if not key.startswith("GRADIO_")},
+    ) as server:
+        try:
+            assert server.stdout is not None
+            said = server.stdout.readline()
+            assert said == f"http://127.0.0.1:{port} until Ctrl-C\n", server.communicate()[1]
+            yield said.split()[0]
+            server.send_signal(signal.SIGINT)
+            _, errors = server.communicate(timeout=30)
+        finally:
+            server.kill()
+    lines = errors.splitlines()
+    assert {line for line in lines if line.startswith("asks for")} == {"asks for 127.0.0.1"}
+    assert [line for line in lines if not line.startswith("asks for")] == ["pixelrnn: stopped by SIGINT"]
+    assert server.returncode == 130
+
+
+GREYS = """canvas => {
+  const all = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  return [...all].filter((_, k) => k % 4 === 0);
+}"""
+EMPTY = 232
+
+
+@pytest.mark.slow  # a server and a browser: what a page does, and whom it asks, can only be seen in one
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_in_a_browser(address: str) -> None:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    hosts: set[str | None] = set()
+    said: list[str] = []
+    with api.sync_playwright() as playwright:
+        # Without its sandbox, which does not start for root, as whom containers run tests; the page is our own.
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
+        page.on("websocket", lambda websocket: hosts.add(urlsplit(websocket.url).hostname))
+        page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(address)
+        picture, samples = page.locator("#picture canvas"), page.locator("#samples canvas")
+        api.expect(samples).to_have_count(15)
+
+        def halves() -> tuple[list[int], list[int]]:
+            """What is shown of the picture, 28×28."""
+            greys = picture.evaluate(GREYS)
+            return greys[: 14 * 28], greys[14 * 28 :]
+
+        def lower_rows(wanted: int) -> set[int]:
+            """Waits until so many rows of the lower half are not empty; gives how many were so meanwhile."""
+            counts = {-1}
+            while wanted not in counts:
+                counts.add(sum(grey != EMPTY for grey in halves()[1]) // 28)
+                page.wait_for_timeout(20)
+            return counts
+
+        given = halves()[0]
+        assert lower_rows(0) == {-1, 0}
+        page.get_by_role("button", name="Complete").click()
+        assert len(lower_rows(14)) > 3  # they come one after the other
+        assert halves()[0] == given
+        assert set(halves()[1]) <= {0, 255}
+
+        page.get_by_role("button", name="Clear").click()
+        lower_rows(0)
+        assert set(halves()[0]) == {0}
+        box = picture.bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 4)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.9)
+        page.mouse.up()
+        drawn = halves()[0]
+        assert set(drawn) == {0, 255}
+        assert set(halves()[1]) == {EMPTY}  # the model's half cannot be drawn on
+        page.get_by_role("button", name="Complete").click()
+        lower_rows(14)
+        assert halves()[0] == drawn
+
+        before = samples.nth(3).evaluate(GREYS)
+        page.get_by_label("7", exact=True).click()
+        while (sample := samples.nth(3).evaluate(GREYS)) == before:
+            page.wait_for_timeout(20)
+        samples.nth(3).click()
+        lower_rows(0)
+        assert halves()[0] == sample[: 14 * 28]
+
+        at = (10, 11)
+        pixel = at[0] * SIZE[1] + at[1]
+        page.locator(".cells").nth(1).locator("i").nth(pixel).hover()
+        for k, seen in enumerate(contexts([*at])):
+            count = page.locator(".count").nth(k)
+            api.expect(count).to_have_text(f"{len(seen)} of {pixel} earlier pixels")
+            api.expect(page.locator(".cells").nth(k).locator(".seen")).to_have_count(len(seen))
+        browser.close()
+    assert hosts == {"127.0.0.1"}
+    assert said == []
