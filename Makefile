@@ -44,7 +44,7 @@ test: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs,hf]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev,docs,hf]'
 	touch $@
 
 clean:
