@@ -1,12 +1,17 @@
 # make demo    train on the embedded digits, evaluate, draw samples and completions
 # make test    lint, check types, test
 # make reproduce RECIPE=mnist-diagonal-1x32
-#              a row of the README's results from nothing: train, or go on with a run that was stopped, evaluate, draw
+#              an MNIST row of the README's results from nothing: train, or go on with a run that was stopped, evaluate,
+#              draw samples and completions; wants the data in $PIXELRNN_DATA
 # make docs    draw the figures, build the documentation into site/
 # All install what they need into .venv; `make PYTHON=python3.12 …` chooses the interpreter.
 
 PYTHON ?= python3
 BIN := .venv/bin
+
+ifeq ($(MAKECMDGOALS)$(RECIPE),reproduce)
+$(error say which: make reproduce RECIPE=mnist-diagonal-1x32)
+endif
 
 .PHONY: demo test reproduce docs clean
 
@@ -21,9 +26,6 @@ demo: .venv/installed
 	$(BIN)/pixelrnn complete runs/demo --out runs/demo/completions.png
 
 reproduce: .venv/installed
-ifndef RECIPE
-	$(error say which: make reproduce RECIPE=mnist-diagonal-1x32)
-endif
 	$(BIN)/pixelrnn train $(if $(wildcard runs/$(RECIPE)/checkpoints/last.ckpt),--resume runs/$(RECIPE),$(RECIPE))
 	$(BIN)/pixelrnn evaluate runs/$(RECIPE) --split valid --split test
 	$(BIN)/pixelrnn sample runs/$(RECIPE) --n 100 --out runs/$(RECIPE)/samples.png
@@ -32,6 +34,7 @@ endif
 docs: .venv/installed
 	$(BIN)/pixelrnn explain --out docs/figures
 	$(BIN)/mkdocs build --strict
+	@echo "to read it: $(BIN)/python -m http.server --directory site"
 
 test: .venv/installed
 	$(BIN)/ruff check .

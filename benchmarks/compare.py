@@ -36,7 +36,12 @@ def compare(one: NDArray[np.float64], other: NDArray[np.float64]) -> str:
 
 
 if __name__ == "__main__":
-    one, other = (scores(Path(name)) for name in sys.argv[1:3])
+    if len(sys.argv) != 3:
+        sys.exit("compare: expected two files of scores")
+    try:
+        one, other = (scores(Path(name)) for name in sys.argv[1:])
+    except (OSError, KeyError, ValueError) as error:
+        sys.exit(f"compare: expected two files that `pixelrnn evaluate --per-image` wrote: {error}")
     if one.keys() != other.keys():
         sys.exit("compare: the two files hold scores of different images")
     for split in sorted({split for split, _ in one}):

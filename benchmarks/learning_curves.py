@@ -6,6 +6,7 @@ reads the metrics that were kept of each run on static binarized MNIST and write
 """
 
 import csv
+from itertools import cycle
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -27,7 +28,7 @@ def draw(runs: dict[str, Path]) -> Figure:
     """
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.subplots()
-    for (name, run), colour in zip(runs.items(), COLOURS, strict=False):
+    for (name, run), colour in zip(runs.items(), cycle(COLOURS), strict=False):
         with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         epochs = [int(row["epoch"]) for row in rows]

@@ -10,8 +10,8 @@ def test_scores_are_paired_by_image(tmp_path: Path) -> None:
 
 
 def test_the_comparison() -> None:
-    other = np.array([3.0, 1.0, 2.0, 4.0, 5.0, 6.0])
-    one = other - [0.1, 0.1, 0.1, 0.1, -0.2, 0.4]
+    other = np.array([6.0, 1.0, 4.0, 2.0, 5.0, 3.0])
+    one = other - [0.5, -0.1, 0.2, -0.3, 0.7, 0.2]
     line = compare(one, other)
-    assert line.startswith("6 images | ahead by +0.1000 ± 0.0775 bits/dim, on 83.3 % |")
-    assert line.endswith("+0.1000, +0.1000, +0.1000")
+    assert line.startswith("6 images | ahead by +0.2000 ± 0.1549 bits/dim, on 66.7 % |")
+    assert line.endswith("-0.2000, +0.2000, +0.6000")

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from pixelrnn import InputError, PixelRNN
+from pixelrnn import InputError, MultiScalePixelRNN, PixelRNN
 from pixelrnn.explain import context
+from pixelrnn.models import ImageModel
 from pixelrnn.nn import LayerKind
 
 SIZE, AT = (12, 16), (9, 6)
@@ -41,8 +42,8 @@ def test_a_diagonal_bilstm_sees_all_but_the_end_of_the_row_above(depth: int) -> 
 
 
 def test_the_influence_in_trained_models(tmp_path: Path) -> None:
-    PixelRNN(levels=2, hidden=2, size=(5, 4)).save_pretrained(tmp_path / "one")
-    PixelRNN(levels=4, hidden=2, size=(3, 4), layer="pixel-cnn").save_pretrained(tmp_path / "two")
+    PixelRNN(levels=2, hidden=2, size=(5, 4), classes=["a", "b"]).save_pretrained(tmp_path / "one")
+    PixelRNN(levels=2, hidden=2, size=(3, 4), layer="pixel-cnn").save_pretrained(tmp_path / "two")
     figure = context.of_trained([str(tmp_path / "one"), str(tmp_path / "two")])
     for axes, shape, at in zip(figure.axes, [(5, 4), (3, 4)], [(2, 2), (1, 2)], strict=False):
         positive = torch.tensor(np.ma.filled(np.ma.asarray(axes.get_images()[0].get_array()), 0) > 0)
@@ -50,8 +51,16 @@ def test_the_influence_in_trained_models(tmp_path: Path) -> None:
         assert positive.any()
         assert not positive.flatten()[at[0] * 4 + at[1] :].any()
 
-    PixelRNN(levels=2, hidden=2, size=(5, 4), classes=["a", "b"]).save_pretrained(tmp_path / "three")
-    PixelRNN(levels=2, hidden=2).save_pretrained(tmp_path / "four")
-    for name in ("three", "four"):
-        with pytest.raises(InputError, match=f"{name} is no PixelRNN of grey images of one size, without a condition"):
-            context.of_trained([str(tmp_path / name)])
+
+def test_other_models_are_refused(tmp_path: Path) -> None:
+    refused: list[tuple[ImageModel, str]] = [
+        (PixelRNN(levels=3, hidden=2, size=(4, 3)), "no PixelRNN of black and white images of one size"),
+        (PixelRNN(levels=2, hidden=2), "no PixelRNN of black and white images of one size"),
+        (MultiScalePixelRNN(factors=(2,), levels=2, hidden=2, size=(4, 4)), "no PixelRNN of black and white"),
+        (PixelRNN(levels=2, hidden=2, size=(4, 3), condition=1), "conditional on a map"),
+        (PixelRNN(levels=2, hidden=2, size=(1, 1)), "no pixel before the middle one has any influence on it"),
+    ]
+    for model, message in refused:
+        model.save_pretrained(tmp_path)
+        with pytest.raises(InputError, match=message):
+            context.of_trained([str(tmp_path)])

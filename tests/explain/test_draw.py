@@ -1,3 +1,4 @@
+import inspect
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from PIL import Image
 
 from pixelrnn import PixelRNN
 from pixelrnn.cli import main
-from pixelrnn.explain import FIGURES, FigureName, draw, style
+from pixelrnn.explain import FIGURES, FigureName, context, draw, style
+from pixelrnn.explain.command import explain
+from pixelrnn.models.pretrained import SHIPPED
 
 
 @pytest.fixture
@@ -26,14 +29,13 @@ def texts(figure: Figure) -> list[Text]:
 def checked(figure: Figure, *, clipped: bool) -> None:
     """Asserts that a figure's texts are within it, that they do not overlap, and that a box holds its text."""
     figure.draw_without_rendering()
-    boxes = {text.get_text() + str(text.get_position()): text.get_window_extent() for text in texts(figure)}
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts(figure)]
     if clipped:
-        for name, box in boxes.items():
+        for name, box in boxes:
             assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1, name
             assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1, name
-    named = list(boxes.items())
-    for k, (name, box) in enumerate(named):
-        for other, its in named[:k]:
+    for k, (name, box) in enumerate(boxes):
+        for other, its in boxes[:k]:
             assert not (box.x0 < its.x1 and its.x0 < box.x1 and box.y0 < its.y1 and its.y0 < box.y1), (name, other)
 
 
@@ -77,6 +79,12 @@ def test_a_box_holds_its_text(name: FigureName, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(style, "save", still)
     draw(name, tmp_path, models=["none"])
+
+
+def test_what_ships_is_what_is_drawn_unless_told() -> None:
+    (model,) = inspect.signature(explain).parameters["model"].default
+    assert model in SHIPPED
+    assert context.black_and_white(model)
 
 
 def test_the_command(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,11 +5,12 @@ from pixelrnn.nn import DiagonalBiLSTM, RowLSTM
 def test_the_shapes_are_those_of_the_layers() -> None:
     row = step.record(RowLSTM(64, 32), 3)
     assert row == step.Step(
-        x=(784, 16, 64),
-        gates=(1, 784, 16, 128),
-        x_term=(1, 28, 16, 128),
+        x=(16, 64, 28, 28),
+        x_term=(16, 128, 28, 28),
         h_taps=(1, 3, 28, 16, 32),
         weight=(1, 3, 32, 128),
+        h_term=(1, 28, 16, 128),
+        sum=(1, 28, 16, 128),
         gate=(1, 28, 16, 32),
         line=3,
     )

@@ -91,6 +91,8 @@ def test_models_that_come_with_the_package(name: str, monkeypatch: pytest.Monkey
 def test_a_folder_of_ones_own_comes_first(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(pretrained.SHIPPED, "model", Path("/nowhere"))
     monkeypatch.chdir(saved.parent)
+    Path("mnist-class").touch()  # but no file
+    assert from_pretrained("mnist-class").size == (28, 28)
     assert PixelRNN.from_pretrained("model").config["hidden"] == 3
 
 

@@ -253,8 +253,7 @@ def complete(
     loaded = load_model(model, device)
     check_drawable(loaded.channels)
     every = load_data(data, loaded).splits[split] if images is None else own_images(images, loaded)[0]
-    n = min(n, len(every))
-    shown = every.subset(torch.arange(n) * len(every) // n)
+    shown = every.spread(n)
     x = shown.pixels
     if loaded.classes is None or label:
         labels = labels_of(loaded, label, len(x))
@@ -283,7 +282,7 @@ def data(*, out: Path | None = None, data: _Data = DataConfig()) -> None:
     Parameters
     ----------
     out
-        The picture to write: the first 64 training images.
+        The picture to write: 64 training images, spread evenly over all.
     """
     if out is not None:
         check_output(out)
@@ -293,7 +292,7 @@ def data(*, out: Path | None = None, data: _Data = DataConfig()) -> None:
     print(f"{height}×{width}, {prepared.channels} channel{'s' * (prepared.channels > 1)}, {prepared.levels} levels")
     print(f"train {len(prepared.train):,}, valid {len(prepared.valid):,}, test {len(prepared.test):,} images")
     if out is not None:
-        x = prepared.train.pixels[:64]
+        x = prepared.train.spread(64).pixels
         save_grid(out, to_8_bit(x, prepared.levels), columns=square(len(x)))
         print(f"images: {out}")
 

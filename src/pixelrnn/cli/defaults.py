@@ -32,12 +32,12 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
     else:
         takes_data = any("--data" in a.names for a in arguments)
         if "images" in given and (other := [name for name in given if name == "split" or name.startswith("data.")]):
-            raise InputError(f"--images scores files as they are, all of them: --{other[0]} says nothing about them")
+            raise InputError(f"--images takes files as they are: --{other[0]} says nothing about them")
         if "model" in given and takes_data and "data.source" not in given:
             path = pretrained.find(given["model"]) / "config.yaml"
             if path.is_file() and "data" in (recorded := recipes.read(path)):
                 defaults = {"data": recorded["data"]}
-            elif "images" not in given and Path(given["model"]).exists():
+            elif "images" not in given and path.parent.exists():
                 raise InputError(f"{given['model']} is no run folder, which would say what images: give --data.source")
     Dict({commands[0]: defaults}, source=str(path))(app, commands, arguments)
 

@@ -72,6 +72,11 @@ class Images(Dataset[Batch]):
         labels = [None] * len(pixels) if self.labels is None else self.labels.split(size)
         return [Batch(*both) for both in zip(pixels, labels, strict=True)]
 
+    def spread(self, n: int) -> "Images":
+        """n of the images, or all if there are fewer, evenly over all of them: data sets are often sorted."""
+        n = min(n, len(self))
+        return self.subset(torch.arange(n) * len(self) // n)
+
     def subset(self, indices: Tensor) -> "Images":
         """The images at the given places."""
         labels = None if self.labels is None else self.labels[indices]

@@ -6,7 +6,6 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from pixelrnn.explain import FIGURES, FigureName, StillFormat, draw
-from pixelrnn.files import check_output
 from pixelrnn.progress import track
 
 
@@ -14,7 +13,7 @@ def explain(
     *figures: FigureName,
     out: Path = Path("figures"),
     still: Annotated[StillFormat, Parameter(name="--format")] = "png",
-    model: Annotated[tuple[str, ...], Parameter(negative="")] = ("mnist-diagonal-1x32",),
+    model: Annotated[tuple[str, ...], Parameter(negative="")] = ("mnist-class",),
 ) -> None:
     """Draw how a Row LSTM computes a row, and a Diagonal BiLSTM a diagonal: figures computed from the layers.
 
@@ -31,10 +30,9 @@ def explain(
     still
         Of the figures that are not animated.
     model
-        Whose gradients `influence` shows, may be repeated: a run folder, the folder of an exported model, a model that
-        comes with the package, or one on the Hugging Face Hub. The first one draws the digit of `generation`.
+        Of black and white images, whose gradients `influence` shows; may be repeated. The first one also draws the
+        digit of `generation`. A run folder, the folder of an exported model, a model that comes with the package, or
+        one on the Hugging Face Hub.
     """
-    chosen = figures or FIGURES
-    check_output(out / "figure")
-    for path in [draw(name, out, models=model, still=still) for name in track(chosen, "drawing")]:
-        print(path)
+    for name in track(figures or FIGURES, "drawing"):
+        print(draw(name, out, models=model, still=still))

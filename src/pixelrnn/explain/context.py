@@ -78,37 +78,56 @@ def by_depth() -> Figure:
     return figure
 
 
-@torch.no_grad()
-def _samples(model: PixelRNN, n: int) -> Float[Tensor, "n C H W"]:
-    drawn = model.sample(n, generator=torch.Generator().manual_seed(0))
-    return likelihood.intensities(drawn, model.levels, torch.float32)
+def influence(model: PixelRNN, at: tuple[int, int]) -> Float[Tensor, "H W"]:
+    """The mean of |∂ logit at the pixel / ∂ x| over images that a model of black and white images draws."""
+    n = 64
+    labels = torch.arange(n) % len(model.classes) if model.classes else None
+    with torch.no_grad():
+        drawn = model.sample(n, labels=labels, generator=torch.Generator().manual_seed(0))
+    given = model.condition_map(drawn, labels)
+    x = likelihood.intensities(drawn, model.levels, torch.float32)
+    return gradient(lambda x: model.logits(x, given), x, at) / n
 
 
 def of_trained(names: Sequence[str]) -> Figure:
-    """How strongly a pixel of each trained model depends on every other, averaged over images that it draws.
+    """How strongly the prediction for a pixel depends on every other one, in trained models.
 
     Args:
-        names: of models as `from_pretrained` takes them, of one channel and not conditional.
+        names: of models as `from_pretrained` takes them, of black and white images of one size.
 
     Raises:
-        InputError: a model is another.
+        InputError: a model is another, or its images have no pixel before the middle one.
     """
     figure, [row] = new_figure(1 + 3.2 * len(names), 3.9, 1, len(names))
     maps = []
     for name in names:
-        model = from_pretrained(name)
-        if not isinstance(model, PixelRNN) or model.channels != 1 or model.classes or model.size is None:
-            raise InputError(f"{name} is no PixelRNN of grey images of one size, without a condition")
-        height, width = model.size
-        influence = gradient(model.logits, _samples(model, 64), (height // 2, width // 2)) / 64
-        maps.append(influence)
-    highest = max(float(influence.max()) for influence in maps)
-    for axes, name, influence in zip(row, names, maps, strict=True):
-        height, width = influence.shape
-        shown = influence.masked_fill(influence == 0, torch.nan).numpy()
+        model = black_and_white(name)
+        assert model.size is not None
+        maps.append(influence(model, (model.size[0] // 2, model.size[1] // 2)))
+        if not maps[-1].any():
+            raise InputError(f"{name}: no pixel before the middle one has any influence on it")
+    highest = max(float(each.max()) for each in maps)
+    for axes, name, each in zip(row, names, maps, strict=True):
+        height, width = each.shape
+        shown = each.masked_fill(each == 0, torch.nan).numpy()
         picture = axes.imshow(shown, cmap="viridis", norm=LogNorm(highest / 1e4, highest), interpolation="none")
         axes.plot(width // 2, height // 2, "s", color=ORANGE, markeredgecolor=BLACK, markersize=6)
         axes.set(xticks=[], yticks=[], facecolor=LIGHT)
         axes.set_title(Path(name).name, fontsize=10)
     figure.colorbar(picture, ax=row, label="mean |∂ logit / ∂ pixel|", extend="min", shrink=0.8)
+    legend(figure, {"the pixel": ORANGE, "no influence": LIGHT})
     return figure
+
+
+def black_and_white(name: str) -> PixelRNN:
+    """A model by its name, which must be a PixelRNN of black and white images of one size.
+
+    Raises:
+        InputError: it is another.
+    """
+    model = from_pretrained(name)
+    if not isinstance(model, PixelRNN) or (model.channels, model.levels) != (1, 2) or model.size is None:
+        raise InputError(f"{name} is no PixelRNN of black and white images of one size")
+    if model.condition_features:
+        raise InputError(f"{name} is conditional on a map")
+    return model

@@ -6,9 +6,8 @@ import torch
 from matplotlib.figure import Figure
 
 from pixelrnn import likelihood
-from pixelrnn.errors import InputError
+from pixelrnn.explain.context import black_and_white
 from pixelrnn.explain.style import LIGHT, legend, new_figure
-from pixelrnn.models import from_pretrained
 from pixelrnn.sampling import Row
 
 
@@ -22,9 +21,8 @@ def of_digit(name: str, *, seed: int = 0) -> Iterator[Figure]:
     Raises:
         InputError: the model is another.
     """
-    model = from_pretrained(name)
-    if model.channels != 1 or model.levels != 2 or model.size is None:
-        raise InputError(f"{name} is no model of black and white images of one size")
+    model = black_and_white(name)
+    assert model.size is not None
     height, width = model.size
     rows: list[Row] = []
     labels = torch.tensor([seed % len(model.classes)]) if model.classes else None

@@ -51,7 +51,7 @@ def skewing() -> Iterator[Figure]:
         _draw_skewed(memory, lines, t, whole=True)
         memory.set_title(f"the image's memory, read in rows of stride W − 1 = {WIDTH - 1}", fontsize=10)
         _title(figure, lines, t)
-        legend(figure, {**MEANINGS, "pixels of the rows above and below: in no column": LIGHT})
+        legend(figure, {**MEANINGS, "the same memory a second time, skipped": LIGHT})
         yield figure
 
 

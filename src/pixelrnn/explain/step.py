@@ -8,7 +8,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from pixelrnn.backend import backend
@@ -25,15 +25,17 @@ class Step:
     """The shapes of one step of the recurrence."""
 
     x: Shape
-    """Of the map, (N, B, F)."""
-    gates: Shape
-    """Of the input-to-state term of the whole map, (D, N, B, 4h)."""
+    """Of the map, (B, 2h, H, W)."""
     x_term: Shape
-    """Of the part of it that belongs to the line, (D, n, B, 4h)."""
+    """Of the input-to-state term of the whole map, (B, D·4h, H, W)."""
     h_taps: Shape
     """Of the states at the line's taps, (D, T, n, B, h)."""
     weight: Shape
     """Of the state-to-state weights, (D, T, h, 4h)."""
+    h_term: Shape
+    """Of the state-to-state term, (D, n, B, 4h)."""
+    sum: Shape
+    """Of both terms added, for the line, (D, n, B, 4h)."""
     gate: Shape
     """Of each of o, f, i, g, and so of c and h, (D, n, B, h)."""
     line: int
@@ -45,7 +47,7 @@ class _Recorder(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.products: list[tuple[Shape, Shape]] = []
+        self.products: list[tuple[Shape, Shape, Shape]] = []
         self.splits: list[tuple[Shape, Shape]] = []
 
     def __torch_function__(
@@ -53,27 +55,29 @@ class _Recorder(TorchFunctionMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         if func is torch.functional.einsum:
-            self.products.append((tuple(args[1].shape), tuple(args[2].shape)))
+            self.products.append((tuple(args[1].shape), tuple(args[2].shape), tuple(result.shape)))
         if func is Tensor.chunk:
             self.splits.append((tuple(args[0].shape), tuple(result[0].shape)))
         return result
 
 
-def record(layer: nn.Module, t: int) -> Step:
-    """Runs a Row LSTM or Diagonal BiLSTM, and says what step t was."""
+def record(layer: RowLSTM | DiagonalBiLSTM, t: int) -> Step:
+    """Runs a layer, and says what step t was."""
     x = torch.zeros(BATCH, 2 * HIDDEN, SIDE, SIDE)
     recorder = _Recorder()
-    with torch.no_grad(), backend("reference"), recorder:
-        layer(x)
-    h_taps, weight = recorder.products[t]
-    x_term, gate = recorder.splits[t]
-    positions = SIDE * SIDE
+    with torch.no_grad(), backend("reference"):
+        x_term = layer.input_to_state(x)
+        with recorder:
+            layer(x)
+    h_taps, weight, h_term = recorder.products[t]
+    both, gate = recorder.splits[t]
     return Step(
-        x=(positions, BATCH, 2 * HIDDEN),
-        gates=(x_term[0], positions, *x_term[2:]),
-        x_term=x_term,
+        x=tuple(x.shape),
+        x_term=tuple(x_term.shape),
         h_taps=h_taps,
         weight=weight,
+        h_term=h_term,
+        sum=both,
         gate=gate,
         line=t,
     )
@@ -95,7 +99,7 @@ def of_diagonal() -> Figure:
     step = record(DiagonalBiLSTM(2 * HIDDEN, HIDDEN), SIDE // 2)
     return _draw(
         step,
-        f"Diagonal BiLSTM, one step: diagonal {step.line}, {step.x_term[1]} pixels of each direction at once",
+        f"Diagonal BiLSTM, one step: diagonal {step.line}, {step.gate[1]} pixels of each direction at once",
         before=f"diagonal {step.line - 1}: the pixel above\nand the pixel beside",
         cell="beside",
     )
@@ -108,20 +112,20 @@ def _draw(step: Step, title: str, *, before: str, cell: str) -> Figure:
     axes.set_title(title, fontsize=11)
     both = "both directions, " if step.gate[0] == 2 else ""
     left, middle, right = 2.4, 5.0, 7.6
-    _box(axes, left, 0.9, "x, the whole map", f"{_times(step.x)}\npixels, images, 2h features", WHITE)
+    _box(axes, left, 0.9, "x, the whole map", f"{_times(step.x)}\nimages, 2h, rows, columns", WHITE)
     _box(axes, right, 0.9, f"h₋, {before}", f"{_times(step.h_taps)}\ndirections, taps, pixels, images, h", SKY)
     _box(
         axes,
         left,
         2.9,
         "Kis ⊛ x, all steps at once",
-        f"{_times(step.gates)}\ndirections, pixels, images, 4h",
+        f"{_times(step.x_term)}\nimages, directions · 4h, rows, columns",
         LIGHT,
     )
-    product = f"{_times(step.x_term)}\ndirections, pixels, images, 4h"
+    product = f"{_times(step.h_term)}\ndirections, pixels, images, 4h"
     _box(axes, right, 2.9, f"Kss ⊛ h₋, Kss {_times(step.weight)}", product, LIGHT)
     on_line = f"their sum on this line: {both}{step.gate[1]} pixels"
-    _box(axes, middle, 4.65, on_line, f"{_times(step.x_term)}, cut into four", ORANGE)
+    _box(axes, middle, 4.65, on_line, f"{_times(step.sum)}, cut into four", ORANGE)
     _box(axes, left, 6.2, "o, f, i = σ(·)      g = tanh(·)", f"each {_times(step.gate)}", ORANGE)
     _box(axes, right, 6.2, f"c₋, {cell}", _times(step.gate), SKY)
     _box(axes, middle, 7.75, "c = f ⊙ c₋ + i ⊙ g      h = o ⊙ tanh(c)", f"each {_times(step.gate)}", ORANGE)

@@ -34,11 +34,7 @@ def frame(axes: Axes, x: tuple[float, float], y: tuple[float, float]) -> None:
 
 
 def draw_cells(
-    axes: Axes,
-    colours: Sequence[Sequence[str | None]],
-    labels: Sequence[Sequence[str]] | None = None,
-    *,
-    size: float = 8,
+    axes: Axes, colours: Sequence[Sequence[str | None]], labels: Sequence[Sequence[str]] | None = None
 ) -> None:
     """Draws a map, a square cell for each pixel, (0, 0) at the top left.
 
@@ -59,9 +55,9 @@ def draw_cells(
                 axes.text(j + 0.5, i + 0.5, labels[i][j], ha="center", va="center", fontsize=8, color=BLACK)
 
 
-def outline(axes: Axes, i: int, j: int, colour: str = BLACK) -> None:
+def outline(axes: Axes, i: int, j: int) -> None:
     """Frames the cell of pixel (i, j)."""
-    axes.add_patch(Rectangle((j, i), 1, 1, fill=False, edgecolor=colour, linewidth=2, zorder=3))
+    axes.add_patch(Rectangle((j, i), 1, 1, fill=False, edgecolor=BLACK, linewidth=2, zorder=3))
 
 
 def legend(figure: Figure, meanings: dict[str, str]) -> None:

@@ -171,7 +171,7 @@ class ImageModel(nn.Module, ABC):
 
         Args:
             name: its folder, or that of a run, whose best model is meant; where no such folder exists, a model that
-                comes with the package, ``"mnist-diagonal-1x32"`` for instance, or the Hugging Face Hub's
+                comes with the package, ``"mnist-class"`` for instance, or the Hugging Face Hub's
                 ``owner/name``.
 
         Raises:

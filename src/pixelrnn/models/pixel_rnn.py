@@ -156,7 +156,7 @@ class PixelRNN(ImageModel):
     ) -> Float[Tensor, "B logits C H W"]:
         """The logits of every sub-pixel given all before it. Arguments and errors as in `log_prob_map`."""
         self.check_images(x)
-        return self.logits(self._intensities(x), self._condition(x, labels, condition))
+        return self.logits(self._intensities(x), self.condition_map(x, labels, condition))
 
     def log_prob_map(
         self,
@@ -180,7 +180,7 @@ class PixelRNN(ImageModel):
                 or a condition are missing, of another shape, out of range, or not expected.
         """
         self.check_images(x)
-        body = self._body(self._intensities(x), self._condition(x, labels, condition))
+        body = self._body(self._intensities(x), self.condition_map(x, labels, condition))
         rows = max(1, MOST_LOGITS // (x[:, :, 0].numel() * likelihood.logits_per_channel(self.levels)))
         if rows >= x.shape[2]:
             return self._score(body, x)
@@ -204,7 +204,7 @@ class PixelRNN(ImageModel):
     ) -> UInt8[Tensor, "B C H W"]:
         """See `ImageModel.complete`; ``condition`` is the map that the density is conditional on, if it is."""
         known = self.check_completion(x, known, temperature)
-        given = self._condition(x, labels, condition)
+        given = self.condition_map(x, labels, condition)
         program, completed = self.incremental(*x.shape[2:]), torch.empty_like(x)
         options: dict[str, Any] = {"temperature": temperature, "generator": generator}
         for row in incremental.complete(program, x, known, condition=given, **options):
@@ -216,8 +216,10 @@ class PixelRNN(ImageModel):
     def _intensities(self, x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         return likelihood.intensities(x, self.levels, self.first.weight.dtype)
 
-    def _condition(self, x: Tensor, labels: Tensor | None, condition: Tensor | None) -> Float[Tensor, "B c H W"] | None:
-        """What the layers are conditioned on: the map, and a constant one of the class."""
+    def condition_map(
+        self, x: Tensor, labels: Tensor | None = None, condition: Tensor | None = None
+    ) -> Float[Tensor, "B c H W"] | None:
+        """What the layers are conditioned on: the map, and a constant one of the class; see `log_prob_map`."""
         batch, _, height, width = x.shape
         self.check_labels(labels, batch)
         expected = (batch, self.condition_features, height, width) if self.condition_features else "none"

@@ -21,13 +21,13 @@ Model = TypeVar("Model", bound=nn.Module)
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 KIND = "model"
 
-SHIPPED = {path.name: path for path in sorted((Path(__file__).parents[1] / "pretrained").iterdir())}
+SHIPPED = {path.parent.name: path.parent for path in sorted(Path(__file__).parents[1].glob("pretrained/*/config.yaml"))}
 """The models that come with the package: run folders, of which the recipe, the metrics and the best model are kept."""
 
 
 def find(name: str | Path) -> Path:
     """The folder that is named, whether it is there or not: by its path, or as one of the models in `SHIPPED`."""
-    return Path(name) if Path(name).exists() else SHIPPED.get(str(name), Path(name))
+    return Path(name) if Path(name).is_dir() else SHIPPED.get(str(name), Path(name))
 
 
 def save(model: nn.Module, config: dict[str, Any], folder: Path) -> None:
