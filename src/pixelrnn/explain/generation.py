@@ -31,11 +31,9 @@ def of_digit(name: str, *, seed: int = 0) -> Iterator[Figure]:
 
     pixels, white, surprise = (torch.full((height, width), torch.nan) for _ in range(3))
     for row in rows:
-        of_levels = likelihood.log_probabilities(row.logits)  # (1, 2, 1, W)
-        drawn = row.pixels.long()
-        pixels[row.index] = drawn[0, 0]
-        white[row.index] = of_levels[0, 1, 0].exp()
-        surprise[row.index] = -of_levels.gather(1, drawn[:, None])[0, 0, 0]
+        pixels[row.index] = row.pixels[0, 0]
+        white[row.index] = likelihood.log_probabilities(row.logits)[0, 1, 0].exp()
+        surprise[row.index] = -likelihood.log_prob_map(row.logits[:, :, :, None], row.pixels[:, :, None])[0, 0, 0]
         yield _frame(pixels, white, surprise)
 
 

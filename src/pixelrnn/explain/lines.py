@@ -56,6 +56,7 @@ def skewing() -> Iterator[Figure]:
 
 
 def _title(figure: Figure, lines: Lines, t: int) -> None:
+    """Says which step of the Diagonal BiLSTM a frame shows."""
     n = lines.lengths[t]
     figure.suptitle(f"Diagonal BiLSTM, step {t + 1} of {len(lines.first)}: t = {t}, {n} pixel{'s' * (n > 1)} at once")
 

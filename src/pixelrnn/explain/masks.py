@@ -14,22 +14,28 @@ GAP = 0.12
 
 def of_one_channel() -> Figure:
     """A tap of a grey image is open or closed."""
-    figure, [[left, right]] = new_figure(7.2, 4.2, 1, 2)
-    _draw(left, "A", 7, "")
-    _draw(right, "B", 3, "")
-    left.set_title("mask A, 7×7: the first convolution\ndoes not see the value that it predicts", fontsize=10)
-    right.set_title("mask B, 3×3: later ones see what was\ncomputed from the pixels before", fontsize=10)
-    legend(figure, {"open": BLUE, "closed": LIGHT})
-    return figure
+    return _figure(
+        "",
+        ("A", 7, "mask A, 7×7: the first convolution\ndoes not see the value that it predicts"),
+        ("B", 3, "mask B, 3×3: later ones see what was\ncomputed from the pixels before"),
+    )
 
 
 def of_rgb() -> Figure:
     """A tap of a colour image is a matrix: which channel may reach which."""
-    figure, [[left, right]] = new_figure(8.4, 4.8, 1, 2)
-    _draw(left, "A", 3, "RGB")
-    _draw(right, "B", 3, "RGB")
-    left.set_title("mask A (the middle of 7×7): within the\npixel R reaches G and B, G reaches B", fontsize=10)
-    right.set_title("mask B: within the pixel\nevery channel reaches itself, too", fontsize=10)
+    return _figure(
+        "RGB",
+        ("A", 3, "mask A (the middle of 7×7): within the\npixel R reaches G and B, G reaches B"),
+        ("B", 3, "mask B: within the pixel\nevery channel reaches itself, too"),
+    )
+
+
+def _figure(channels: str, *kernels: tuple[MaskType, int, str]) -> Figure:
+    """Kernels side by side, each with its mask, its size and its title."""
+    figure, [row] = new_figure(7.8, 4.6, 1, len(kernels))
+    for axes, (mask_type, size, title) in zip(row, kernels, strict=True):
+        _draw(axes, mask_type, size, channels)
+        axes.set_title(title, fontsize=10)
     legend(figure, {"open": BLUE, "closed": LIGHT})
     return figure
 
