@@ -76,11 +76,12 @@ def test_a_resumed_run_ends_bit_by_bit_as_one_never_stopped(
     assert exported[0] == exported[1]
 
 
-def test_a_run_killed_between_two_epochs_resumes_bit_by_bit(tmp_path: Path, images: DataConfig) -> None:
+@pytest.mark.parametrize("optimizer", ["adam", "soap"])
+def test_a_run_killed_between_two_epochs_resumes_bit_by_bit(tmp_path: Path, images: DataConfig, optimizer: str) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    fit(recipe(images, epochs=3, schedule="constant"), whole)
+    fit(recipe(images, epochs=3, schedule="constant", optimizer=optimizer), whole)
     for epochs in (1, 2, 3):
-        fit(recipe(images, epochs=epochs, schedule="constant"), parts, resume=epochs > 1)
+        fit(recipe(images, epochs=epochs, schedule="constant", optimizer=optimizer), parts, resume=epochs > 1)
     assert rows(parts) == rows(whole)
     pairs = zip(weights(parts / "checkpoints" / "last.ckpt"), weights(whole / "checkpoints" / "last.ckpt"), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)

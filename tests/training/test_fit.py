@@ -152,7 +152,7 @@ def test_the_seed_decides_the_weights_and_the_order(
     assert torch.equal(epochs[0].unique(dim=0), epochs[1].unique(dim=0))
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "soap"])
 def test_bfloat16_trains_with_every_optimizer(
     tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:

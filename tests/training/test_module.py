@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_optimizer import SOAP
 
 from pixelrnn import InputError, PixelRNN
 from pixelrnn.data import Batch
@@ -36,6 +37,7 @@ def test_the_learning_rate_warms_up_and_falls_as_a_cosine() -> None:
 def test_the_optimizers() -> None:
     assert isinstance(module(optimizer="adam").configure_optimizers()["optimizer"], torch.optim.Adam)
     assert isinstance(module(optimizer="rmsprop").configure_optimizers()["optimizer"], torch.optim.RMSprop)
+    assert isinstance(module(optimizer="soap").configure_optimizers()["optimizer"], SOAP)
 
 
 def test_a_loss_that_is_no_number_stops_the_training() -> None:

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from jaxtyping import Float, UInt8
 from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_optimizer import SOAP
 from torch import Tensor
 
 from pixelrnn.data import Batch
@@ -59,13 +60,7 @@ class LikelihoodTraining(pl.LightningModule):
         self.log_dict(short, prog_bar=True, logger=False, batch_size=len(x))
 
     def configure_optimizers(self) -> Any:
-        parameters, rate = self.model.parameters(), self.config.learning_rate
-        optimizer: torch.optim.Optimizer = (
-            # Fused, one pass over each weight; Lightning does not clip for that in mixed precision.
-            torch.optim.Adam(parameters, lr=rate, fused=self.config.precision == "float32")
-            if self.config.optimizer == "adam"
-            else torch.optim.RMSprop(parameters, lr=rate)
-        )
+        optimizer = self._optimizer()
 
         def schedule(step: int) -> float:
             """The learning rate of a step as a fraction of the highest."""
@@ -79,6 +74,15 @@ class LikelihoodTraining(pl.LightningModule):
         # A plain function: LambdaLR writes any other callable into the checkpoint.
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        parameters, rate = self.model.parameters(), self.config.learning_rate
+        if self.config.optimizer == "adam":
+            # Fused, one pass over each weight; Lightning does not clip for that in mixed precision.
+            return torch.optim.Adam(parameters, lr=rate, fused=self.config.precision == "float32")
+        if self.config.optimizer == "rmsprop":
+            return torch.optim.RMSprop(parameters, lr=rate)
+        return SOAP(parameters, lr=rate, betas=(0.95, 0.99), weight_decay=0.0)
 
 
 class WeightEMA(WeightAveraging):
