@@ -62,6 +62,12 @@ def choose(*operands: Tensor) -> Literal["reference", "manual", "compiled"]:
     return name
 
 
+def autocast_to_bfloat16(device: torch.device) -> bool:
+    """Whether products are to multiply bfloat16 numbers: `torch.autocast` asks for it."""
+    available = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    return available and torch.get_autocast_dtype(device.type) == torch.bfloat16
+
+
 @cache
 def _compiles() -> bool:
     try:

@@ -45,7 +45,19 @@ def test_only_naive_code_may_lack_a_gradient_and_only_that_of_the_initial_states
         _check_equal({}, wanted, "naive, fair")
 
 
-@pytest.mark.parametrize("name", ["naive, sliced", "naive, fair", "fair, kept", "manual", "compiled"])
+def test_bfloat16_is_allowed_larger_roundings_but_no_other_equations() -> None:
+    wanted = {"loss": torch.tensor(5.0), "first.weight": torch.ones(3)}
+    rounded = wanted | {"first.weight": torch.ones(3) + 0.05}
+    _check_equal(rounded, wanted, "compiled, bf16")
+    with pytest.raises(InputError, match="differs"):
+        _check_equal(rounded, wanted, "compiled")
+    with pytest.raises(InputError, match="differs"):
+        _check_equal(wanted | {"first.weight": torch.ones(3) + 0.2}, wanted, "compiled, bf16")
+    with pytest.raises(InputError, match="differs"):
+        _check_equal(wanted | {"first.weight": torch.ones(3).double() + 1e-3}, wanted, "compiled, bf16")
+
+
+@pytest.mark.parametrize("name", ["naive, sliced", "naive, fair", "fair, kept", "manual", "compiled", "compiled, bf16"])
 def test_variants_have_the_reference_s_gradients(name: Variant) -> None:
     step, computed = variants._prepare(TINY, name)
     _, [wanted, _] = variants._prepare(TINY, "reference")

@@ -40,19 +40,48 @@ def test_what_is_no_number_stays_so() -> None:
     assert linear(x, torch.ones(1, 2), torch.zeros(1), relu=True, plus=None).isnan().all()
 
 
-def test_autocast_has_its_way() -> None:
-    with torch.autocast("cpu", torch.bfloat16):
-        y = linear(torch.randn(2, 3, 4), torch.randn(5, 4), torch.randn(5), relu=False, plus=None)
-    assert y.dtype == torch.bfloat16
+@pytest.mark.parametrize("name", ["compiled", "manual"])
+def test_autocast_has_its_way(name: Backend) -> None:
+    x, weight, bias = torch.randn(2, 3, 4), torch.randn(5, 4), torch.randn(5)
+    with backend(name), torch.autocast("cpu", torch.bfloat16):
+        y = linear(x, weight, bias, relu=False, plus=None)
+    rounded = torch.nn.functional.linear(x.bfloat16().float(), weight.bfloat16().float(), bias)
+    # The result too is rounded where PyTorch computes.
+    torch.testing.assert_close(y.float(), rounded, rtol=0, atol=1e-6 if name == "compiled" else 0.05)
+    assert not torch.equal(y.float(), linear(x, weight, bias, relu=False, plus=None))
 
 
-def test_nothing_uninitialised_is_read() -> None:
+@pytest.mark.parametrize("bfloat16", [True, False])
+def test_nothing_uninitialised_is_read(bfloat16: bool) -> None:
     x, weight, bias = torch.randn(7, 3, 5), torch.randn(9, 5, requires_grad=True), torch.randn(9)
     x.requires_grad_()
     torch.use_deterministic_algorithms(True)  # fills what is allocated with numbers that are none
     try:
-        y = linear(x, weight, bias, relu=True, plus=None)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            y = linear(x, weight, bias, relu=True, plus=None)
         gradients = torch.autograd.grad(y.sum(), (x, weight))
     finally:
         torch.use_deterministic_algorithms(False)
     assert all(t.isfinite().all() for t in (y, *gradients))
+
+
+@pytest.mark.parametrize(("features", "out"), [(1, 1), (3, 64), (64, 3), (33, 17), (64, 64)])
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("plus", [True, False])
+def test_products_of_numbers_that_bfloat16_holds_are_exact(features: int, out: int, relu: bool, plus: bool) -> None:
+    shapes = ((50, 5, features), (out, features), (out,), (50, 5, out), (50, 5, out))
+    x, weight, bias, added, weights = (torch.randint(-8, 9, shape).float() for shape in shapes)
+    inputs = [t.requires_grad_() for t in (x, weight, bias, *([added] if plus else []))]
+    results = []
+    for bfloat16 in (True, False):
+        with backend("compiled"), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            y = linear(x, weight, bias, relu=relu, plus=added if plus else None)
+        results.append([y.detach(), *torch.autograd.grad((y * weights).sum(), inputs)])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_a_bias_has_twice_the_digits_of_bfloat16() -> None:
+    bias = torch.randn(100)
+    with backend("compiled"), torch.autocast("cpu", torch.bfloat16):
+        y = linear(torch.zeros(1, 1, 3), torch.zeros(100, 3), bias, relu=False, plus=None)[0, 0]
+    assert ((y - bias).abs() <= 2**-17 * bias.abs()).all()

@@ -135,20 +135,65 @@ def test_float32_errs_by_no_more_than_its_roundings(name: Backend, make: Make) -
         assert (a - b).abs().max() <= roundings * 2**-24 * b.abs().max(), what
 
 
+@both_lines
+@pytest.mark.parametrize(("size", "batch", "features", "hidden"), [((6, 5), 7, 9, 16), ((5, 4), 13, 6, 5)])
+def test_products_of_bfloat16_numbers_err_by_no_more_than_their_roundings(
+    make: Make, size: tuple[int, int], batch: int, features: int, hidden: int
+) -> None:
+    """A number is reached through at most H + W positions. At each a factor from either side is rounded, and what is
+    kept for the backward pass, by 2⁻⁹ of itself at most, now up, now down: as norms, √(3·(H + W)) times 2⁻⁹.
+    """
+    lines = make(*size)
+    inputs = arguments(lines, batch=batch, features=features, hidden=hidden)
+    scaled = changed(inputs, lambda t: 0.2 * t)
+    weights = torch.randn(lines.height * lines.width, batch, hidden, dtype=torch.double)
+    wanted = run("reference", scaled, lines, weights)
+    single = changed(scaled, Tensor.float)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = run("compiled", single, lines, weights.float())
+    exact = run("compiled", single, lines, weights.float())
+    bound = 2**-9 * (3 * sum(size)) ** 0.5
+    for what, a, b, c in zip(("output", *NAMES), got, wanted, exact, strict=True):
+        assert a.dtype == torch.float32
+        assert (a - b).norm() <= bound * b.norm(), what
+        assert (a - b).norm() > 10 * (c - b).norm(), f"{what} is as exact as in float32"
+
+
+@both_lines
+def test_double_precision_is_not_rounded_to_bfloat16(make: Make) -> None:
+    inputs = arguments(make(3, 4), batch=2, features=2, hidden=3)
+    weights = torch.randn(12, 2, 3, dtype=torch.double)
+    expected = run("compiled", inputs, make(3, 4), weights)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = run("compiled", inputs, make(3, 4), weights)
+    assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
 @fast_backends
 @both_lines
-def test_nothing_uninitialised_is_read(name: Backend, make: Make) -> None:
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_nothing_uninitialised_is_read(name: Backend, make: Make, bfloat16: bool) -> None:
     lines = make(4, 3)
     inputs = arguments(lines, batch=3, features=5, hidden=3)
     weights = torch.randn(12, 3, 3, dtype=torch.double)
+    if bfloat16:
+        inputs, weights = changed(inputs, Tensor.float), weights.float()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        clean, poisoned = clean_and_poisoned(name, inputs, lines, weights)
+    assert all(torch.equal(a, b) for a, b in zip(clean, poisoned, strict=True))
+
+
+def clean_and_poisoned(
+    name: Backend, inputs: Inputs, lines: Lines, weights: Tensor
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Twice the same, the second time where what is allocated is filled with numbers that are none."""
     clean = run(name, inputs, lines, weights)
-    torch.use_deterministic_algorithms(True)  # fills what is allocated with numbers that are none
+    torch.use_deterministic_algorithms(True)
     try:
         assert torch.empty(3).isnan().all()
-        poisoned = run(name, inputs, lines, weights)
+        return clean, run(name, inputs, lines, weights)
     finally:
         torch.use_deterministic_algorithms(False)
-    assert all(torch.equal(a, b) for a, b in zip(clean, poisoned, strict=True))
 
 
 @fast_backends
@@ -238,16 +283,17 @@ def test_compiled_sums_do_not_depend_on_which_thread_is_first() -> None:
 @every_backend
 @both_lines
 @pytest.mark.parametrize("bits", [0x7FC00000, 0x7FFFFFFF, 0x7FC00001, -1])
-def test_what_is_no_number_stays_so(name: Backend, make: Make, bits: int) -> None:
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_what_is_no_number_stays_so(name: Backend, make: Make, bits: int, bfloat16: bool) -> None:
     x, *weights = (t.detach().float() for t in arguments(make(2, 3), batch=2, features=2, hidden=3))
     x.view(torch.int32)[0, 1, 0] = bits
-    with backend(name):
+    with backend(name), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         hidden = line_lstm(x, weights[0], weights[1], weights[2], weights[3], make(2, 3))
     assert hidden[0, 1].isnan().all()
     assert not hidden[0, 0].isnan().any()
 
 
-@every_backend
+@pytest.mark.parametrize("name", ["reference", "manual"])
 def test_autocast_leaves_the_recurrence_in_the_precision_of_its_weights(name: Backend) -> None:
     lines = diagonal_lines(3, 4)
     x, *weights = (t.detach().float() for t in arguments(lines, batch=2, features=2, hidden=3))

@@ -1,7 +1,7 @@
 """`pixelrnn bench`: the table, and the picture."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -13,7 +13,7 @@ from pixelrnn.errors import InputError
 from pixelrnn.files import check_output
 from pixelrnn.progress import bar
 
-VARIANTS: list[Variant] = ["naive, sliced", "naive, fair", "fair, kept", "reference", "manual", "compiled", "floor"]
+VARIANTS: list[Variant] = [*get_args(Variant)]
 SIDES = (8, 16, 32, 64)
 BATCHES = (1, 4, 16, 64)
 
@@ -32,8 +32,8 @@ def bench(
 
     Example: `pixelrnn bench --layer row-lstm --batch 64 --out bench.png`
 
-    Every variant has a process of its own and they take turns. No variant is timed whose loss and gradients differ from
-    the reference. For figures to quote, let nothing else run.
+    Every variant has a process of its own and they take turns of three steps, the first of which is not counted. No
+    variant is timed whose loss and gradients differ from the reference. For figures to quote, let nothing else run.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def bench(
     depth
         Residual blocks.
     rounds
-        Steps of each variant; the median counts.
+        Turns of each variant; the median counts.
     out
         A picture to write: time against image side (at the first batch size) and against batch; takes minutes more.
     """

@@ -8,30 +8,65 @@
 
 constexpr long CHUNK = 96;  // rows at a time, which stay in the inner caches
 
-// Rows as they enter the product: activated, and a whole number of vectors wide.
-template <class T>
-void take_rows(const T* from, long rows, long features, bool relu, T* to, long padded) {
-    for (long r = 0; r < rows; ++r)
-        for (long a = 0; a < features; ++a) {
-            const T v = from[r * features + a];
-            to[r * padded + a] = relu && v <= 0 ? T(0) : v;
+// Rows as they enter a product: activated, and a whole number of vectors, or of groups, wide.
+template <class P, class T>
+void take_rows(const T* from, long rows, long features, bool relu, P* to, long padded) {
+    for (long r = 0; r < rows; ++r, from += features, to += padded) {
+        long a = 0;
+        for (; a + WIDTH<T> <= features; a += WIDTH<T>) {
+            const Vec<T> v = load(from + a);
+            store(to + a, relu ? (v <= 0 ? Vec<T>{} : v) : v);
         }
+        for (; a < features; ++a) to[a] = relu && from[a] <= 0 ? T(0) : from[a];
+    }
 }
 
-// weight: (in + 1, out), the bias in its last row.
+// Rows as they leave a product: as wide as they are, and zero where what was activated is not above zero.
 template <class T>
-void linear_forward(const T* x, long rows, long in, bool relu, const Packed<T>& weight, const T* plus, T* y, long out) {
-    const long padded = round_up(out, WIDTH<T>);
-    const T one = 1;
-    std::vector<T> taken(relu ? CHUNK * in : 0), given(padded == out ? 0 : CHUNK * padded);
+void give_rows(const T* from, long rows, long features, long padded, const T* activated, T* to) {
+    for (long r = 0; r < rows; ++r, from += padded, to += features) {
+        const T* x = activated ? activated + r * features : nullptr;
+        long a = 0;
+        for (; a + WIDTH<T> <= features; a += WIDTH<T>) {
+            const Vec<T> v = load(from + a);
+            store(to + a, x ? (load(x + a) <= 0 ? Vec<T>{} : v) : v);
+        }
+        for (; a < features; ++a) to[a] = x && x[a] <= 0 ? T(0) : from[a];
+    }
+}
+
+// A bias as the last rows of a weight, one group of them, whose factors in A are ones: what rounding leaves of it in
+// one row is in the next.
+template <class P, class T = Wide<P>>
+Matrix<T> bias_rows(const T* bias, long out, long padded) {
+    Matrix<T> rows{padded, std::vector<T>(GROUP<P> * padded)};
+    for (long n = 0; n < out; ++n) {
+        T left = bias[n];
+        for (long k = 0; k < GROUP<P>; ++k) left -= rows.data[k * padded + n] = P(left);
+    }
+    return rows;
+}
+
+// weight: (in + 1 group, out), the bias in its last rows.
+template <class P, class T = Wide<P>>
+void linear_forward(const T* x, long rows, long in, bool relu, const Packed<P>& weight, const T* plus, T* y, long out) {
+    const long padded = round_up(out, WIDTH<T>), wide = round_up(in, GROUP<P>);
+    P ones[GROUP<P>];
+    std::fill_n(ones, GROUP<P>, P(1));
+    const bool take = relu || !std::is_same_v<P, T>;
+    std::vector<P> taken(take ? CHUNK * wide : 0);
+    std::vector<T> given(padded == out ? 0 : CHUNK * padded);
     for (long r = 0; r < rows; r += CHUNK) {
         const long n = std::min(CHUNK, rows - r);
-        if (relu) take_rows(x + r * in, n, in, true, taken.data(), in);
-        Terms<T> terms({relu ? taken.data() : x + r * in, in, 1, in});
-        terms.add({&one, 0, 0, 1});
+        const P* a = taken.data();
+        if (take)
+            take_rows(x + r * in, n, in, relu, taken.data(), wide);
+        else
+            a = reinterpret_cast<const P*>(x + r * in);
+        Terms<P> terms({a, wide, in});
+        terms.add({ones, 0, GROUP<P>});
         T* to = padded == out ? y + r * out : given.data();
-        product<T>(terms, weight.right(), n, padded, padded == out && plus ? plus + r * out : nullptr, padded, to,
-                   padded);
+        product(terms, weight.right(), n, padded, padded == out && plus ? plus + r * out : nullptr, padded, to, padded);
         if (padded != out)
             for (long k = 0; k < n; ++k)
                 for (long f = 0; f < out; ++f)
@@ -41,26 +76,24 @@ void linear_forward(const T* x, long rows, long in, bool relu, const Packed<T>& 
 
 // From dy to dx, unless that is null, and what these rows add to the gradient of the weight, (in, padded out), and of
 // the bias.
-template <class T>
-void linear_backward(const T* x, const T* dy, long rows, long in, long out, bool relu, const Packed<T>& transposed,
+template <class P, class T = Wide<P>>
+void linear_backward(const T* x, const T* dy, long rows, long in, long out, bool relu, const Packed<P>& transposed,
                      T* dx, T* d_weight, T* d_bias) {
     const long padded_in = round_up(in, WIDTH<T>), padded = round_up(out, WIDTH<T>);
-    std::vector<T> taken(relu ? CHUNK * in : 0), gradient(padded == out ? 0 : CHUNK * padded),
-        given(padded_in == in ? 0 : CHUNK * padded_in);
+    const bool other = !std::is_same_v<P, T>, take = relu || other, take_gradient = padded != out || other;
+    std::vector<P> taken(take ? CHUNK * in : 0), gradient(take_gradient ? CHUNK * padded : 0);
+    std::vector<T> given(padded_in == in ? 0 : CHUNK * padded_in);
     for (long r = 0; r < rows; r += CHUNK) {
         const long n = std::min(CHUNK, rows - r);
-        const T *a = x + r * in, *g = dy + r * out;
-        if (relu) take_rows(a, n, in, true, taken.data(), in), a = taken.data();
-        if (padded != out) take_rows(g, n, out, false, gradient.data(), padded), g = gradient.data();
+        const P *a = reinterpret_cast<const P*>(x + r * in), *g = reinterpret_cast<const P*>(dy + r * out);
+        if (take) take_rows(x + r * in, n, in, relu, taken.data(), in), a = taken.data();
+        if (take_gradient) take_rows(dy + r * out, n, out, false, gradient.data(), padded), g = gradient.data();
         if (dx) {
             T* to = padded_in == in ? dx + r * in : given.data();
-            product<T>(Terms<T>({g, padded, 1, padded}), transposed.right(), n, padded_in, nullptr, 0, to, padded_in);
-            for (long k = 0; k < n && (relu || to == given.data()); ++k)
-                for (long f = 0; f < in; ++f)
-                    dx[(r + k) * in + f] = relu && a[k * in + f] == 0 ? T(0) : to[k * padded_in + f];
+            product(Terms<P>({g, padded, padded}), transposed.right(), n, padded_in, nullptr, 0, to, padded_in);
+            if (relu || to == given.data()) give_rows(to, n, in, padded_in, relu ? x + r * in : nullptr, dx + r * in);
         }
-        product<T>(Terms<T>({a, 1, in, n}), {g, PANEL<T>, padded}, in, padded, d_weight, padded, d_weight, padded);
-        for (long k = 0; k < n; ++k)
-            for (long f = 0; f < padded; ++f) d_bias[f] += g[k * padded + f];
+        weight_gradient(a, in, in, g, padded, n, d_weight);
+        add_rows(dy + r * out, n, out, d_bias);
     }
 }

@@ -12,46 +12,63 @@
 
 namespace {
 
+// Runs on the type of what products multiply: that of x, or of float32 bfloat16.
+template <class Run>
+auto with_factors(const Tensor& x, bool bfloat16, Run&& run) {
+    if (x.scalar_type() == at::kDouble) return run.template operator()<double>();
+    return bfloat16 ? run.template operator()<Bfloat16>() : run.template operator()<float>();
+}
+template <class P>
+constexpr at::ScalarType TYPE = c10::CppTypeToScalarType<P>::value;
+template <>
+constexpr at::ScalarType TYPE<Bfloat16> = at::kBFloat16;
+template <class P>
+P* numbers(const Tensor& x) {
+    return static_cast<P*>(x.data_ptr());
+}
+
 // The part of the saved states that belongs to the slice from image `first` on.
-template <class T>
-Saved<T> slice(const Shape& s, T* all, long first) {
-    const long padded = round_up(s.hidden, WIDTH<T>);
+template <class P>
+Saved<P> slice(const Shape& s, P* all, long first) {
+    const long padded = round_up(s.hidden, WIDTH<Wide<P>>);
     if (all) all += s.directions * s.height * s.width * first * 6 * padded;
     return {all, s.width, std::min(s.images, s.batch - first), padded, s.directions};
 }
 
-template <class T>
+template <class P, class T = Wide<P>>
 std::tuple<Tensor, Tensor> run_forward(const Shape& s, const Tensor& x, const Tensor& input, const Tensor& bias,
                                        const Tensor& state, const Tensor& initial, bool keep) {
     Tensor output = at::empty({s.height * s.width, s.batch, s.hidden}, x.options());
-    Tensor saved = at::empty(
-        {keep ? s.directions * s.height * s.width * s.batch * 6 * round_up(s.hidden, WIDTH<T>) : 0}, x.options());
-    const std::vector<Weights<T>> weights = weights_of<T>(s, input, bias, state, initial);
-    T *all = keep ? saved.data_ptr<T>() : nullptr, *out = output.data_ptr<T>();
+    Tensor saved =
+        at::empty({keep ? s.directions * s.height * s.width * s.batch * 6 * round_up(s.hidden, WIDTH<T>) : 0},
+                  x.options().dtype(TYPE<P>));
+    const std::vector<Weights<P>> weights = weights_of<P>(s, input, bias, state, initial);
+    P* all = keep ? numbers<P>(saved) : nullptr;
     const T* in = x.const_data_ptr<T>();
+    T* out = output.data_ptr<T>();
 #pragma omp parallel for schedule(dynamic, 1)
     for (long first = 0; first < s.batch; first += s.images) forward(s, weights, in, out, slice(s, all, first), first);
     return {output, saved};
 }
 
-template <class T>
+template <class P, class T = Wide<P>>
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> run_backward(const Shape& s, const Tensor& x, const Tensor& input,
                                                                 const Tensor& bias, const Tensor& state,
                                                                 const Tensor& initial, const Tensor& saved,
                                                                 const Tensor& d_output) {
     const long h = s.hidden, padded = round_up(h, WIDTH<T>), gates = 4 * padded, D = s.directions;
     const long S = s.inputs[0].size(), n_taps = s.taps[0].size(), slices = (s.batch + s.images - 1) / s.images;
-    const std::vector<Weights<T>> weights = weights_of<T>(s, input, bias, state, initial);
+    const std::vector<Weights<P>> weights = weights_of<P>(s, input, bias, state, initial);
     Matrix<T> to_x{round_up(s.in, WIDTH<T>), {}};
     for (long k = 0; k < D * S; ++k)
         to_x.append(pad_gates(input.const_data_ptr<T>() + k * s.in * 4 * h, s.in, h, padded).transposed(to_x.columns));
-    const Packed<T> to_input(to_x);
+    const Packed<P> to_input(to_x);
     Tensor d_x = at::empty(x.sizes(), x.options());
     const std::vector<T> z(gates), zp(padded);
     std::vector<std::vector<Gradients<T>>> parts(
         slices, std::vector<Gradients<T>>(
                     D, {std::vector<T>(S * s.in * gates), std::vector<T>(n_taps * h * gates), z, zp, zp}));
-    T* all = const_cast<T*>(saved.const_data_ptr<T>());
+    P* all = numbers<P>(saved);
 #pragma omp parallel for schedule(dynamic, 1)
     for (long n = 0; n < slices; ++n)
         backward(s, weights, to_input, x.const_data_ptr<T>(), slice(s, all, n * s.images), d_output.const_data_ptr<T>(),
@@ -79,25 +96,27 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> run_backward(const Shape& s, 
 std::tuple<Tensor, Tensor> line_lstm(const Tensor& x, const Tensor& input, const Tensor& bias, const Tensor& state,
                                      const Tensor& initial, int64_t height, at::IntArrayRef input_taps,
                                      at::IntArrayRef taps, at::IntArrayRef outputs, int64_t cell, int64_t images,
-                                     bool keep) {
+                                     bool bfloat16, bool keep) {
     const Shape s = shape_of(x, input, bias, state, initial, height, input_taps, taps, outputs, cell, images);
-    return x.scalar_type() == at::kDouble ? run_forward<double>(s, x, input, bias, state, initial, keep)
-                                          : run_forward<float>(s, x, input, bias, state, initial, keep);
+    return with_factors(x, bfloat16,
+                        [&]<class P>() { return run_forward<P>(s, x, input, bias, state, initial, keep); });
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> line_lstm_backward(
     const Tensor& x, const Tensor& input, const Tensor& bias, const Tensor& state, const Tensor& initial,
     const Tensor& saved, const Tensor& d_output, int64_t height, at::IntArrayRef input_taps, at::IntArrayRef taps,
-    at::IntArrayRef outputs, int64_t cell, int64_t images) {
+    at::IntArrayRef outputs, int64_t cell, int64_t images, bool bfloat16) {
     const Shape s = shape_of(x, input, bias, state, initial, height, input_taps, taps, outputs, cell, images);
-    check(x, {{d_output, {s.height * s.width, s.batch, s.hidden}}, {saved, saved.sizes()}});
-    return x.scalar_type() == at::kDouble ? run_backward<double>(s, x, input, bias, state, initial, saved, d_output)
-                                          : run_backward<float>(s, x, input, bias, state, initial, saved, d_output);
+    check(x, {{d_output, {s.height * s.width, s.batch, s.hidden}}});
+    return with_factors(x, bfloat16, [&]<class P>() {
+        TORCH_CHECK(saved.scalar_type() == TYPE<P>, "line_lstm: what was saved is of another type");
+        return run_backward<P>(s, x, input, bias, state, initial, saved, d_output);
+    });
 }
 
 constexpr long PARTS = 16;  // of the rows, in which a gradient is summed: fixed, so that sums do not depend on threads
 
-template <class T>
+template <class P, class T = Wide<P>>
 Tensor linear_of(const Tensor& x, const Tensor& weight, const Tensor& bias, bool relu,
                  const std::optional<Tensor>& plus) {
     const long in = x.size(2), out = weight.size(0), rows = x.size(0) * x.size(1);
@@ -106,10 +125,10 @@ Tensor linear_of(const Tensor& x, const Tensor& weight, const Tensor& bias, bool
     const T *w = weight.const_data_ptr<T>(), *b = bias.const_data_ptr<T>(), *from = x.const_data_ptr<T>();
     T* to = y.data_ptr<T>();
     const long padded = round_up(out, WIDTH<T>);
-    Matrix<T> with_bias = Matrix<T>{in, {w, w + out * in}}.transposed(padded), last{padded, {b, b + out}};
-    last.data.resize(padded);
-    with_bias.append(last);
-    const Packed<T> packed(with_bias);
+    Matrix<T> with_bias = Matrix<T>{in, {w, w + out * in}}.transposed(padded);
+    with_bias.pad_rows(GROUP<P>);
+    with_bias.append(bias_rows<P>(b, out, padded));
+    const Packed<P> packed(with_bias);
     const long part = std::max(1L, (rows + PARTS - 1) / PARTS);
 #pragma omp parallel for schedule(dynamic, 1)
     for (long first = 0; first < rows; first += part)
@@ -118,7 +137,7 @@ Tensor linear_of(const Tensor& x, const Tensor& weight, const Tensor& bias, bool
     return y;
 }
 
-template <class T>
+template <class P, class T = Wide<P>>
 std::tuple<Tensor, Tensor, Tensor> linear_gradients(const Tensor& x, const Tensor& weight, const Tensor& dy, bool relu,
                                                     bool wants_dx) {
     const long in = x.size(2), out = weight.size(0), rows = x.size(0) * x.size(1), padded = round_up(out, WIDTH<T>);
@@ -127,7 +146,7 @@ std::tuple<Tensor, Tensor, Tensor> linear_gradients(const Tensor& x, const Tenso
     T* to = dx.data_ptr<T>();
     Matrix<T> padded_in{round_up(in, WIDTH<T>), std::vector<T>(padded * round_up(in, WIDTH<T>))};
     for (long k = 0; k < out; ++k) std::copy_n(w + k * in, in, &padded_in.data[k * padded_in.columns]);
-    const Packed<T> packed(padded_in);
+    const Packed<P> packed(padded_in);
     const long part = std::max(1L, (rows + PARTS - 1) / PARTS);
     std::vector<std::vector<T>> d_weights(PARTS), d_biases(PARTS);
 #pragma omp parallel for schedule(dynamic, 1)
@@ -148,19 +167,18 @@ std::tuple<Tensor, Tensor, Tensor> linear_gradients(const Tensor& x, const Tenso
     return {dx, d_weight, d_bias};
 }
 
-Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, bool relu, const std::optional<Tensor>& plus) {
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, bool relu, const std::optional<Tensor>& plus,
+              bool bfloat16) {
     check(x, {{x, {x.size(0), x.size(1), weight.size(1)}}, {weight, weight.sizes()}, {bias, {weight.size(0)}}});
     if (plus) check(x, {{*plus, {x.size(0), x.size(1), weight.size(0)}}});
-    return x.scalar_type() == at::kDouble ? linear_of<double>(x, weight, bias, relu, plus)
-                                          : linear_of<float>(x, weight, bias, relu, plus);
+    return with_factors(x, bfloat16, [&]<class P>() { return linear_of<P>(x, weight, bias, relu, plus); });
 }
 std::tuple<Tensor, Tensor, Tensor> linear_backward_of(const Tensor& x, const Tensor& weight, const Tensor& dy,
-                                                      bool relu, bool wants_dx) {
+                                                      bool relu, bool wants_dx, bool bfloat16) {
     check(x, {{x, {x.size(0), x.size(1), weight.size(1)}},
               {dy, {x.size(0), x.size(1), weight.size(0)}},
               {weight, weight.sizes()}});
-    return x.scalar_type() == at::kDouble ? linear_gradients<double>(x, weight, dy, relu, wants_dx)
-                                          : linear_gradients<float>(x, weight, dy, relu, wants_dx);
+    return with_factors(x, bfloat16, [&]<class P>() { return linear_gradients<P>(x, weight, dy, relu, wants_dx); });
 }
 
 }  // namespace
@@ -168,16 +186,18 @@ std::tuple<Tensor, Tensor, Tensor> linear_backward_of(const Tensor& x, const Ten
 TORCH_LIBRARY(pixelrnn, m) {
     m.def(
         "line_lstm(Tensor x, Tensor input, Tensor bias, Tensor state, Tensor initial, int height, int[] input_taps, "
-        "int[] taps, int[] outputs, int cell, int images, bool keep) -> (Tensor, Tensor)",
+        "int[] taps, int[] outputs, int cell, int images, bool bfloat16, bool keep) -> (Tensor, Tensor)",
         &line_lstm);
     m.def(
         "line_lstm_backward(Tensor x, Tensor input, Tensor bias, Tensor state, Tensor initial, Tensor saved, Tensor "
-        "d_output, int height, int[] input_taps, int[] taps, int[] outputs, int cell, int images) -> (Tensor, Tensor, "
-        "Tensor, Tensor, Tensor)",
+        "d_output, int height, int[] input_taps, int[] taps, int[] outputs, int cell, int images, bool bfloat16) -> "
+        "(Tensor, Tensor, Tensor, Tensor, Tensor)",
         &line_lstm_backward);
-    m.def("linear(Tensor x, Tensor weight, Tensor bias, bool relu, Tensor? plus) -> Tensor", &linear);
-    m.def("linear_backward(Tensor x, Tensor weight, Tensor dy, bool relu, bool wants_dx) -> (Tensor, Tensor, Tensor)",
-          &linear_backward_of);
+    m.def("linear(Tensor x, Tensor weight, Tensor bias, bool relu, Tensor? plus, bool bfloat16) -> Tensor", &linear);
+    m.def(
+        "linear_backward(Tensor x, Tensor weight, Tensor dy, bool relu, bool wants_dx, bool bfloat16) -> (Tensor, "
+        "Tensor, Tensor)",
+        &linear_backward_of);
     register_network<float>(m, "Float32Network");
     register_network<double>(m, "Float64Network");
 }

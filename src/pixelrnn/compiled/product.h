@@ -1,4 +1,5 @@
-// C += Σ A·B for the thin products of a recurrence, one thread, operands in cache.
+// C += Σ A·B for the thin products of a recurrence, one thread, operands in cache. Factors P are of the type of C, or
+// bfloat16, whose products are summed in float.
 #pragma once
 
 #include <algorithm>
@@ -8,39 +9,87 @@
 
 constexpr int MOST_TAPS = 8;  // that one product sums
 
-// One of the products that are summed: A(r, k) = a[r·row + k·column], k < depth.
-template <class T>
+// What products of P are summed in.
+template <class P>
+struct Summed {
+    using T = P;
+};
+template <>
+struct Summed<Bfloat16> {
+    using T = float;
+};
+template <class P>
+using Wide = typename Summed<P>::T;
+
+// Neighbours in depth that one instruction multiplies and sums. They lie side by side in both factors, and where the
+// depth of a term is no multiple of them, zeros follow in B.
+template <class P>
+constexpr int GROUP = sizeof(Wide<P>) / sizeof(P);
+
+// One of the products that are summed: A(r, k) = a[r·row + k], or in general, where k = g·GROUP + e,
+// a[r·row + g·column + e]; k < depth.
+template <class P>
 struct Term {
-    const T* a;
+    const P* a;
     long row, column, depth;
+    Term() = default;
+    Term(const P* a, long row, long depth) : a(a), row(row), column(GROUP<P>), depth(depth) {}
+    Term(const P* a, long row, long column, long depth) : a(a), row(row), column(column), depth(depth) {}
 };
 
-template <class T>
+template <class P>
 struct Terms {
-    Term<T> all[MOST_TAPS];
+    Term<P> all[MOST_TAPS];
     int n = 0;
     Terms() = default;
-    explicit Terms(Term<T> one) : n(1) { all[0] = one; }
+    explicit Terms(Term<P> one) : n(1) { all[0] = one; }
     void clear() { n = 0; }
-    void add(Term<T> term) { all[n++] = term; }
-    void one(Term<T> term) { all[0] = term, n = 1; }
+    void add(Term<P> term) { all[n++] = term; }
+    void one(Term<P> term) { all[0] = term, n = 1; }
 };
 
-// The right-hand factor of all terms, one above the other: panel p of B starts at b + p·panel, its rows are `row`
-// apart.
-template <class T>
+// The right-hand factor of all terms, one above the other: panel p of B starts at b + p·panel, its groups of rows are
+// `row` apart, and in a group the numbers of each column are neighbours.
+template <class P>
 struct Right {
-    const T* b;
+    const P* b;
     long panel, row;
 };
+
+// Of B as a vector of columns, the numbers of a group; and the products of them with those of one row of A.
+template <class T>
+inline Vec<T> load_group(const T* b) {
+    return load(b);
+}
+template <class T>
+inline Vec<T> add_product(Vec<T> sum, const T* a, Vec<T> b) {
+    return sum + *a * b;
+}
+typedef uint16_t Pairs __attribute__((vector_size(BYTES)));
+inline Pairs load_group(const Bfloat16* b) {
+    Pairs pairs;
+    std::memcpy(&pairs, b, BYTES);
+    return pairs;
+}
+inline Vec<float> add_product(Vec<float> sum, const Bfloat16* a, Pairs b) {
+#if defined(__AVX512BF16__)
+    int pair;
+    std::memcpy(&pair, a, sizeof pair);
+    return (Vec<float>)_mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)b);
+#else
+    const Lanes<float>::Bits both = (Lanes<float>::Bits)b, upper = {};
+    const Vec<float> first = (Vec<float>)(both << 16), second = (Vec<float>)(both & (upper + ~0xffff));
+    return sum + static_cast<float>(a[0]) * first + static_cast<float>(a[1]) * second;
+#endif
+}
 
 template <class T>
 constexpr int PANEL = 2 * WIDTH<T>;             // columns of B that a tile covers
 constexpr int TALL = REGISTERS == 32 ? 12 : 6;  // rows of a tile: TALL × 2 registers hold it, 2 more hold B
 
 // One tile of C, R rows by N vectors, held in registers while all terms, from row r on, are added to `from`.
-template <class T, int R, int N>
-inline void tile(const Terms<T>& terms, long r, const T* b, long b_row, const T* from, long from_row, T* c,
+template <class T, int R, int N, class P>
+inline void tile(const Terms<P>& terms, long r, const P* b, long b_row, const T* from, long from_row, T* c,
                  long c_row) {
     Vec<T> sum[R][N];
 #pragma GCC unroll 16
@@ -49,15 +98,15 @@ inline void tile(const Terms<T>& terms, long r, const T* b, long b_row, const T*
         for (int v = 0; v < N; ++v) sum[q][v] = Vec<T>{};
     for (int t = 0; t < terms.n; ++t) {
         const long row = terms.all[t].row, column = terms.all[t].column;
-        const T* a = terms.all[t].a + r * row;
-        for (long k = terms.all[t].depth; k > 0; --k, a += column, b += b_row) {
-            Vec<T> right[N];
+        const P* a = terms.all[t].a + r * row;
+        for (long k = terms.all[t].depth; k > 0; k -= GROUP<P>, a += column, b += b_row) {
+            decltype(load_group(b)) right[N];
 #pragma GCC unroll 2
-            for (int v = 0; v < N; ++v) right[v] = load(b + v * WIDTH<T>);
+            for (int v = 0; v < N; ++v) right[v] = load_group(b + v * WIDTH<T> * GROUP<P>);
 #pragma GCC unroll 16
             for (int q = 0; q < R; ++q)
 #pragma GCC unroll 2
-                for (int v = 0; v < N; ++v) sum[q][v] += a[q * row] * right[v];
+                for (int v = 0; v < N; ++v) sum[q][v] = add_product(sum[q][v], a + q * row, right[v]);
         }
     }
 #pragma GCC unroll 16
@@ -69,9 +118,10 @@ inline void tile(const Terms<T>& terms, long r, const T* b, long b_row, const T*
 
 // C (rows × columns) = from + Σ A·B. Columns are a multiple of the vector width; `from` null is zero, with `from_row` 0
 // it is a bias.
-template <class T>
-void product(const Terms<T>& terms, Right<T> right, long rows, long columns, const T* from, long from_row, T* c,
-             long c_row) {
+template <class P>
+void product(const Terms<P>& terms, Right<P> right, long rows, long columns, const Wide<P>* from, long from_row,
+             Wide<P>* c, long c_row) {
+    using T = Wide<P>;
     static const T zeros[PANEL<T>] = {};
     if (!from) from_row = 0;
     for (long n = 0; n < columns; n += PANEL<T>, right.b += right.panel)
@@ -138,6 +188,7 @@ struct Matrix {
     std::vector<T> data;
     long rows() const { return columns ? static_cast<long>(data.size()) / columns : 0; }
     void append(const Matrix& below) { data.insert(data.end(), below.data.begin(), below.data.end()); }
+    void pad_rows(long to) { data.resize(round_up(rows(), to) * columns); }
     Matrix transposed(long padded) const {  // with zero columns up to `padded`
         Matrix to{padded, std::vector<T>(columns * padded)};
         for (long r = 0; r < rows(); ++r)
@@ -146,18 +197,71 @@ struct Matrix {
     }
 };
 
-// B in the panels that `product` walks through, whole vectors wide.
-template <class T>
+// B in the panels that `product` walks through, whole vectors wide. Of rows that are no whole number of groups, zeros
+// make one.
+template <class P>
 struct Packed {
-    std::vector<T> data;
+    using T = Wide<P>;
+    std::vector<P> data;
     long depth;
-    explicit Packed(const Matrix<T>& b) : data(b.rows() * round_up(b.columns, PANEL<T>)), depth(b.rows()) {
-        for (long n = 0; n < b.columns; n += PANEL<T>)
-            for (long k = 0; k < depth; ++k)
-                std::copy_n(&b.data[k * b.columns + n], std::min<long>(PANEL<T>, b.columns - n),
-                            &data[(n / PANEL<T> * depth + k) * PANEL<T>]);
+    explicit Packed(const Matrix<T>& b)
+        : data(round_up(b.rows(), GROUP<P>) * round_up(b.columns, PANEL<T>)), depth(round_up(b.rows(), GROUP<P>)) {
+        for (long n = 0; n < b.columns; ++n)
+            for (long k = 0; k < b.rows(); ++k) {
+                const long group = n / PANEL<T> * (depth / GROUP<P>)+k / GROUP<P>;
+                data[(group * PANEL<T> + n % PANEL<T>)*GROUP<P> + k % GROUP<P>] = b.data[k * b.columns + n];
+            }
     }
-    Right<T> right(long from = 0) const {  // without the first rows
-        return {data.data() + from * PANEL<T>, depth * PANEL<T>, PANEL<T>};
+    Right<P> right(long from = 0) const {  // without the first rows, a whole number of groups
+        return {data.data() + from * PANEL<T>, depth * PANEL<T>, PANEL<T> * GROUP<P>};
     }
 };
+
+// Some rows as a factor of a product over them, Aᵀ·B: those of a group side by side, element by element.
+template <class P>
+struct Depthwise {
+    const P* data;
+    long step, next;  // from one element to the next, from one group to the next
+};
+template <class P>
+Depthwise<P> depthwise(const P* rows, long row, long features, long n, std::vector<uint32_t>& room) {
+    if constexpr (GROUP<P> == 1)
+        return {rows, 1, row};
+    else {
+        static_assert(GROUP<P> == 2);
+        room.resize((n + 1) / 2 * features);
+        for (long r = 0; r < n; r += 2) {
+            const P *first = rows + r * row, *second = first + row;
+            uint32_t* to = &room[r / 2 * features];
+            if (r + 1 < n)
+                for (long k = 0; k < features; ++k) to[k] = first[k].bits | static_cast<uint32_t>(second[k].bits) << 16;
+            else
+                for (long k = 0; k < features; ++k) to[k] = first[k].bits;
+        }
+        return {reinterpret_cast<const P*>(room.data()), 2, 2 * features};
+    }
+}
+
+// dW += Aᵀ·G, the sum over `rows`: of A, `features` each, and of G, `columns` each.
+template <class P, class T = Wide<P>>
+void weight_gradient(const P* a, long a_row, long features, const P* g, long columns, long rows, T* d_weight) {
+    constexpr long BLOCK = 64;  // rows at a time, which stay in the innermost cache
+    thread_local std::vector<uint32_t> room_a, room_g;
+    for (long r = 0; r < rows; r += BLOCK) {
+        const long n = std::min(BLOCK, rows - r);
+        const Depthwise<P> left = depthwise(a + r * a_row, a_row, features, n, room_a);
+        const Depthwise<P> right = depthwise(g + r * columns, columns, columns, n, room_g);
+        product(Terms<P>({left.data, left.step, left.next, n}), {right.data, PANEL<T> * GROUP<P>, right.next}, features,
+                columns, d_weight, columns, d_weight, columns);
+    }
+}
+
+// sum += all rows.
+template <class P, class T>
+void add_rows(const P* from, long rows, long features, T* sum) {
+    for (long r = 0; r < rows; ++r, from += features) {
+        long a = 0;
+        for (; a + WIDTH<T> <= features; a += WIDTH<T>) store(sum + a, load(sum + a) + load(from + a));
+        for (; a < features; ++a) sum[a] += from[a];
+    }
+}

@@ -1,5 +1,6 @@
 // The recurrence (pixelrnn/recurrence/README.md) over a slice of the batch: one thread, row after row. Every tap is on
-// the row itself, which makes its scan sequential, or on the row above.
+// the row itself, which makes its scan sequential, or on the row above. P is the type of what the products multiply: x,
+// h and the gradient of the gates; and of what is kept for the backward pass.
 #pragma once
 
 #include <algorithm>
@@ -38,22 +39,24 @@ struct Row {
     void fill(const T* value) {  // all positions
         for (T* p = data.data(); p < data.data() + size(); p += features) std::copy(value, value + features, p);
     }
-    void take(const T* row) { std::memcpy(at(0), row, (size() - 2 * margin * images * features) * sizeof(T)); }
-    void add(const T* row) {  // at every position
-        for (T* p = at(0); p < at(0) + size() - 2 * margin * images * features; ++p, ++row) *p += *row;
+    long inside() const { return size() - 2 * margin * images * features; }
+    void take(const T* row) { std::copy_n(row, inside(), at(0)); }
+    template <class P>
+    void add(const P* row) {  // at every position; whole vectors
+        for (T *p = at(0), *end = p + inside(); p < end; p += WIDTH<T>, row += WIDTH<T>) store(p, load(p) + load(row));
     }
     void clear() { std::fill(data.begin(), data.end(), T(0)); }
 };
 
 // Moves the images of a slice between a map (N, B, f) and a row.
-template <class T>
-void read_row(Row<T>& row, const T* map, long f, long batch, long width, long i, long first) {
+template <class T, class P>
+void read_row(Row<P>& row, const T* map, long f, long batch, long width, long i, long first) {
     for (long j = 0; j < width; ++j) {
         const T* from = map + ((i * width + j) * batch + first) * f;
         if (f == row.features)
-            std::memcpy(row.at(j), from, row.images * f * sizeof(T));
+            convert(from, row.images * f, row.at(j));
         else
-            for (long b = 0; b < row.images; ++b) std::copy_n(from + b * f, f, row.at(j) + b * row.features);
+            for (long b = 0; b < row.images; ++b) convert(from + b * f, f, row.at(j) + b * row.features);
     }
 }
 template <class T>
@@ -68,22 +71,25 @@ void write_row(Row<T>& row, T* map, long f, long batch, long width, long i, long
 }
 
 // Where a slice keeps what the backward pass needs: o, f, i, g, c and h of every row and direction. Null keeps nothing.
-template <class T>
+template <class P>
 struct Saved {
-    T* data;
+    P* data;
     long width, images, padded, directions;
-    T* gates(long d, long i, long j) const {
+    P* gates(long d, long i, long j) const {
         return data ? data + ((i * directions + d) * width * 6 + j * 4) * images * padded : nullptr;
     }
-    T* cells(long d, long i, long j) const {
+    P* cells(long d, long i, long j) const {
         return data ? gates(d, i, 0) + (width * 4 + j) * images * padded : nullptr;
     }
-    T* states(long d, long i) const { return data ? gates(d, i, 0) + width * 5 * images * padded : nullptr; }
+    P* states(long d, long i, long j) const {
+        return data ? gates(d, i, 0) + (width * 5 + j) * images * padded : nullptr;
+    }
 };
 
 // eq. 3 for one position or more: o, f, i = σ(·), g = tanh(·), c = f ⊙ c₋ + i ⊙ g, h = o ⊙ tanh(c).
-template <class T>
-void cell_forward(const T* gates, const T* c_before, T* c, T* h, T* saved_gates, T* saved_c, long rows, long padded) {
+template <class P, class T = Wide<P>>
+void cell_forward(const T* gates, const T* c_before, T* c, P* h, P* saved_gates, P* saved_c, P* saved_h, long rows,
+                  long padded) {
     for (long r = 0; r < rows; ++r, gates += 4 * padded)
         for (long a = 0; a < padded; a += WIDTH<T>) {
             const long at = r * padded + a;
@@ -94,18 +100,19 @@ void cell_forward(const T* gates, const T* c_before, T* c, T* h, T* saved_gates,
             const Vec<T> o = of * ef, f = of * eo, i = ig * eg, g = 1 - 2 * ig * ei;
             const Vec<T> now = f * load(c_before + at) + i * g;
             store(c + at, now);
-            store(h + at, o * tanh_(now));
+            const Vec<T> state = o * tanh_(now);
+            store(h + at, state);
             if (saved_gates) {
-                T* to = saved_gates + 4 * r * padded + a;
+                P* to = saved_gates + 4 * r * padded + a;
                 stream(to, o), stream(to + padded, f), stream(to + 2 * padded, i), stream(to + 3 * padded, g);
-                stream(saved_c + at, now);
+                stream(saved_c + at, now), stream(saved_h + at, state);
             }
         }
 }
 
 // Its derivative: from dh and dc to the gradient of the gates, and to that of c₋, which is added to.
-template <class T>
-void cell_backward(const T* gates, const T* c, const T* c_before, const T* dh, const T* dc, T* d_gates, T* dc_before,
+template <class P, class T = Wide<P>>
+void cell_backward(const P* gates, const P* c, const P* c_before, const T* dh, const T* dc, P* d_gates, T* dc_before,
                    long rows, long padded) {
     for (long r = 0; r < rows; ++r, gates += 4 * padded, d_gates += 4 * padded)
         for (long a = 0; a < padded; a += WIDTH<T>) {
@@ -123,11 +130,12 @@ void cell_backward(const T* gates, const T* c, const T* c_before, const T* dh, c
 }
 
 // The weights of one direction, packed for the products of both passes.
-template <class T>
+template <class P>
 struct Weights {
-    Packed<T> batched, beside;      // forward: input and upper taps, whole rows at once; the tap within the row
-    Packed<T> to_above, to_beside;  // backward: from the gates' gradient to that of the states
-    std::vector<T> bias, h0, c0;
+    Packed<P> batched, beside;      // forward: input and upper taps, whole rows at once; the tap within the row
+    Packed<P> to_above, to_beside;  // backward: from the gates' gradient to that of the states
+    std::vector<Wide<P>> bias, c0;
+    std::vector<P> h0;
 };
 
 // Rows of 4h values as rows of 4·padded.
@@ -138,35 +146,40 @@ Matrix<T> pad_gates(const T* from, long rows, long h, long padded) {
     return to;
 }
 
-template <class T>
-Weights<T> pack(const Shape& s, long d, const T* input, const T* bias, const T* state, const T* initial) {
-    const long h = s.hidden, padded = round_up(h, WIDTH<T>), inputs = s.inputs[d].size() * s.in,
-               n_taps = s.taps[d].size();
-    Matrix<T> batched = pad_gates(input + d * inputs * 4 * h, inputs, h, padded);
-    Matrix<T> beside{4 * padded, {}}, to_above{padded, {}}, to_beside{padded, {}};
+template <class P, class T = Wide<P>>
+Weights<P> pack(const Shape& s, long d, const T* input, const T* bias, const T* state, const T* initial) {
+    const long h = s.hidden, padded = round_up(h, WIDTH<T>), inputs = s.inputs[d].size(), n_taps = s.taps[d].size();
+    Matrix<T> batched{4 * padded, {}}, beside = batched, to_above{padded, {}}, to_beside = to_above;
+    for (long k = 0; k < inputs; ++k) {
+        batched.append(pad_gates(input + (d * inputs + k) * s.in * 4 * h, s.in, h, padded));
+        batched.pad_rows(GROUP<P>);
+    }
     for (long k = 0; k < n_taps; ++k) {
         const Matrix<T> tap = pad_gates(state + (d * n_taps + k) * h * 4 * h, h, h, padded);
         const bool above = s.taps[d][k].di < 0;
         (above ? batched : beside).append(tap);
+        (above ? batched : beside).pad_rows(GROUP<P>);
         (above ? to_above : to_beside).append(tap.transposed(padded));
     }
-    Weights<T> w{Packed<T>(batched),
-                 Packed<T>(beside),
-                 Packed<T>(to_above),
-                 Packed<T>(to_beside),
+    Weights<P> w{Packed<P>(batched),
+                 Packed<P>(beside),
+                 Packed<P>(to_above),
+                 Packed<P>(to_beside),
                  pad_gates(bias + d * 4 * h, 1, h, padded).data,
                  std::vector<T>(padded),
-                 std::vector<T>(padded)};
-    std::copy_n(initial + d * 2 * h, h, w.h0.begin());
+                 std::vector<P>(padded)};
+    convert(initial + d * 2 * h, h, w.h0.data());
     std::copy_n(initial + d * 2 * h + h, h, w.c0.begin());
     return w;
 }
 
 // Where the scan of one direction is: the states and cells of the row that it computes, and of the one above.
-template <class T>
+template <class P>
 struct Scan {
-    Row<T> h, c, h_above, c_above;
-    Scan(const Weights<T>& w, long width, long images) : h(width, images, w.h0.size()), c(h), h_above(h), c_above(h) {
+    Row<P> h, h_above;
+    Row<Wide<P>> c, c_above;
+    Scan(const Weights<P>& w, long width, long images)
+        : h(width, images, w.h0.size()), h_above(h), c(width, images, w.c0.size()), c_above(c) {
         h.fill(w.h0.data()), c.fill(w.c0.data());
         h_above = h, c_above = c;
     }
@@ -175,56 +188,56 @@ struct Scan {
 
 // The terms that many columns of a row, from j on, can add at once: Kis ⊛ x and then, in the order of `batched`, the
 // upper taps of Kss ⊛ h₋.
-template <class T>
-void add_inputs(Terms<T>& terms, const Shape& s, long d, Row<T>& x, long j) {
-    for (const Tap& tap : s.inputs[d]) terms.add({x.at(j + tap.dj), x.features, 1, s.in});
+template <class P>
+void add_inputs(Terms<P>& terms, const Shape& s, long d, Row<P>& x, long j) {
+    for (const Tap& tap : s.inputs[d]) terms.add({x.at(j + tap.dj), x.features, s.in});
 }
-template <class T>
-void add_above(Terms<T>& terms, const Shape& s, long d, Row<T>& h_above, long j) {
+template <class P>
+void add_above(Terms<P>& terms, const Shape& s, long d, Row<P>& h_above, long j) {
     for (const Tap& tap : s.taps[d])
-        if (tap.di < 0) terms.add({h_above.at(j + tap.dj), h_above.features, 1, s.hidden});
+        if (tap.di < 0) terms.add({h_above.at(j + tap.dj), h_above.features, s.hidden});
 }
 
 // The rest of eq. 3 in the columns from..to − 1 of row i: the tap within the row, and the cells.
-template <class T>
-void scan_columns(const Shape& s, long d, const Weights<T>& w, Scan<T>& scan, Row<T>& a, long from, long to,
-                  Saved<T> saved, long i) {
+template <class P, class T = Wide<P>>
+void scan_columns(const Shape& s, long d, const Weights<P>& w, Scan<P>& scan, Row<T>& a, long from, long to,
+                  Saved<P> saved, long i) {
     const long images = a.images, gates = a.features, padded = gates / 4;
     const Tap cell = s.taps[d][s.cell];
     Row<T>& c_before = cell.di < 0 ? scan.c_above : scan.c;
     const int beside = s.beside(d);
     if (beside < 0) {
         cell_forward(a.at(from), c_before.at(from + cell.dj), scan.c.at(from), scan.h.at(from), saved.gates(d, i, from),
-                     saved.cells(d, i, from), (to - from) * images, padded);
+                     saved.cells(d, i, from), saved.states(d, i, from), (to - from) * images, padded);
         return;
     }
     const long dj = s.taps[d][beside].dj;
     for (long n = 0; n < to - from; ++n) {
         const long j = dj < 0 ? from + n : to - 1 - n;
-        product(Terms<T>({scan.h.at(j + dj), padded, 1, s.hidden}), w.beside.right(), images, gates, a.at(j), gates,
+        product(Terms<P>({scan.h.at(j + dj), padded, s.hidden}), w.beside.right(), images, gates, a.at(j), gates,
                 a.at(j), gates);
         cell_forward(a.at(j), c_before.at(j + cell.dj), scan.c.at(j), scan.h.at(j), saved.gates(d, i, j),
-                     saved.cells(d, i, j), images, padded);
+                     saved.cells(d, i, j), saved.states(d, i, j), images, padded);
     }
 }
 
 // From the map to the output, for the images from `first` on.
-template <class T>
-void forward(const Shape& s, const std::vector<Weights<T>>& weights, const T* x, T* output, Saved<T> saved,
+template <class P, class T = Wide<P>>
+void forward(const Shape& s, const std::vector<Weights<P>>& weights, const T* x, T* output, Saved<P> saved,
              long first) {
     const long images = saved.images, padded = saved.padded, W = s.width, gates = 4 * padded;
-    Row<T> in(W, images, s.in), a(W, images, gates), out(W, images, padded);
-    std::vector<Scan<T>> scans;
+    Row<P> in(W, images, round_up(s.in, GROUP<P>));
+    Row<T> a(W, images, gates), out(W, images, padded);
+    std::vector<Scan<P>> scans;
     for (long d = 0; d < s.directions; ++d) scans.emplace_back(weights[d], W, images);
     for (long i = 0; i < s.height; ++i) {
         read_row(in, x, s.in, s.batch, W, i, first);
         for (long d = 0; d < s.directions; ++d) {
             scans[d].next_row();
-            Terms<T> terms;
+            Terms<P> terms;
             add_inputs(terms, s, d, in, 0), add_above(terms, s, d, scans[d].h_above, 0);
             product(terms, weights[d].batched.right(), W * images, gates, weights[d].bias.data(), 0, a.at(0), gates);
             scan_columns(s, d, weights[d], scans[d], a, 0, W, saved, i);
-            if (saved.data) std::memcpy(saved.states(d, i), scans[d].h.at(0), W * images * padded * sizeof(T));
         }
         // The directions added, each from the row that goes to this one.
         out.clear();
@@ -244,44 +257,38 @@ struct Gradients {
     std::vector<T> input, state, bias, h0, c0;  // (S·F, 4·padded), (T·h, 4·padded), (4·padded), (padded), (padded)
 };
 
-// A row's contribution to the gradient of a weight: dW += Aᵀ·d_gates, both in the order of positions.
-template <class T>
-void weight_gradient(const T* a, long a_row, long features, const T* d_gates, long gates, long rows, T* d_weight) {
-    constexpr long BLOCK = 64;  // rows at a time, which stay in the innermost cache
-    for (long r = 0; r < rows; r += BLOCK)
-        product<T>(Terms<T>({a + r * a_row, 1, a_row, std::min(BLOCK, rows - r)}),
-                   {d_gates + r * gates, PANEL<T>, gates}, features, gates, d_weight, gates, d_weight, gates);
-}
-
 // From the gradient of the output to that of the map, and what these images add to those of the weights.
-template <class T>
-void backward(const Shape& s, const std::vector<Weights<T>>& weights, const Packed<T>& to_input, const T* x,
-              Saved<T> saved, const T* d_output, T* d_x, std::vector<Gradients<T>>& out, long first) {
+template <class P, class T = Wide<P>>
+void backward(const Shape& s, const std::vector<Weights<P>>& weights, const Packed<P>& to_input, const T* x,
+              Saved<P> saved, const T* d_output, T* d_x, std::vector<Gradients<T>>& out, long first) {
     const long images = saved.images, padded = saved.padded, W = s.width, gates = 4 * padded;
     const long padded_in = round_up(s.in, WIDTH<T>), D = s.directions;
-    Row<T> in(W, images, s.in), d_in(W, images, padded_in), d_out(W, images, padded);
-    std::vector<Row<T>> h(2 * D, Row<T>(W, images, padded)), dh = h, dc = h, c0(D, Row<T>(W, images, padded));
-    std::vector<Row<T>> d_gates(D, Row<T>(W, images, gates, 2));  // zero outside the image
+    Row<P> in(W, images, s.in);
+    Row<T> d_in(W, images, padded_in), d_out(W, images, padded);
+    std::vector<Row<P>> h(2 * D, Row<P>(W, images, padded)), c0(D, Row<P>(W, images, padded));
+    std::vector<Row<T>> dh(2 * D, Row<T>(W, images, padded)), dc = dh;
+    std::vector<Row<P>> d_gates(D, Row<P>(W, images, gates, 2));  // zero outside the image
     for (long d = 0; d < D; ++d) {
-        c0[d].fill(weights[d].c0.data());
+        std::vector<P> outside(padded);
+        convert(weights[d].c0.data(), padded, outside.data());
+        c0[d].fill(outside.data());
         for (long k = 0; k < 2; ++k) h[2 * d + k].fill(weights[d].h0.data());
-        h[2 * d + (s.height - 1) % 2].take(saved.states(d, s.height - 1));
+        h[2 * d + (s.height - 1) % 2].take(saved.states(d, s.height - 1, 0));
     }
     // What flowed to the states outside the image belongs to the initial state.
     const auto collect = [&](std::vector<T>& sum, Row<T>& row, long from, long to) {
-        for (const T* p = row.at(from); p < row.at(to); p += padded)
-            for (long a = 0; a < padded; ++a) sum[a] += p[a];
+        add_rows(row.at(from), (to - from) * images, padded, sum.data());
     };
-    Terms<T> terms;
+    Terms<P> terms;
     for (long i = s.height - 1; i >= 0; --i) {
         read_row(in, x, s.in, s.batch, W, i, first);
         for (long d = 0; d < D; ++d) {
-            const Weights<T>& w = weights[d];
+            const Weights<P>& w = weights[d];
             const long now = 2 * d + i % 2, above = 2 * d + 1 - i % 2;
             // What this row has read, and what flows into its states: from below, lying in dh and dc, and from the
             // output.
             if (i > 0)
-                h[above].take(saved.states(d, i - 1));
+                h[above].take(saved.states(d, i - 1, 0));
             else
                 h[above].fill(w.h0.data());
             if (const long to = i + s.outputs[d][0].di; to < s.height) {
@@ -291,27 +298,27 @@ void backward(const Shape& s, const std::vector<Weights<T>>& weights, const Pack
             dc[above].clear();
             const Tap cell = s.taps[d][s.cell];
             const int beside = s.beside(d);
-            const auto cells_before = [&](long j) -> const T* {
+            const auto cells_before = [&](long j) -> const P* {
                 if (i + cell.di < 0 || j + cell.dj < 0 || j + cell.dj >= W) return c0[d].at(0);
                 return saved.cells(d, i + cell.di, j + cell.dj);
             };
             Row<T>& dc_before = cell.di < 0 ? dc[above] : dc[now];
             for (long n = 0; n < W; ++n) {
                 const long j = beside >= 0 && s.taps[d][beside].dj > 0 ? n : W - 1 - n;
-                T* dg = d_gates[d].at(j);
+                P* dg = d_gates[d].at(j);
                 cell_backward(saved.gates(d, i, j), saved.cells(d, i, j), cells_before(j), dh[now].at(j), dc[now].at(j),
                               dg, dc_before.at(j + cell.dj), images, padded);
                 if (beside >= 0) {
                     T* to = dh[now].at(j + s.taps[d][beside].dj);
-                    terms.one({dg, gates, 1, gates});
+                    terms.one({dg, gates, gates});
                     product(terms, w.to_beside.right(), images, padded, to, padded, to, padded);
                 }
             }
             // To the row above. The gradient of a tap at offset dj reads at −dj, outside the image too.
             terms.clear();
             for (const Tap& tap : s.taps[d])
-                if (tap.di < 0) terms.add({d_gates[d].at(-1 - tap.dj), gates, 1, gates});
-            product<T>(terms, w.to_above.right(), (W + 2) * images, padded, nullptr, 0, dh[above].at(-1), padded);
+                if (tap.di < 0) terms.add({d_gates[d].at(-1 - tap.dj), gates, gates});
+            product(terms, w.to_above.right(), (W + 2) * images, padded, nullptr, 0, dh[above].at(-1), padded);
 
             // To the weights, from all that the row has read.
             for (size_t k = 0; k < s.inputs[d].size(); ++k)
@@ -322,16 +329,15 @@ void backward(const Shape& s, const std::vector<Weights<T>>& weights, const Pack
                 weight_gradient(h[tap.di < 0 ? above : now].at(tap.dj), padded, s.hidden, d_gates[d].at(0), gates,
                                 W * images, out[d].state.data() + k * s.hidden * gates);
             }
-            for (const T* p = d_gates[d].at(0); p < d_gates[d].at(W); p += gates)
-                for (long n = 0; n < gates; ++n) out[d].bias[n] += p[n];
+            add_rows(d_gates[d].at(0), W * images, gates, out[d].bias.data());
             collect(out[d].h0, dh[now], -1, 0), collect(out[d].h0, dh[now], W, W + 1);
             collect(out[d].c0, dc[now], -1, 0), collect(out[d].c0, dc[now], W, W + 1);
             if (i == 0) collect(out[d].h0, dh[above], -1, W + 1), collect(out[d].c0, dc[above], -1, W + 1);
         }
         terms.clear();
         for (long d = 0; d < D; ++d)
-            for (const Tap& tap : s.inputs[d]) terms.add({d_gates[d].at(-tap.dj), gates, 1, gates});
-        product<T>(terms, to_input.right(), W * images, padded_in, nullptr, 0, d_in.at(0), padded_in);
+            for (const Tap& tap : s.inputs[d]) terms.add({d_gates[d].at(-tap.dj), gates, gates});
+        product(terms, to_input.right(), W * images, padded_in, nullptr, 0, d_in.at(0), padded_in);
         write_row(d_in, d_x, s.in, s.batch, W, i, first);
     }
 }

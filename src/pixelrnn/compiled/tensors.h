@@ -60,12 +60,12 @@ inline Shape shape_of(const Tensor& x, const Tensor& input, const Tensor& bias, 
     return s;
 }
 
-template <class T>
-std::vector<Weights<T>> weights_of(const Shape& s, const Tensor& input, const Tensor& bias, const Tensor& state,
+template <class P, class T = Wide<P>>
+std::vector<Weights<P>> weights_of(const Shape& s, const Tensor& input, const Tensor& bias, const Tensor& state,
                                    const Tensor& initial) {
-    std::vector<Weights<T>> weights;
+    std::vector<Weights<P>> weights;
     for (long d = 0; d < s.directions; ++d)
-        weights.push_back(pack(s, d, input.const_data_ptr<T>(), bias.const_data_ptr<T>(), state.const_data_ptr<T>(),
-                               initial.const_data_ptr<T>()));
+        weights.push_back(pack<P>(s, d, input.const_data_ptr<T>(), bias.const_data_ptr<T>(), state.const_data_ptr<T>(),
+                                  initial.const_data_ptr<T>()));
     return weights;
 }

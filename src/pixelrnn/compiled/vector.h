@@ -1,9 +1,11 @@
-// The widest vectors of this processor, and the LSTM's two functions on them.
+// The widest vectors of this processor, the LSTM's two functions on them, and bfloat16.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
@@ -55,6 +57,70 @@ inline void stream(T* p, Vec<T> v) {
 #else
     store(p, v);
 #endif
+}
+
+// The upper half of a float's bits, rounded to nearest. It is a factor of products, or what is kept for later.
+struct Bfloat16 {
+    uint16_t bits;
+    Bfloat16() = default;
+    Bfloat16(float x) {
+        uint32_t all;
+        std::memcpy(&all, &x, 4);
+        const uint32_t rounded = all + 0x7fff + (all >> 16 & 1);
+        bits = (x == x ? rounded : all | 0x400000) >> 16;  // what is no number stays so
+    }
+    operator float() const {
+        const uint32_t all = static_cast<uint32_t>(bits) << 16;
+        float x;
+        std::memcpy(&x, &all, 4);
+        return x;
+    }
+};
+typedef uint16_t HalfBits __attribute__((vector_size(BYTES / 2)));
+
+inline Vec<float> load(const Bfloat16* p) {
+    HalfBits half;
+    std::memcpy(&half, p, sizeof half);
+    const Lanes<float>::Bits bits = __builtin_convertvector(half, Lanes<float>::Bits) << 16;
+    Vec<float> v;
+    std::memcpy(&v, &bits, BYTES);
+    return v;
+}
+inline HalfBits rounded(Vec<float> v) {
+#if defined(__AVX512BF16__)
+    return (HalfBits)_mm512_cvtneps_pbh(v);
+#else
+    using Bits = Lanes<float>::Bits;
+    Bits all;
+    std::memcpy(&all, &v, BYTES);
+    const Bits up = all + 0x7fff + (all >> 16 & 1);
+    return __builtin_convertvector((v == v ? up : all | 0x400000) >> 16, HalfBits);
+#endif
+}
+inline void store(Bfloat16* p, Vec<float> v) {
+    const HalfBits half = rounded(v);
+    std::memcpy(p, &half, sizeof half);
+}
+inline void stream(Bfloat16* p, Vec<float> v) {
+#if defined(__AVX512F__)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)rounded(v));
+#elif defined(__AVX2__)
+    _mm_stream_si128(reinterpret_cast<__m128i*>(p), (__m128i)rounded(v));
+#else
+    store(p, v);
+#endif
+}
+
+// Numbers of one type as those of another.
+template <class A, class B>
+void convert(const A* from, long n, B* to) {
+    long k = 0;
+    if constexpr (std::is_same_v<A, B>)
+        std::copy_n(from, n, to);
+    else {
+        for (; k + WIDTH<float> <= n; k += WIDTH<float>) store(to + k, load(from + k));
+        for (; k < n; ++k) to[k] = from[k];
+    }
 }
 
 // Within ±limit.

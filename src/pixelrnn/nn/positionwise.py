@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pixelrnn.backend import choose
+from pixelrnn.backend import autocast_to_bfloat16, choose
 from pixelrnn.compiled import operators
 
 
@@ -23,35 +23,36 @@ def linear(
 ) -> Float[Tensor, "N B G"]:
     """W·x + b, of max(x, 0) with ``relu``, and ``plus`` added.
 
-    Compiled, a pass reads and writes every map once, activation and addition on the way. Under autocast, which asks for
-    another precision, it is PyTorch's own product.
+    Compiled, a pass reads and writes every map once, activation and addition on the way. Autocast to bfloat16 then
+    rounds the factors of the products alone: maps stay as they are.
     """
-    if not _autocast(x) and choose(x, weight, bias, *([] if plus is None else [plus])) == "compiled":
-        return _apply(x, weight, bias, relu, plus)
+    operands = x, weight, bias, *([] if plus is None else [plus])
+    if choose(*operands) == "compiled":
+        return _apply(x, weight, bias, relu, plus, autocast_to_bfloat16(x.device))
     y = F.linear(F.relu(x) if relu else x, weight, bias)
     return y if plus is None else y + plus
 
 
-def _autocast(x: Tensor) -> bool:
-    return torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)
-
-
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, relu: bool, plus: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, relu: bool, plus: Tensor | None, bfloat16: bool
+    ) -> Tensor:
         x, weight = x.contiguous(), weight.contiguous()
         ctx.save_for_backward(x, weight)
-        ctx.relu = relu
-        y: Tensor = operators().linear(x, weight, bias.contiguous(), relu, None if plus is None else plus.contiguous())
+        ctx.relu, ctx.bfloat16 = relu, bfloat16
+        plus = None if plus is None else plus.contiguous()
+        y: Tensor = operators().linear(x, weight, bias.contiguous(), relu, plus, bfloat16)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         d_x, d_weight, d_bias = operators().linear_backward(
-            *ctx.saved_tensors, dy.contiguous(), ctx.relu, ctx.needs_input_grad[0]
+            *ctx.saved_tensors, dy.contiguous(), ctx.relu, ctx.needs_input_grad[0], ctx.bfloat16
         )
-        return d_x if ctx.needs_input_grad[0] else None, d_weight, d_bias, None, dy if ctx.needs_input_grad[4] else None
+        d_plus = dy if ctx.needs_input_grad[4] else None
+        return d_x if ctx.needs_input_grad[0] else None, d_weight, d_bias, None, d_plus, None
 
 
 _apply: Callable[..., Tensor] = _Linear.apply

@@ -62,7 +62,8 @@ def line_lstm(
             raise InputError(f"line_lstm: {name} must be at least 1, got {size}")
     x = x.to(bias.dtype)  # lower precision of the maps around it must not add up over H + W steps
     operands = (x, input_to_state, bias, state_to_state, initial)
-    run = {"reference": reference, "manual": manual, "compiled": compiled}[choose(*operands)].line_lstm
+    if (chosen := choose(*operands)) == "compiled":
+        return compiled.line_lstm(*operands, lines)
     autocast = torch.amp.is_autocast_available(x.device.type)
     with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
-        return run(*operands, lines)
+        return {"reference": reference, "manual": manual}[chosen].line_lstm(*operands, lines)
