@@ -47,9 +47,10 @@ def test_operands_of_different_kinds_are_left_to_pytorch_s_own_errors() -> None:
 
 @pytest.mark.parametrize("layer", ["row-lstm", "pixel-cnn"])
 @pytest.mark.parametrize("name", ["auto", "reference", "manual", "compiled"])
-def test_a_whole_model_under_autocast(layer: LayerKind, name: Backend) -> None:
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_whole_model_under_autocast(layer: LayerKind, name: Backend, batch: int) -> None:
     model = PixelRNN(layer=layer, levels=2, hidden=4)
-    x = torch.randint(2, (2, 1, 4, 4), dtype=torch.uint8)
+    x = torch.randint(2, (batch, 1, 4, 4), dtype=torch.uint8)
     with backend(name), torch.autocast("cpu", torch.bfloat16):
         rounded = model(x)
     assert not torch.equal(rounded.float(), model(x))

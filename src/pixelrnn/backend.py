@@ -63,7 +63,7 @@ def choose(*operands: Tensor) -> Literal["reference", "manual", "compiled"]:
 
 
 def autocast_to_bfloat16(device: torch.device) -> bool:
-    """Whether products are to multiply bfloat16 numbers: `torch.autocast` asks for it."""
+    """Whether `torch.autocast` asks for bfloat16, the only precision below float32 that products here follow."""
     available = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
     return available and torch.get_autocast_dtype(device.type) == torch.bfloat16
 

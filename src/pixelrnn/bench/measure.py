@@ -12,11 +12,11 @@ from pixelrnn.backend import backend
 from pixelrnn.bench.variants import CHECKED, NAIVE, Task, Variant, gradients, workers
 from pixelrnn.errors import InputError
 
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-2, torch.bfloat16: 1e-1}
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-2, torch.bfloat16: 3e-1}
 """Of a gradient, as a norm relative to the reference in float64. In float64 it shows that the mathematics are the same.
 In float32, which is what is timed, a ReLU whose input is all but zero may fall on either side, and takes with it a few
-thousandths of a gradient; with products of bfloat16 numbers, whose roundings are larger, a few hundredths. A wrong
-equation takes a good part."""
+thousandths of a gradient; with products of bfloat16 numbers, whose roundings are larger, a tenth and more of a
+small one. A wrong equation takes a good part."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Measurement:
     task: Task
     variant: Variant
     seconds: float
-    """Of one step, the median."""
+    """Of one step: the median of the turns."""
     peak: float
     """MiB, at most, beyond what the process held before its first step."""
 
@@ -49,9 +49,9 @@ def measure(
     Args:
         task: what a step does.
         variants: in the order of the result.
-        rounds: steps of each variant, after one that warms up.
+        rounds: turns of each variant, after one that warms up.
         threads: of each process; PyTorch's own choice if not given.
-        on_step: called after each round of steps.
+        on_step: called after each round.
 
     Raises:
         InputError: a variant's loss or gradients differ from the reference in float64: what is wrong is not timed.
@@ -65,7 +65,7 @@ def measure(
         times: dict[Variant, list[float]] = {variant: [] for variant in variants}
         for n in range(rounds + 1):
             for variant, worker in running.items():
-                seconds = worker.step()
+                seconds = worker.turn()
                 if n:
                     times[variant].append(seconds)
             on_step()

@@ -86,7 +86,7 @@ def gradients(model: PixelRNN, x: Tensor, variant: Variant) -> dict[str, Tensor]
 
 
 IN_A_ROW = 2
-"""Steps that are timed together, after one that is not."""
+"""Steps of a turn that are timed, after one that is not."""
 
 
 class Worker:
@@ -107,9 +107,9 @@ class Worker:
         """What the variant computed for its gradients before its first step, in float64 and in float32."""
         return self._ask(None)
 
-    def step(self) -> float:
-        """The seconds of one of the next steps."""
-        return self._ask("step")
+    def turn(self) -> float:
+        """The mean seconds of `IN_A_ROW` steps, after one that is not counted."""
+        return self._ask("turn")
 
     def peak(self) -> float:
         """MiB that the steps took at most, beyond what the process held before."""

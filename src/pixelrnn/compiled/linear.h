@@ -42,7 +42,10 @@ Matrix<T> bias_rows(const T* bias, long out, long padded) {
     Matrix<T> rows{padded, std::vector<T>(GROUP<P> * padded)};
     for (long n = 0; n < out; ++n) {
         T left = bias[n];
-        for (long k = 0; k < GROUP<P>; ++k) left -= rows.data[k * padded + n] = P(left);
+        for (long k = 0; k < GROUP<P>; ++k) {
+            const T rounded = rows.data[k * padded + n] = P(left);
+            left = std::isfinite(rounded) ? left - rounded : T(0);
+        }
     }
     return rows;
 }
@@ -53,16 +56,16 @@ void linear_forward(const T* x, long rows, long in, bool relu, const Packed<P>& 
     const long padded = round_up(out, WIDTH<T>), wide = round_up(in, GROUP<P>);
     P ones[GROUP<P>];
     std::fill_n(ones, GROUP<P>, P(1));
-    const bool take = relu || !std::is_same_v<P, T>;
+    constexpr bool narrower = !std::is_same_v<P, T>;
+    const bool take = relu || narrower;
     std::vector<P> taken(take ? CHUNK * wide : 0);
     std::vector<T> given(padded == out ? 0 : CHUNK * padded);
     for (long r = 0; r < rows; r += CHUNK) {
         const long n = std::min(CHUNK, rows - r);
         const P* a = taken.data();
-        if (take)
-            take_rows(x + r * in, n, in, relu, taken.data(), wide);
-        else
-            a = reinterpret_cast<const P*>(x + r * in);
+        if (take) take_rows(x + r * in, n, in, relu, taken.data(), wide);
+        if constexpr (!narrower)
+            if (!take) a = x + r * in;
         Terms<P> terms({a, wide, in});
         terms.add({ones, 0, GROUP<P>});
         T* to = padded == out ? y + r * out : given.data();
@@ -80,14 +83,19 @@ template <class P, class T = Wide<P>>
 void linear_backward(const T* x, const T* dy, long rows, long in, long out, bool relu, const Packed<P>& transposed,
                      T* dx, T* d_weight, T* d_bias) {
     const long padded_in = round_up(in, WIDTH<T>), padded = round_up(out, WIDTH<T>);
-    const bool other = !std::is_same_v<P, T>, take = relu || other, take_gradient = padded != out || other;
+    constexpr bool narrower = !std::is_same_v<P, T>;
+    const bool take = relu || narrower, take_gradient = padded != out || narrower;
     std::vector<P> taken(take ? CHUNK * in : 0), gradient(take_gradient ? CHUNK * padded : 0);
     std::vector<T> given(padded_in == in ? 0 : CHUNK * padded_in);
     for (long r = 0; r < rows; r += CHUNK) {
         const long n = std::min(CHUNK, rows - r);
-        const P *a = reinterpret_cast<const P*>(x + r * in), *g = reinterpret_cast<const P*>(dy + r * out);
-        if (take) take_rows(x + r * in, n, in, relu, taken.data(), in), a = taken.data();
-        if (take_gradient) take_rows(dy + r * out, n, out, false, gradient.data(), padded), g = gradient.data();
+        const P *a = taken.data(), *g = gradient.data();
+        if (take) take_rows(x + r * in, n, in, relu, taken.data(), in);
+        if (take_gradient) take_rows(dy + r * out, n, out, false, gradient.data(), padded);
+        if constexpr (!narrower) {
+            if (!take) a = x + r * in;
+            if (!take_gradient) g = dy + r * out;
+        }
         if (dx) {
             T* to = padded_in == in ? dx + r * in : given.data();
             product(Terms<P>({g, padded, padded}), transposed.right(), n, padded_in, nullptr, 0, to, padded_in);

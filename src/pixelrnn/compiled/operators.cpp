@@ -23,7 +23,7 @@ constexpr at::ScalarType TYPE = c10::CppTypeToScalarType<P>::value;
 template <>
 constexpr at::ScalarType TYPE<Bfloat16> = at::kBFloat16;
 template <class P>
-P* numbers(const Tensor& x) {
+P* data_of(const Tensor& x) {  // whose type is known, to be written or not
     return static_cast<P*>(x.data_ptr());
 }
 
@@ -43,7 +43,7 @@ std::tuple<Tensor, Tensor> run_forward(const Shape& s, const Tensor& x, const Te
         at::empty({keep ? s.directions * s.height * s.width * s.batch * 6 * round_up(s.hidden, WIDTH<T>) : 0},
                   x.options().dtype(TYPE<P>));
     const std::vector<Weights<P>> weights = weights_of<P>(s, input, bias, state, initial);
-    P* all = keep ? numbers<P>(saved) : nullptr;
+    P* all = keep ? data_of<P>(saved) : nullptr;
     const T* in = x.const_data_ptr<T>();
     T* out = output.data_ptr<T>();
 #pragma omp parallel for schedule(dynamic, 1)
@@ -68,7 +68,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> run_backward(const Shape& s, 
     std::vector<std::vector<Gradients<T>>> parts(
         slices, std::vector<Gradients<T>>(
                     D, {std::vector<T>(S * s.in * gates), std::vector<T>(n_taps * h * gates), z, zp, zp}));
-    P* all = numbers<P>(saved);
+    P* all = data_of<P>(saved);
 #pragma omp parallel for schedule(dynamic, 1)
     for (long n = 0; n < slices; ++n)
         backward(s, weights, to_input, x.const_data_ptr<T>(), slice(s, all, n * s.images), d_output.const_data_ptr<T>(),
@@ -109,7 +109,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> line_lstm_backward(
     const Shape s = shape_of(x, input, bias, state, initial, height, input_taps, taps, outputs, cell, images);
     check(x, {{d_output, {s.height * s.width, s.batch, s.hidden}}});
     return with_factors(x, bfloat16, [&]<class P>() {
-        TORCH_CHECK(saved.scalar_type() == TYPE<P>, "line_lstm: what was saved is of another type");
+        const long kept = s.directions * s.height * s.width * s.batch * 6 * round_up(s.hidden, WIDTH<Wide<P>>);
+        TORCH_CHECK(saved.scalar_type() == TYPE<P> && saved.device().is_cpu() && saved.is_contiguous() &&
+                        saved.sizes() == at::IntArrayRef{kept},
+                    "line_lstm: what was saved has changed");
         return run_backward<P>(s, x, input, bias, state, initial, saved, d_output);
     });
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "vector.h"
@@ -11,15 +12,7 @@ constexpr int MOST_TAPS = 8;  // that one product sums
 
 // What products of P are summed in.
 template <class P>
-struct Summed {
-    using T = P;
-};
-template <>
-struct Summed<Bfloat16> {
-    using T = float;
-};
-template <class P>
-using Wide = typename Summed<P>::T;
+using Wide = std::conditional_t<std::is_same_v<P, Bfloat16>, float, P>;
 
 // Neighbours in depth that one instruction multiplies and sums. They lie side by side in both factors, and where the
 // depth of a term is no multiple of them, zeros follow in B.
@@ -71,15 +64,17 @@ inline Pairs load_group(const Bfloat16* b) {
     std::memcpy(&pairs, b, BYTES);
     return pairs;
 }
+static_assert(std::endian::native == std::endian::little);  // the first of a pair is its lower half
 inline Vec<float> add_product(Vec<float> sum, const Bfloat16* a, Pairs b) {
-#if defined(__AVX512BF16__)
-    int pair;
+    int32_t pair;
     std::memcpy(&pair, a, sizeof pair);
+#if defined(__AVX512BF16__)
     return (Vec<float>)_mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)b);
 #else
-    const Lanes<float>::Bits both = (Lanes<float>::Bits)b, upper = {};
-    const Vec<float> first = (Vec<float>)(both << 16), second = (Vec<float>)(both & (upper + ~0xffff));
-    return sum + static_cast<float>(a[0]) * first + static_cast<float>(a[1]) * second;
+    using Bits = Lanes<float>::Bits;
+    const Bits of_a = Bits{} + pair, of_b = (Bits)b, upper = Bits{} + ~0xffff;
+    sum += (Vec<float>)(of_a << 16) * (Vec<float>)(of_b << 16);
+    return sum + (Vec<float>)(of_a & upper) * (Vec<float>)(of_b & upper);
 #endif
 }
 

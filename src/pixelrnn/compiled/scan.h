@@ -86,6 +86,33 @@ struct Saved {
     }
 };
 
+// A gate, or g, as it is kept: bfloat16 numbers are too far apart near ±1 to tell how far from there it was, of which
+// the gradient is made. So beyond ±½ that distance is kept, scaled to what no gate is.
+template <class P, class T = Wide<P>>
+inline Vec<T> to_keep(Vec<T> x) {
+    if constexpr (std::is_same_v<P, T>)
+        return x;
+    else {
+        const Vec<T> up = x < 0 ? -1.0f - x : 1.0f - x;  // signed, and above 2⁻²⁵ where it is not zero
+        const Vec<T> far = (x < 0 ? up - 0x1p-25f : up + 0x1p-25f) * 0x1p25f;
+        return x < -0.5f || x > 0.5f ? far : x;
+    }
+}
+template <class T>
+struct Kept {
+    Vec<T> x, distance;  // 1 − |x|
+};
+template <class P, class T = Wide<P>>
+inline Kept<T> kept(const P* p) {
+    const Vec<T> v = load(p), size = v < 0 ? -v : v;
+    if constexpr (std::is_same_v<P, T>)
+        return {v, 1 - size};
+    else {
+        const Vec<T> distance = size * 0x1p-25f, x = 1 - distance;
+        return {size > 0.5f ? (v < 0 ? -x : x) : v, size > 0.5f ? distance : 1 - size};
+    }
+}
+
 // eq. 3 for one position or more: o, f, i = σ(·), g = tanh(·), c = f ⊙ c₋ + i ⊙ g, h = o ⊙ tanh(c).
 template <class P, class T = Wide<P>>
 void cell_forward(const T* gates, const T* c_before, T* c, P* h, P* saved_gates, P* saved_c, P* saved_h, long rows,
@@ -104,7 +131,8 @@ void cell_forward(const T* gates, const T* c_before, T* c, P* h, P* saved_gates,
             store(h + at, state);
             if (saved_gates) {
                 P* to = saved_gates + 4 * r * padded + a;
-                stream(to, o), stream(to + padded, f), stream(to + 2 * padded, i), stream(to + 3 * padded, g);
+                stream(to, to_keep<P>(o)), stream(to + padded, to_keep<P>(f));
+                stream(to + 2 * padded, to_keep<P>(i)), stream(to + 3 * padded, to_keep<P>(g));
                 stream(saved_c + at, now), stream(saved_h + at, state);
             }
         }
@@ -117,15 +145,15 @@ void cell_backward(const P* gates, const P* c, const P* c_before, const T* dh, c
     for (long r = 0; r < rows; ++r, gates += 4 * padded, d_gates += 4 * padded)
         for (long a = 0; a < padded; a += WIDTH<T>) {
             const long at = r * padded + a;
-            const Vec<T> o = load(gates + a), f = load(gates + padded + a);
-            const Vec<T> i = load(gates + 2 * padded + a), g = load(gates + 3 * padded + a);
+            const Kept<T> o = kept(gates + a), f = kept(gates + padded + a);
+            const Kept<T> i = kept(gates + 2 * padded + a), g = kept(gates + 3 * padded + a);
             const Vec<T> t = tanh_(load(c + at)), d = load(dh + at);
-            const Vec<T> through = load(dc + at) + d * o * (1 - t * t);  // from later positions, and from h
-            store(d_gates + a, d * t * o * (1 - o));
-            store(d_gates + padded + a, through * load(c_before + at) * f * (1 - f));
-            store(d_gates + 2 * padded + a, through * g * i * (1 - i));
-            store(d_gates + 3 * padded + a, through * i * (1 - g * g));
-            store(dc_before + at, load(dc_before + at) + through * f);
+            const Vec<T> through = load(dc + at) + d * o.x * (1 - t * t);  // from later positions, and from h
+            store(d_gates + a, d * t * o.x * o.distance);
+            store(d_gates + padded + a, through * load(c_before + at) * f.x * f.distance);
+            store(d_gates + 2 * padded + a, through * g.x * i.x * i.distance);
+            store(d_gates + 3 * padded + a, through * i.x * g.distance * (2 - g.distance));
+            store(dc_before + at, load(dc_before + at) + through * f.x);
         }
 }
 

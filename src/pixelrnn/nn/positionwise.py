@@ -26,6 +26,7 @@ def linear(
     Compiled, a pass reads and writes every map once, activation and addition on the way. Autocast to bfloat16 then
     rounds the factors of the products alone: maps stay as they are.
     """
+    x, plus = x.to(bias.dtype), None if plus is None else plus.to(bias.dtype)  # some layers before may have rounded
     operands = x, weight, bias, *([] if plus is None else [plus])
     if choose(*operands) == "compiled":
         return _apply(x, weight, bias, relu, plus, autocast_to_bfloat16(x.device))
