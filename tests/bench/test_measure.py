@@ -14,9 +14,9 @@ TINY = Task(hidden=2, side=3, batch=2)
 def test_all_variants_are_measured_in_their_own_processes() -> None:
     names: list[Variant] = ["naive, sliced", "naive, fair", "compiled", "floor"]
     rounds = []
-    results = measure(TINY, names, rounds=2, threads=1, on_step=lambda: rounds.append(1))
+    results = measure(TINY, names, rounds=2, threads=1, on_round=lambda: rounds.append(1))
     assert list(results) == names
-    assert len(rounds) == 3  # one warms up
+    assert len(rounds) == 2
     for name, m in results.items():
         assert m.variant == name
         assert m.seconds > 0

@@ -69,7 +69,7 @@ def bench(
     if out is not None:
         sides = [Task(layer=layer, hidden=hidden, depth=depth, side=s, batch=batch[0]) for s in SIDES]
         batches = [Task(layer=layer, hidden=hidden, depth=depth, side=side, batch=b) for b in BATCHES]
-        by_side, by_batch = ([run(task, min(rounds, 3)) for task in sweep] for sweep in (sides, batches))
+        by_side, by_batch = ([run(task, min(rounds, 2)) for task in sweep] for sweep in (sides, batches))
         exponent = time_exponent({s**2: results["compiled"].seconds for s, results in zip(SIDES, by_side, strict=True)})
         print(f"compiled: time ∝ pixels^{exponent:.2f} from {SIDES[0]}×{SIDES[0]} to {SIDES[-1]}×{SIDES[-1]}")
         save_plot(out, by_side, by_batch)
@@ -79,8 +79,8 @@ def bench(
 def run(task: Task, rounds: int) -> dict[Variant, Measurement]:
     """Measures all variants on a task, with a bar."""
     with bar() as progress:
-        shown = progress.add_task(f"batch {task.batch}, {task.side}×{task.side}", total=rounds + 1)
-        return measure(task, VARIANTS, rounds=rounds, on_step=lambda: progress.advance(shown))
+        shown = progress.add_task(f"batch {task.batch}, {task.side}×{task.side}", total=rounds)
+        return measure(task, VARIANTS, rounds=rounds, on_round=lambda: progress.advance(shown))
 
 
 def table(results: dict[Variant, Measurement]) -> str:

@@ -42,16 +42,16 @@ def measure(
     *,
     rounds: int = 10,
     threads: int | None = None,
-    on_step: Callable[[], None] = lambda: None,
+    on_round: Callable[[], None] = lambda: None,
 ) -> dict[Variant, Measurement]:
     """Times the steps of all variants in turn.
 
     Args:
         task: what a step does.
         variants: in the order of the result.
-        rounds: turns of each variant, after one that warms up.
+        rounds: turns of each variant.
         threads: of each process; PyTorch's own choice if not given.
-        on_step: called after each round.
+        on_round: called after each round.
 
     Raises:
         InputError: a variant's loss or gradients differ from the reference in float64: what is wrong is not timed.
@@ -63,12 +63,10 @@ def measure(
             for computed in worker.ready():  # the floor computes no gradients
                 _check_equal(computed, wanted, variant)
         times: dict[Variant, list[float]] = {variant: [] for variant in variants}
-        for n in range(rounds + 1):
+        for _ in range(rounds):
             for variant, worker in running.items():
-                seconds = worker.turn()
-                if n:
-                    times[variant].append(seconds)
-            on_step()
+                times[variant].append(worker.turn())
+            on_round()
         return {v: Measurement(task, v, median(times[v]), worker.peak()) for v, worker in running.items()}
 
 
