@@ -51,6 +51,8 @@ def test_bfloat16_is_allowed_larger_roundings_but_no_other_equations() -> None:
     _check_equal(rounded, wanted, "compiled, bf16")
     with pytest.raises(InputError, match="differs"):
         _check_equal(rounded, wanted, "compiled")
+    with pytest.raises(InputError, match="loss differs"):
+        _check_equal(wanted | {"loss": torch.tensor(5.2)}, wanted, "compiled, bf16")
     with pytest.raises(InputError, match="differs"):
         _check_equal(wanted | {"first.weight": torch.ones(3) + 0.4}, wanted, "compiled, bf16")
     with pytest.raises(InputError, match="differs"):

@@ -28,12 +28,13 @@ def bench(
     rounds: int = 10,
     out: Path | None = None,
 ) -> None:
-    """Time whole training steps on this machine: naive implementations, ours, and the floor below which no step goes.
+    """Time whole training steps on this machine: naive implementations, ours, and the floor: its bare arithmetic.
 
     Example: `pixelrnn bench --layer row-lstm --batch 64 --out bench.png`
 
     Every variant has a process of its own and they take turns of three steps, the first of which is not counted. No
-    variant is timed whose loss and gradients differ from the reference. For figures to quote, let nothing else run.
+    variant is timed whose loss and gradients differ from the reference by more than rounding. For figures to quote, let
+    nothing else run.
 
     Parameters
     ----------

@@ -93,9 +93,9 @@ inline Vec<T> to_keep(Vec<T> x) {
     if constexpr (std::is_same_v<P, T>)
         return x;
     else {
-        const Vec<T> up = x < 0 ? -1.0f - x : 1.0f - x;  // signed, and above 2⁻²⁵ where it is not zero
-        const Vec<T> far = (x < 0 ? up - 0x1p-25f : up + 0x1p-25f) * 0x1p25f;
-        return x < -0.5f || x > 0.5f ? far : x;
+        const Vec<T> size = x < 0 ? -x : x, distance = size > 1 ? Vec<T>{} : 1 - size;  // rounding may lead past ±1
+        const Vec<T> far = (distance + 0x1p-25f) * 0x1p25f;                             // at least 1
+        return size > 0.5f ? (x < 0 ? -far : far) : x;
     }
 }
 template <class T>

@@ -26,10 +26,12 @@ def linear(
     Compiled, a pass reads and writes every map once, activation and addition on the way. Autocast to bfloat16 then
     rounds the factors of the products alone: maps stay as they are.
     """
-    x, plus = x.to(bias.dtype), None if plus is None else plus.to(bias.dtype)  # some layers before may have rounded
+    bfloat16 = autocast_to_bfloat16(x.device)
+    if bfloat16:  # PyTorch's own layers may have rounded maps
+        x, plus = x.to(bias.dtype), None if plus is None else plus.to(bias.dtype)
     operands = x, weight, bias, *([] if plus is None else [plus])
     if choose(*operands) == "compiled":
-        return _apply(x, weight, bias, relu, plus, autocast_to_bfloat16(x.device))
+        return _apply(x, weight, bias, relu, plus, bfloat16)
     y = F.linear(F.relu(x) if relu else x, weight, bias)
     return y if plus is None else y + plus
 

@@ -80,7 +80,7 @@ class TrainConfig:
 
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of what the products of the forward and backward passes multiply; weights are float32. bfloat16 is faster where
-    the processor has instructions for it (AVX512-BF16), or on a GPU."""
+    the processor has instructions for it (AVX512-BF16)."""
 
     start: str | None = None
     """The run folder, or exported model, whose weights training starts from."""
