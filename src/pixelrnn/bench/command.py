@@ -28,7 +28,7 @@ def bench(
     rounds: int = 10,
     out: Path | None = None,
 ) -> None:
-    """Time whole training steps on this machine: naive implementations, ours, and the floor: its bare arithmetic.
+    """Time whole training steps on this machine: naive implementations, ours, and their bare arithmetic.
 
     Example: `pixelrnn bench --layer row-lstm --batch 64 --out bench.png`
 

@@ -27,21 +27,24 @@ P* data_of(const Tensor& x) {  // whose type is known, to be written or not
     return static_cast<P*>(x.data_ptr());
 }
 
+// How many numbers are saved of some images: o, f, i, g, c and h.
+template <class P>
+long saved_size(const Shape& s, long images) {
+    return s.directions * s.height * s.width * images * 6 * round_up(s.hidden, WIDTH<Wide<P>>);
+}
+
 // The part of the saved states that belongs to the slice from image `first` on.
 template <class P>
 Saved<P> slice(const Shape& s, P* all, long first) {
-    const long padded = round_up(s.hidden, WIDTH<Wide<P>>);
-    if (all) all += s.directions * s.height * s.width * first * 6 * padded;
-    return {all, s.width, std::min(s.images, s.batch - first), padded, s.directions};
+    if (all) all += saved_size<P>(s, first);
+    return {all, s.width, std::min(s.images, s.batch - first), round_up(s.hidden, WIDTH<Wide<P>>), s.directions};
 }
 
 template <class P, class T = Wide<P>>
 std::tuple<Tensor, Tensor> run_forward(const Shape& s, const Tensor& x, const Tensor& input, const Tensor& bias,
                                        const Tensor& state, const Tensor& initial, bool keep) {
     Tensor output = at::empty({s.height * s.width, s.batch, s.hidden}, x.options());
-    Tensor saved =
-        at::empty({keep ? s.directions * s.height * s.width * s.batch * 6 * round_up(s.hidden, WIDTH<T>) : 0},
-                  x.options().dtype(TYPE<P>));
+    Tensor saved = at::empty({keep ? saved_size<P>(s, s.batch) : 0}, x.options().dtype(TYPE<P>));
     const std::vector<Weights<P>> weights = weights_of<P>(s, input, bias, state, initial);
     P* all = keep ? data_of<P>(saved) : nullptr;
     const T* in = x.const_data_ptr<T>();
@@ -109,9 +112,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> line_lstm_backward(
     const Shape s = shape_of(x, input, bias, state, initial, height, input_taps, taps, outputs, cell, images);
     check(x, {{d_output, {s.height * s.width, s.batch, s.hidden}}});
     return with_factors(x, bfloat16, [&]<class P>() {
-        const long kept = s.directions * s.height * s.width * s.batch * 6 * round_up(s.hidden, WIDTH<Wide<P>>);
         TORCH_CHECK(saved.scalar_type() == TYPE<P> && saved.device().is_cpu() && saved.is_contiguous() &&
-                        saved.sizes() == at::IntArrayRef{kept},
+                        saved.sizes() == at::IntArrayRef{saved_size<P>(s, s.batch)},
                     "line_lstm: what was saved has changed");
         return run_backward<P>(s, x, input, bias, state, initial, saved, d_output);
     });
