@@ -28,10 +28,10 @@ def main() -> None:
         if task not in results:
             results[task] = run(task, ROUNDS)
             print(f"{task.layer}\n{table(results[task])}\n")
-    for task, ours, against, target in TARGETS:
-        ratio = results[task][against].seconds / results[task][ours].seconds
+    for task, variant, against, target in TARGETS:
+        ratio = results[task][against].seconds / results[task][variant].seconds
         verdict = "reached" if ratio >= target else "MISSED"
-        what = f"{task.layer}, batch {task.batch}, {against} ÷ {ours}"
+        what = f"{task.layer}, batch {task.batch}, {against} ÷ {variant}"
         print(f"{what}: at least {target:g}, measured {ratio:.2f}, {verdict}")
     for task, measured in results.items():
         ours, naive = measured["compiled"].peak, measured["naive, fair"].peak
