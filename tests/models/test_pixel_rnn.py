@@ -33,7 +33,7 @@ def test_the_network_equals_the_oracle(layer: LayerKind, residual: bool, skip: b
     equals_oracle(
         Logits(PixelRNN(levels=3, hidden=3, **options)),
         lambda x, p: oracle.network(x, oracle.part(p, "model"), **options),
-        torch.randn(1, 3, 2, 2),
+        torch.randn(2, 3, 2, 2),
         tolerance=1e-9,  # the logits of these wild weights are in the hundreds
     )
 
@@ -44,10 +44,20 @@ def test_the_conditional_network_equals_the_oracle(layer: LayerKind) -> None:
     equals_oracle(
         Logits(PixelRNN(levels=3, hidden=3, condition=2, **options)),
         lambda x, p, given: oracle.network(x, oracle.part(p, "model"), condition=given, **options),
-        torch.randn(1, 3, 2, 2),
-        torch.randn(1, 2, 2, 2),
+        torch.randn(2, 3, 2, 2),
+        torch.randn(2, 2, 2, 2),
         tolerance=1e-9,
     )
+
+
+def test_pixel_cnn_keeps_the_features_innermost_in_which_convolutions_are_faster() -> None:
+    model = PixelRNN(layer="pixel-cnn", levels=2, hidden=2, depth=2)
+    streams = [*model.blocks, *model.skips]
+    stays = []
+    for module in streams:
+        module.register_forward_hook(lambda _, __, y: stays.append(y.is_contiguous(memory_format=torch.channels_last)))
+    model.log_prob(torch.zeros(2, 1, 3, 4, dtype=torch.uint8))
+    assert stays == [True] * len(streams)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -46,6 +46,14 @@ def test_dropout_is_noise_around_the_same_mean_and_in_training_alone(layer: Laye
     assert ((draws.mean(dim=0) - exact[0]).abs() < 5 * draws.std(dim=0) / len(draws) ** 0.5).all()
 
 
+def test_dropout_takes_a_feature_of_an_image_at_all_positions() -> None:
+    dropped = ResidualBlock("row-lstm", 4, dropout=0.25).dropout(torch.ones(200, 4, 2, 3))
+    kept = dropped[:, :, 0, 0] > 0
+    assert torch.allclose(dropped, kept[:, :, None, None] / 0.75)
+    assert kept.float().mean().item() == pytest.approx(0.75, abs=0.08)  # five standard deviations
+    assert len(kept.unique(dim=0)) > 1
+
+
 @pytest.mark.parametrize("layer", ["diagonal-bilstm", "row-lstm"])
 def test_maps_stay_stored_by_position(layer: LayerKind) -> None:
     block = ResidualBlock(layer, 4, dropout=0.5)

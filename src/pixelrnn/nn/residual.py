@@ -20,8 +20,9 @@ class ResidualBlock(nn.Module):
         diagonal-bilstm, row-lstm    LSTM 2h→h, 1×1 mask B h→2h
         pixel-cnn                    ReLU, 1×1 2h→h, ReLU, 3×3 h→h, ReLU, 1×1 h→2h, all mask B
 
-    Maps (B, 2h, H, W) to (B, 2h, H, W) and adds its input. Dropout, which the paper does not have, is in training
-    applied to the h features that the last 1×1 convolution reads.
+    Maps (B, 2h, H, W) to (B, 2h, H, W) and adds its input. Dropout, which the paper does not have, sets some of the h
+    features that the last 1×1 convolution reads to zero in training: of each image others, and at all its positions, as
+    Gal & Ghahramani (2016) take one mask for all steps of a recurrent network.
 
     Args:
         layer: the kind of layer.
@@ -71,7 +72,7 @@ class ResidualBlock(nn.Module):
             )
         else:
             raise InputError(f"unknown layer {layer!r}: expected one of {', '.join(get_args(LayerKind))}")
-        self.layer, self.residual, self.dropout = layer, residual, nn.Dropout(dropout)
+        self.layer, self.residual, self.dropout = layer, residual, nn.Dropout2d(dropout)
 
     def forward(
         self, x: Float[Tensor, "B stream H W"], condition: Float[Tensor, "B c H W"] | None = None

@@ -35,7 +35,7 @@ class ModelConfig:
     """Feed the output from every block (§3.3), not just the last."""
 
     dropout: float = 0.0
-    """The part of each layer's features that training sets to zero; the paper has none."""
+    """The part of each layer's features that training sets to zero, in each image others; the paper has none."""
 
     labels: bool = False
     """Condition on the class of each image, which the data must say."""
