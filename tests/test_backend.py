@@ -65,8 +65,9 @@ def test_a_whole_model_on_meta() -> None:
         assert model(torch.zeros(2, 1, 4, 5, dtype=torch.uint8)).shape == (2, 256, 1, 4, 5)
 
 
-def test_an_ensemble_under_vmap() -> None:
-    models = [PixelRNN(levels=2, hidden=2) for _ in range(2)]
+@pytest.mark.parametrize("layer", ["diagonal-bilstm", "pixel-cnn"])
+def test_an_ensemble_under_vmap(layer: LayerKind) -> None:
+    models = [PixelRNN(layer=layer, levels=2, hidden=2) for _ in range(2)]
     parameters, buffers = torch.func.stack_module_state(models)
     x = torch.rand(2, 1, 3, 3)
 
