@@ -1,6 +1,12 @@
+import csv
 from pathlib import Path
 
-from benchmarks.trials import record
+from benchmarks.trials import LOG, TRIALS, record
+
+
+def test_the_log_is_of_these_trials() -> None:
+    with LOG.open(newline="", encoding="utf-8") as file:
+        assert {row["trial"] for row in csv.DictReader(file)} == set(TRIALS)
 
 
 def test_the_log_takes_new_curves_and_keeps_others(tmp_path: Path) -> None:
