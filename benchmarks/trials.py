@@ -24,9 +24,7 @@ TRIALS = {
     "mnist-diagonal-7x16-soap-8e-3": f"{SEVEN} --train.learning-rate 8e-3 --train.epochs 1",
     "mnist-diagonal-7x16-soap-16e-3": f"{SEVEN} --train.learning-rate 16e-3 --train.epochs 1",
     "mnist-diagonal-7x16-soap-8e-3-of-30-epochs": f"{SEVEN} --train.learning-rate 8e-3 --train.epochs 30",
-    "mnist-cnn-7x27-soap-4e-3-of-12-epochs": "mnist-cnn --model.depth 7 --model.hidden 27 --train.epochs 12 "
-    "--train.learning-rate 4e-3",
-    "mnist-cnn-15x16-soap-4e-3-of-9-epochs": "mnist-cnn --train.epochs 9 --train.learning-rate 4e-3",
+    "mnist-cnn-7x27-soap-4e-3-of-12-epochs": "mnist-cnn --model.depth 7 --model.hidden 27 --train.epochs 12",
 }
 
 
