@@ -1,4 +1,4 @@
-"""What the paper leaves open, tried: the optimizer, its learning rate, how long, and the PixelCNN's depth.
+"""What was tried and not kept, of what the paper leaves open: learning rates, how long, the PixelCNN's depth.
 
     python benchmarks/trials.py
 

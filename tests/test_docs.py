@@ -40,6 +40,11 @@ def test_the_commands_are_understood(page: str, line: str, tmp_path: Path, monke
     app.parse_args(line.split(), exit_on_error=False, print_error=False)
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_is_empty(page: str) -> None:
+    assert PAGES[page].read_text(encoding="utf-8").strip()
+
+
 @pytest.mark.parametrize(("page", "target"), found(r"\]\((?!http)([^)#]+)"))
 def test_the_links_lead_somewhere(page: str, target: str) -> None:
     assert (PAGES[page].parent / target).exists()

@@ -16,7 +16,7 @@ def logits_per_channel(levels: int) -> int:
     return 1 if levels == 2 else levels
 
 
-def intensities(x: UInt8[Tensor, "B C H W"], levels: int, dtype: torch.dtype) -> Float[Tensor, "B C H W"]:
+def intensities(x: UInt8[Tensor, "*shape"], levels: int, dtype: torch.dtype) -> Float[Tensor, "*shape"]:
     """Levels 0 to K − 1 scaled to [−1, 1], which is what a network sees of an image."""
     return x.to(dtype) * (2 / (levels - 1)) - 1
 

@@ -72,6 +72,7 @@ def test_bad_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         ("train: {epochs: many}", r'unable to convert "many" into int', 2),
         ("train: {epochs: 0}", r"train\.epochs must be at least 1, got 0", 1),
         ("model: [", r"recipe\.yaml is not YAML: while parsing", 1),
+        ("data: {path: 2024-13-01}", r"recipe\.yaml is not YAML: month must be in 1\.\.12", 1),
         ("just text", r"recipe\.yaml is no recipe: expected the sections", 1),
         ("model: 3", "expected the sections", 1),
         ("1: 2", "expected the sections", 1),
@@ -119,6 +120,8 @@ def test_bad_options(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fails(capsys, ["data", "--data.seed", str(2**70)], r"--data\.seed must be a whole number below 10¹⁰")
     fails(capsys, ["data", "--data.size", "6", "6.5"], r"--data\.size must be a whole number below 10¹⁰, got 6\.5")
     fails(capsys, ["sample", str(run), "--height", "9000000000"], "there is not enough memory")
+    huge = ["--height", "9999999999", "--width", "9999999999"]
+    fails(capsys, ["sample", str(run), *huge], "a number is too large")
     fails(capsys, ["evaluate", str(run), "--images", "a.png", "--split", "test"], "--split says nothing about them")
     fails(
         capsys, ["complete", str(run), "--images", "a.png", "--data.seed", "1"], r"--data\.seed says nothing about them"

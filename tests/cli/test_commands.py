@@ -86,8 +86,17 @@ def test_nothing_of_anybodys_is_overwritten(
             fails(capsys, [command, str(run), "--n", "1", "--out", f"{name}.png"], f"{name}.npz holds something else")
     assert Path("data.npz").read_bytes() == before
     Image.new("L", (8, 8), 255).save("mask.png")
-    fails(capsys, ["complete", str(run), "--mask", "mask.png", "--out", "mask.png"], "--out is what --mask reads")
-    fails(capsys, ["complete", str(run), "--images", "mask.png", "--out", "mask.png"], "--out is what --images reads")
+    Path("photos").mkdir()
+    Image.new("L", (8, 8)).save("photos/a.png")
+    read = ["--data.source", "folder", "--data.path", "photos"]
+    for options, name, out in (
+        (["--mask", "mask.png"], "--mask", "mask.png"),
+        (["--images", "mask.png"], "--images", "mask.png"),
+        (["--images", "photos"], "--images", "photos/a.png"),
+        (read, "--data.path", "photos/a.png"),
+    ):
+        fails(capsys, ["complete", str(run), *options, "--out", out], f"{name} reads {out}, which would be overwritten")
+    fails(capsys, ["data", *read, "--out", "photos/a.png"], "--data.path reads .*a.png, which would be overwritten")
     assert main(["sample", str(run), "--n", "1", "--out", "s.png"]) == 0
     assert main(["sample", str(run), "--n", "40", "--out", "s.png"]) == 0  # our own may be
     Path("blob").write_bytes(Path("s.npz").read_bytes())
@@ -99,6 +108,7 @@ def test_nothing_of_anybodys_is_overwritten(
     capsys.readouterr()
     reading = ["--data.source", "array", "--data.path", "s.npz", "--data.key", "images", "--data.array-levels", "17"]
     assert main(["evaluate", str(run), "--split", "train", *reading]) == 0
+    fails(capsys, ["complete", str(run), *reading, "--out", "s.png"], r"--data\.path reads s\.npz, which would be")
 
 
 def test_classes(
@@ -202,7 +212,7 @@ def test_images_of_ones_own(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
     scores = tmp_path / "scores.csv"
     assert main(["evaluate", str(run), "--images", str(photos), "--per-image", str(scores)]) == 0
     line = capsys.readouterr().out.splitlines()[-1]
-    assert line.startswith("photos, 17 levels (v·17 // 256), scaled to 8×8, converted to grey | all, 20 images | ")
+    assert line.startswith("photos, 17 levels (v·17 // 256); scaled to 8×8; converted to grey | all, 20 images | ")
     with scores.open(newline="") as file:
         assert [row["image"] for row in csv.DictReader(file)] == [f"{n:02}.png" for n in range(20)]
     fails(

@@ -29,6 +29,13 @@ def test_no_compiler(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None
         operators()
 
 
+@pytest.mark.parametrize("command", [" ", "g++ '"])
+def test_what_is_no_command(empty_cache: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setenv("CXX", command)
+    with pytest.raises(BuildError, match=r"CXX is .*, which is no command"):
+        operators()
+
+
 def test_a_compiler_that_fails_leaves_nothing(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-std=no-such-standard"))
     with pytest.raises(BuildError, match=r"cannot be built: .*no-such-standard"):

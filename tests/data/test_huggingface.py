@@ -2,7 +2,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from pixelrnn.data import huggingface
 from pixelrnn.errors import InputError
@@ -26,6 +26,13 @@ def write(folder: Path, *, columns: tuple[str, ...] = ("image",), splits: tuple[
     return str(folder)
 
 
+def of_images(folder: Path, images: list[Image.Image | None]) -> str:
+    (folder / "data").mkdir(parents=True)
+    features = datasets.Features({"image": datasets.Image()})
+    datasets.Dataset.from_dict({"image": images}, features=features).to_parquet(folder / "data" / "train-0.parquet")
+    return str(folder)
+
+
 def test_the_image_column_and_the_splits(tmp_path: Path) -> None:
     raw = huggingface.load(write(tmp_path / "set", splits=("train", "validation", "test")))
     assert list(raw.splits) == ["train", "valid", "test"]
@@ -45,6 +52,12 @@ def test_bad_sets_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         huggingface.load(write(tmp_path / "test-only", splits=("test",)))
     with pytest.raises(InputError, match="no data set 'nobody/nothing'"):
         huggingface.load("nobody/nothing")
+    with pytest.raises(InputError, match="train/1 has no image"):
+        huggingface.load(of_images(tmp_path / "gap", [Image.new("L", (4, 3)), None]))
+    lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+    tiff = ImageCms.applyTransform(Image.new("RGB", (4, 3)), lab)
+    with pytest.raises(InputError, match="train cannot be read: conversion from LAB to L not supported"):
+        huggingface.load(of_images(tmp_path / "lab", [tiff]), mode="grey")
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=r"pip install 'pixelrnn\[hf\]'"):
         huggingface.load(two)

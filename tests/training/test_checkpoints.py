@@ -1,3 +1,4 @@
+import math
 import os
 import signal
 from dataclasses import replace
@@ -17,7 +18,7 @@ from tests.training.runs import recipe, rows, watched, weights
 
 
 class Raise(pl.Callback):
-    """Raises a signal in the course of a run: before a given step's batch ends, or in the validation after it."""
+    """Raises a signal in the course of a run: at the end of a given step's batch, or in the validation after it."""
 
     def __init__(self, where: str, step: int) -> None:
         self.where, self.step = where, step
@@ -76,6 +77,19 @@ def test_a_resumed_run_ends_bit_by_bit_as_one_never_stopped(
     assert exported[0] == exported[1]
 
 
+def test_a_signal_just_after_all_has_looked_for_one_is_not_lost(
+    tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    r = recipe(images)
+    with monkeypatch.context() as patched:
+        watched(patched, [], [Raise("train", 7)])
+        with pytest.raises(Stopped, match="stopped by SIGTERM; the run was saved"):
+            fit(r, tmp_path / "stopped")
+    fit(r, tmp_path / "stopped", resume=True)
+    fit(r, tmp_path / "whole")
+    assert rows(tmp_path / "stopped") == rows(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "soap"])
 def test_a_run_killed_between_two_epochs_resumes_bit_by_bit(tmp_path: Path, images: DataConfig, optimizer: str) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -115,6 +129,26 @@ def test_a_finished_run_resumes_to_nothing_more(tmp_path: Path, images: DataConf
     before = (rows(run), (run / "model" / "model.safetensors").read_bytes())
     fit(recipe(images), run, resume=True)
     assert (rows(run), (run / "model" / "model.safetensors").read_bytes()) == before
+
+
+class Rates(pl.Callback):
+    """Notes the learning rate of every step."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def test_a_finished_run_goes_on_with_the_schedule_of_more_epochs(
+    tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(recipe(images, epochs=1), tmp_path / "run")
+    rates = Rates()
+    watched(monkeypatch, [rates], [])
+    fit(recipe(images, epochs=2), tmp_path / "run", resume=True)
+    assert rates.seen == pytest.approx([0.005 * (1 + math.cos(math.pi * (step - 3) / 7)) for step in range(5, 10)])
 
 
 def test_epochs_are_not_undone(tmp_path: Path, images: DataConfig) -> None:

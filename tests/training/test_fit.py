@@ -197,6 +197,8 @@ def test_a_run_that_failed_at_once_can_be_started_again(
         with pytest.raises(InputError, match="the loss is nan at step 0"):
             fit(recipe(images), tmp_path / "run")
     assert (tmp_path / "run" / "config.yaml").is_file()
+    (tmp_path / "run" / "metrics.csv").write_text("of an epoch whose checkpoint could not be written")
+    (tmp_path / "run" / "checkpoints").mkdir()
     fit(recipe(images, epochs=1), tmp_path / "run")
     assert len(rows(tmp_path / "run")) == 1
     (tmp_path / "run" / "checkpoints" / "last.ckpt").unlink()  # what else is there is not overwritten

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 from pixelrnn import progress
 from pixelrnn.cli.defaults import data_is_its_source, defaults_from_files, whole_numbers
 from pixelrnn.cli.inputs import labels_of, load_data, load_model, own_images
-from pixelrnn.cli.outputs import arrays_beside, square, write_scores
+from pixelrnn.cli.outputs import arrays_beside, keep_what_is_read, square, write_scores
 from pixelrnn.data import DataConfig, SplitName, load
 from pixelrnn.devices import Device
 from pixelrnn.errors import InputError
@@ -247,9 +247,8 @@ def complete(
     if n < 1:
         raise InputError(f"--n must be at least 1, got {n}")
     arrays = arrays_beside(out)
-    for name, read in {"--images": images, "--mask": mask}.items():
-        if read is not None and read.resolve() == out.resolve():
-            raise InputError(f"--out is what {name} reads, {out}, and would be overwritten: choose another")
+    for written in (out, arrays):
+        keep_what_is_read(written, {"--images": images, "--mask": mask, "--data.path": data.path})
     loaded = load_model(model, device)
     check_drawable(loaded.channels)
     every = load_data(data, loaded).splits[split] if images is None else own_images(images, loaded)[0]
@@ -285,7 +284,7 @@ def data(*, out: Path | None = None, data: _Data = DataConfig()) -> None:
         The picture to write: 64 training images, spread evenly over all.
     """
     if out is not None:
-        check_output(out)
+        keep_what_is_read(check_output(out), {"--data.path": data.path})
     prepared = load(data)
     height, width = prepared.size
     print(prepared.protocol)

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from pixelrnn import models
-from pixelrnn.data import Data, DataConfig, Images, Mode, folder, load, requantise
+from pixelrnn.data import Data, DataConfig, Images, Mode, describe, folder, load, requantise
 from pixelrnn.devices import Device, resolve
 from pixelrnn.errors import InputError
 from pixelrnn.evaluation import check_fit
@@ -33,8 +33,7 @@ def own_images(path: Path, model: ImageModel) -> tuple[Images, str]:
         raise InputError(f"the model is of {model.channels} channels, image files have 1 or 3")
     mode: Mode = "grey" if model.channels == 1 else "rgb"
     raw = folder.read(path, size=model.size, mode=mode)
-    size = f", scaled to {model.size[0]}×{model.size[1]}" if model.size else ""
-    protocol = f"{path.name}, {model.levels} levels (v·{model.levels} // 256){size}, converted to {mode}"
+    protocol = describe(path.name, 256, model.levels, size=model.size, mode=mode)
     own = Images(requantise(raw.pixels, 256, model.levels), raw.names)
     if model.classes:
         own.labels = folder.labels(own.names, model.classes)

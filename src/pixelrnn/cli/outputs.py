@@ -19,6 +19,18 @@ def arrays_beside(picture: Path) -> Path:
     return arrays
 
 
+def keep_what_is_read(written: Path, read: dict[str, Path | str | None]) -> None:
+    """Raises InputError where a file to be written is one that a command reads, or is in a folder that it reads.
+
+    Args:
+        written: the file.
+        read: what is read, by the option that names it.
+    """
+    for name, source in read.items():
+        if source is not None and written.exists() and written.resolve().is_relative_to(Path(source).resolve()):
+            raise InputError(f"{name} reads {written}, which would be overwritten: choose another --out")
+
+
 def write_scores(path: Path, scores: list[Score]) -> None:
     """The score of every image, as CSV."""
     with (

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from types import FrameType
 
 import torch
@@ -21,6 +22,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 for what could not be used or written, 2 for a command line that is wrong, 130 or 143
         where SIGINT or SIGTERM stopped it.
     """
+    if isinstance(sys.stdout, TextIOWrapper):  # names of files need not be UTF-8
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         with _cleaning_up_on_sigterm():
             app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
@@ -33,7 +36,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except (MemoryError, OverflowError, RuntimeError) as error:
         # On a CPU, PyTorch tells a lack of memory from other errors by words alone.
         known = isinstance(error, MemoryError | OverflowError | torch.OutOfMemoryError)
-        if not known and not any(words in str(error) for words in ("can't allocate memory", "bad_alloc")):
+        if not known and not any(words in str(error) for words in ("can't allocate memory", "bad_alloc", "overflow")):
             raise
         return _fail(f"a number is too large, or there is not enough memory: {error}", 1)
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ from pixelrnn.compiled.build import BuildError, operators
 __all__ = ["BuildError", "images_per_slice", "operators"]
 
 MOST_IMAGES = 12
-"""That a thread carries: as many as its product tiles are high, so few that their rows stay in its cache."""
+"""That a thread carries: one or two product tiles high, and so few that their rows stay in its cache."""
 
 
 def images_per_slice(batch: int) -> int:

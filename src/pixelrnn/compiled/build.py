@@ -69,7 +69,11 @@ def _library() -> Path:
 
 def _compiler() -> list[str]:
     """The compiler's command: where it is, and what else CXX says."""
-    program, *options = shlex.split(os.environ.get("CXX") or "g++")
+    given = os.environ.get("CXX") or "g++"
+    try:
+        program, *options = shlex.split(given)
+    except ValueError as error:
+        raise BuildError(f"the compiled backend needs a C++ compiler: CXX is {given!r}, which is no command") from error
     if (path := shutil.which(program)) is None:
         raise BuildError(f"the compiled backend needs a C++ compiler: {program} is not there (CXX names another)")
     return [path, *options]

@@ -2,6 +2,6 @@
 
 from pixelrnn.data.config import DataConfig, Mode
 from pixelrnn.data.images import Batch, Images, SplitName
-from pixelrnn.data.prepare import Data, load, requantise
+from pixelrnn.data.prepare import Data, describe, load, requantise
 
-__all__ = ["Batch", "Data", "DataConfig", "Images", "Mode", "SplitName", "load", "requantise"]
+__all__ = ["Batch", "Data", "DataConfig", "Images", "Mode", "SplitName", "describe", "load", "requantise"]

@@ -1,6 +1,7 @@
 """Data sets of the Hugging Face Hub, or local folders that the ``datasets`` library reads (extra ``hf``)."""
 
 import torch
+from PIL import Image
 
 from pixelrnn.data import pillow
 from pixelrnn.data.config import Mode
@@ -43,11 +44,15 @@ def load(
         chosen = key or (columns[0] if len(columns) == 1 else None)
         if chosen not in columns:
             raise InputError(f"{name} has the image columns {columns}, expected {key or 'one'}: say which with key")
-        progress = track(rows[chosen], f"reading {part}")
-        splits[split] = pillow.stack(
-            (f"{part}/{n}", pillow.to_array(image, size=size, mode=mode, name=f"{name}, {part}/{n}"))
-            for n, image in enumerate(progress)
-        )
+        try:
+            splits[split] = pillow.stack(
+                (f"{part}/{n}", _array(image, size=size, mode=mode, name=f"{name}, {part}/{n}"))
+                for n, image in enumerate(track(rows[chosen], f"reading {part}"))
+            )
+        except InputError:
+            raise
+        except Exception as error:  # damaged bytes can raise anything
+            raise InputError(f"{name}, {part} cannot be read: {error}") from error
         named = [c for c, feature in rows.features.items() if isinstance(feature, datasets.ClassLabel)]
         labels = [-1 if label is None else label for label in rows[named[0]]] if len(named) == 1 else [-1]
         if min(labels) >= 0:  # all are known
@@ -57,3 +62,9 @@ def load(
         raise InputError(f"{name} has the splits {', '.join(loaded)}, expected train")
     labelled = all(images.labels is not None for images in splits.values())
     return RawImages(name, 256, splits, classes if labelled else None)
+
+
+def _array(image: Image.Image | None, *, size: tuple[int, int] | None, mode: Mode | None, name: str) -> pillow.Array:
+    if image is None:
+        raise InputError(f"{name} has no image")
+    return pillow.to_array(image, size=size, mode=mode, name=name)

@@ -54,7 +54,7 @@ class Images(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> Batch:  # of any PyTorch data set; the data loader asks for whole batches
         return self.__getitems__([index])
 
     def __getitems__(self, indices: list[int]) -> Batch:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from pixelrnn.data import array, digits, folder, huggingface, mnist
-from pixelrnn.data.config import DataConfig
+from pixelrnn.data.config import DataConfig, Mode
 from pixelrnn.data.images import Images, RawImages, SplitName
 from pixelrnn.errors import InputError
 from pixelrnn.randomness import check_seed
@@ -69,10 +69,7 @@ def load(config: DataConfig) -> Data:
     for split, images in splits.items():
         if (other := tuple(images.pixels.shape[1:])) != shape:
             raise InputError(f"{raw.name}: images (C, H, W) are {shape} in train but {other} in {split}")
-    protocol = [f"{raw.name}, {levels} levels" + (f" (v·{levels} // {raw.levels})" if levels < raw.levels else "")]
-    protocol += [f"scaled to {config.size[0]}×{config.size[1]}"] if config.size else []
-    protocol += [f"converted to {config.mode}"] if config.mode else []
-
+    protocol = [describe(raw.name, raw.levels, levels, size=config.size, mode=config.mode)]
     check_seed(config.seed, "data.seed")
     parts: tuple[tuple[SplitName, float], ...] = (("test", config.test), ("valid", config.valid))
     for split, part in parts:
@@ -86,6 +83,14 @@ def load(config: DataConfig) -> Data:
         splits["train"] = splits["train"].subset((~drawn).nonzero()[:, 0])
         protocol.append(f"{split}: {count} of {total} drawn with seed {config.seed}")
     return Data(splits["train"], splits["valid"], splits["test"], levels, raw.classes, "; ".join(protocol))
+
+
+def describe(name: str, source: int, levels: int, *, size: tuple[int, int] | None, mode: Mode | None) -> str:
+    """What was done to images of S levels to make them those of a model: the first part of a protocol."""
+    requantised = f" (v·{levels} // {source})" if levels < source else ""
+    scaled = [f"scaled to {size[0]}×{size[1]}"] if size else []
+    converted = [f"converted to {mode}"] if mode else []
+    return "; ".join([f"{name}, {levels} levels{requantised}", *scaled, *converted])
 
 
 def _draw(names: list[str], part: float, *, salt: str) -> Bool[Tensor, " N"]:

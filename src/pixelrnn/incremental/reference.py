@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pixelrnn.errors import InputError
 from pixelrnn.incremental.program import Concatenate, Convolution, LineLSTM, Program, Relu, RowOfImages, Step
-from pixelrnn.likelihood import draw, logits_per_channel
+from pixelrnn.likelihood import draw, intensities, logits_per_channel
 
 
 class Map:
@@ -183,8 +183,8 @@ class Network:
         logits = last.rows.new_full((*levels.shape, logits_per_channel(program.levels)), torch.nan)
 
         def show(columns: range, channels: slice) -> None:
-            shown = levels[columns.start : columns.stop, channels].transpose(1, 2).to(image.rows.dtype)
-            image.at(columns)[..., channels] = shown * (2 / (program.levels - 1)) - 1
+            shown = levels[columns.start : columns.stop, channels].transpose(1, 2)
+            image.at(columns)[..., channels] = intensities(shown, program.levels, image.rows.dtype)
 
         for is_wanted, group in groupby(range(program.width), key=wanted.tolist().__getitem__):
             columns = [*group]

@@ -5,9 +5,9 @@ A line is a row: all its positions are computed at once from the row above.
     o, f, i = σ(Kss ⊛ h₋ + Kis ⊛ x)      g = tanh(Kss ⊛ h₋ + Kis ⊛ x)
     c = f ⊙ c₋ + i ⊙ g                   h = o ⊙ tanh(c)
 
-Kis ⊛ x, the input-to-state term, is a masked 3×1 convolution along the row and computed for the whole map beforehand.
-Kss ⊛ h₋, the state-to-state term, is an unmasked 3×1 convolution over the row above; c₋ is the cell straight above.
-What one position sees is the triangle above it.
+Kis ⊛ x, the input-to-state term, is a masked 3×1 convolution along the row. Kss ⊛ h₋, the state-to-state term, is an
+unmasked 3×1 convolution over the row above; c₋ is the cell straight above. What one position sees is the triangle above
+it.
 """
 
 from jaxtyping import Float

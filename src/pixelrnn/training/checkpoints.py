@@ -20,6 +20,7 @@ from pixelrnn.files import replacing
 from pixelrnn.training.run_folder import RunFolder
 
 SECONDS_BETWEEN_CHECKPOINTS = 600
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # that stop a run
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -34,7 +35,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class Checkpoints(pl.Callback):
-    """Saves ``last.ckpt`` and ``best.ckpt`` after every validation, and ``last.ckpt`` now and then and on a signal.
+    """Saves ``last.ckpt`` after every validation, now and then and on a signal, and ``best.ckpt`` if it is the best.
 
     A run resumes exactly from the end of a batch, but not from within a validation. So the state is kept before the
     last batch of every epoch too: if the signal comes in that batch or in the validation, resuming repeats that one
@@ -56,7 +57,7 @@ class Checkpoints(pl.Callback):
         if threading.current_thread() is not threading.main_thread():  # no other may handle signals
             yield
             return
-        before = {signum: signal.signal(signum, self._on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
+        before = {signum: signal.signal(signum, self._on_signal) for signum in SIGNALS}
         try:
             yield
         finally:
@@ -66,6 +67,13 @@ class Checkpoints(pl.Callback):
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         self.signum = signum
         signal.signal(signum, signal.SIG_DFL)  # a second one ends the process at once
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.stop_if_asked()
+        # Lightning has put a handler of its own before this one, after which it ends the process wherever its loops
+        # ask, with nothing saved and as if all were well.
+        if signal.getsignal(signal.SIGINT) == self._on_signal:
+            signal.signal(signal.SIGTERM, self._on_signal)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -99,7 +107,7 @@ class Checkpoints(pl.Callback):
     def stop_if_asked(self) -> None:
         """Raises `Stopped` if a signal has come."""
         if self.signum is not None:
-            raise Stopped(self.signum, saved=True)
+            raise Stopped(self.signum, saved=self.run.last.is_file())
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         score = trainer.callback_metrics["valid/nats"].item()

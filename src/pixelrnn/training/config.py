@@ -55,7 +55,7 @@ class TrainConfig:
     """Images per step."""
 
     optimizer: Literal["adam", "rmsprop", "soap"] = "adam"
-    """adam, rmsprop as in the paper (§5.3), or soap, Adam in the eigenbasis of Shampoo: fewer steps, each slower."""
+    """adam, rmsprop as in the paper (§5.2), or soap, Adam in the eigenbasis of Shampoo: fewer steps, each slower."""
 
     learning_rate: float = 2e-3
     """Its highest value."""

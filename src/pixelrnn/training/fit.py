@@ -72,6 +72,8 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> ImageModel:
     if resume:
         weights = averaged_weights(run.last, epochs=recipe.train.epochs)
         fill(build(recipe, data), weights, source=str(run.last))
+    if not resume:
+        run.metrics.unlink(missing_ok=True)  # of a run that ended before its first checkpoint
     run.write_config(recipe)
 
     with warnings.catch_warnings():

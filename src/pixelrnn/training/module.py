@@ -75,6 +75,15 @@ class LikelihoodTraining(pl.LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def on_train_start(self) -> None:
+        # A run that resumes with other epochs has still the learning rate of its old schedule.
+        scheduler = self.lr_schedulers()
+        assert isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR)
+        for group, rate, schedule in zip(
+            scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
+        ):
+            group["lr"] = rate * schedule(scheduler.last_epoch)
+
     def _optimizer(self) -> torch.optim.Optimizer:
         parameters, rate = self.model.parameters(), self.config.learning_rate
         if self.config.optimizer == "adam":

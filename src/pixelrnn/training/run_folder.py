@@ -42,8 +42,9 @@ class RunFolder:
 
     def is_new(self) -> bool:
         """Nothing is in the folder, or only what a run left behind that ended before its first checkpoint."""
-        entries = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
-        ours = entries <= {self.config.name, self.tensorboard.name} and self.config.is_file()
+        here = self.path.iterdir() if self.path.exists() else ()
+        entries = {entry.name for entry in here if entry != self.last.parent or any(entry.iterdir())}
+        ours = entries <= {self.config.name, self.tensorboard.name, self.metrics.name} and self.config.is_file()
         return not entries or (ours and recipes.read(self.config).keys() == _plain(Recipe()).keys())
 
     def write_config(self, recipe: Recipe) -> None:
