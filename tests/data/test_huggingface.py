@@ -56,7 +56,7 @@ def test_bad_sets_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         huggingface.load(of_images(tmp_path / "gap", [Image.new("L", (4, 3)), None]))
     lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
     tiff = ImageCms.applyTransform(Image.new("RGB", (4, 3)), lab)
-    with pytest.raises(InputError, match="train cannot be read: conversion from LAB to L not supported"):
+    with pytest.raises(InputError, match="train cannot be read: conversion from LAB"):
         huggingface.load(of_images(tmp_path / "lab", [tiff]), mode="grey")
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=r"pip install 'pixelrnn\[hf\]'"):
