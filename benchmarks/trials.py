@@ -17,6 +17,7 @@ from pixelrnn.files import replacing
 RUNS, LOG = Path("runs/trials"), Path("docs/trials.csv")
 
 SEVEN = "mnist-diagonal-7x16 --train.optimizer soap --train.clip 1"
+CNN = "mnist-cnn --train.learning-rate 4e-3 --train.precision bfloat16"
 
 # What `pixelrnn train` is given.
 TRIALS = {
@@ -24,7 +25,8 @@ TRIALS = {
     "mnist-diagonal-7x16-soap-8e-3": f"{SEVEN} --train.learning-rate 8e-3 --train.epochs 1",
     "mnist-diagonal-7x16-soap-16e-3": f"{SEVEN} --train.learning-rate 16e-3 --train.epochs 1",
     "mnist-diagonal-7x16-soap-8e-3-of-30-epochs": f"{SEVEN} --train.learning-rate 8e-3 --train.epochs 30",
-    "mnist-cnn-7x27-soap-4e-3-of-12-epochs": "mnist-cnn --model.depth 7 --model.hidden 27 --train.epochs 12",
+    "mnist-cnn-7x27-soap-4e-3-of-12-epochs": f"{CNN} --model.depth 7 --model.hidden 27 --train.epochs 12",
+    "mnist-cnn-15x16-soap-4e-3-in-bfloat16": CNN,
 }
 
 
