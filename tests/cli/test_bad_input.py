@@ -73,6 +73,8 @@ def test_bad_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         ("train: {epochs: 0}", r"train\.epochs must be at least 1, got 0", 1),
         ("model: [", r"recipe\.yaml is not YAML: while parsing", 1),
         ("data: {path: 2024-13-01}", r"recipe\.yaml is not YAML: month must be in 1\.\.12", 1),
+        ("train: {warmup: !!int ''}", r"recipe\.yaml is not YAML", 1),
+        ("train: {ema: !!timestamp soon}", r"recipe\.yaml is not YAML", 1),
         ("just text", r"recipe\.yaml is no recipe: expected the sections", 1),
         ("model: 3", "expected the sections", 1),
         ("1: 2", "expected the sections", 1),

@@ -71,7 +71,7 @@ def test_covers(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     fails(capsys, ["complete", str(run), "--mask", str(tmp_path / "other.png")], "is 8×7, expected 8×8")
     fails(capsys, ["complete", str(run), "--keep-rows", "1", "--box", "0", "0", "1", "1"], "expected one of")
     for name in ("s.npz", "s.NPZ", "s.jpg"):
-        fails(capsys, ["sample", str(run), "--out", name], rf"--out names a PNG.* got {name}")
+        fails(capsys, ["sample", str(run), "--out", name], rf"--out expects .* \.png, got {name}")
 
 
 def test_nothing_of_anybodys_is_overwritten(
@@ -95,8 +95,10 @@ def test_nothing_of_anybodys_is_overwritten(
         (["--images", "photos"], "--images", "photos/a.png"),
         (read, "--data.path", "photos/a.png"),
     ):
-        fails(capsys, ["complete", str(run), *options, "--out", out], f"{name} reads {out}, which would be overwritten")
-    fails(capsys, ["data", *read, "--out", "photos/a.png"], "--data.path reads .*a.png, which would be overwritten")
+        fails(capsys, ["complete", str(run), *options, "--out", out], f"{out} is what {name} reads, or in it")
+    fails(capsys, ["data", *read, "--out", "photos/a.png"], "a.png is what --data.path reads, or in it")
+    fails(capsys, ["data", *read, "--out", "data.npz"], r"--out expects a name that ends in \.png, got data\.npz")
+    fails(capsys, ["evaluate", str(run), *read, "--per-image", "photos/a.png"], r"--per-image expects .* \.csv, got")
     assert main(["sample", str(run), "--n", "1", "--out", "s.png"]) == 0
     assert main(["sample", str(run), "--n", "40", "--out", "s.png"]) == 0  # our own may be
     Path("blob").write_bytes(Path("s.npz").read_bytes())
@@ -108,7 +110,7 @@ def test_nothing_of_anybodys_is_overwritten(
     capsys.readouterr()
     reading = ["--data.source", "array", "--data.path", "s.npz", "--data.key", "images", "--data.array-levels", "17"]
     assert main(["evaluate", str(run), "--split", "train", *reading]) == 0
-    fails(capsys, ["complete", str(run), *reading, "--out", "s.png"], r"--data\.path reads s\.npz, which would be")
+    fails(capsys, ["complete", str(run), *reading, "--out", "s.png"], r"s\.npz is what --data\.path reads")
 
 
 def test_classes(

@@ -35,6 +35,14 @@ def test_sigterm_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.Mo
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_names_need_not_be_utf_8(run: Path, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    folder = tmp_path / "\udcff"
+    folder.mkdir()
+    Image.new("L", (8, 8)).save(folder / "a.png")
+    assert main(["evaluate", str(run), "--images", str(folder)]) == 0
+    assert capsysbinary.readouterr().out.startswith(b"\xff, 17 levels")
+
+
 def spawn(*tokens: str, before: str = "") -> subprocess.Popen[str]:
     code = f"import sys\n{before}\nfrom pixelrnn.cli import main\nsys.exit(main({list(tokens)!r}))"
     return subprocess.Popen(

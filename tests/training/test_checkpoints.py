@@ -27,6 +27,9 @@ class Raise(pl.Callback):
         if (where, trainer.global_step) == (self.where, self.step):
             signal.raise_signal(signal.SIGTERM)
 
+    def on_fit_start(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        self._raise("start", trainer)
+
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
         self._raise("train", trainer)
 
@@ -129,6 +132,14 @@ def test_a_finished_run_resumes_to_nothing_more(tmp_path: Path, images: DataConf
     before = (rows(run), (run / "model" / "model.safetensors").read_bytes())
     fit(recipe(images), run, resume=True)
     assert (rows(run), (run / "model" / "model.safetensors").read_bytes()) == before
+
+
+def test_a_signal_before_the_first_step(tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        watched(patched, [Raise("start", 0)], [])
+        with pytest.raises(Stopped, match=r"stopped by SIGTERM$"):
+            fit(recipe(images), tmp_path / "run")
+    fit(recipe(images), tmp_path / "run")
 
 
 class Rates(pl.Callback):

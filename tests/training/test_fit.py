@@ -18,6 +18,7 @@ from pixelrnn.nn import OutputHead
 from pixelrnn.pictures import save_grid, to_8_bit
 from pixelrnn.training.config import ModelConfig, Recipe, TrainConfig
 from pixelrnn.training.fit import fit
+from pixelrnn.training.records import COLUMNS
 from tests.training.runs import recipe, rows, watched
 
 
@@ -197,8 +198,13 @@ def test_a_run_that_failed_at_once_can_be_started_again(
         with pytest.raises(InputError, match="the loss is nan at step 0"):
             fit(recipe(images), tmp_path / "run")
     assert (tmp_path / "run" / "config.yaml").is_file()
-    (tmp_path / "run" / "metrics.csv").write_text("of an epoch whose checkpoint could not be written")
     (tmp_path / "run" / "checkpoints").mkdir()
+    metrics = tmp_path / "run" / "metrics.csv"
+    unsaved = ",".join(COLUMNS) + "\n" + ",".join(["1"] * len(COLUMNS)) + "\n"
+    metrics.write_text(unsaved + unsaved)
+    with pytest.raises(InputError, match="is not empty: choose another"):
+        fit(recipe(images, epochs=1), tmp_path / "run")
+    metrics.write_text(unsaved)  # its checkpoint could not be written
     fit(recipe(images, epochs=1), tmp_path / "run")
     assert len(rows(tmp_path / "run")) == 1
     (tmp_path / "run" / "checkpoints" / "last.ckpt").unlink()  # what else is there is not overwritten

@@ -11,12 +11,11 @@ from cyclopts import App, Parameter
 from pixelrnn import progress
 from pixelrnn.cli.defaults import data_is_its_source, defaults_from_files, whole_numbers
 from pixelrnn.cli.inputs import labels_of, load_data, load_model, own_images
-from pixelrnn.cli.outputs import arrays_beside, keep_what_is_read, square, write_scores
+from pixelrnn.cli.outputs import arrays_beside, check_named, keep_what_is_read, square, write_scores
 from pixelrnn.data import DataConfig, SplitName, load
 from pixelrnn.devices import Device
 from pixelrnn.errors import InputError
 from pixelrnn.evaluation import accuracy, score
-from pixelrnn.files import check_output
 from pixelrnn.occlusion import kept
 from pixelrnn.pictures import check_drawable, save_arrays, save_grid, to_8_bit, to_array
 from pixelrnn.randomness import generator
@@ -115,7 +114,7 @@ def evaluate(
     if batch < 1:
         raise InputError(f"--batch must be at least 1, got {batch}")
     if per_image is not None:
-        check_output(per_image)
+        check_named(per_image, "--per-image", ".csv")
     loaded = load_model(model, device)
     if images is not None:
         own, protocol = own_images(images, loaded)
@@ -248,7 +247,8 @@ def complete(
         raise InputError(f"--n must be at least 1, got {n}")
     arrays = arrays_beside(out)
     for written in (out, arrays):
-        keep_what_is_read(written, {"--images": images, "--mask": mask, "--data.path": data.path})
+        own = {"--data.path": data.path} if images is None else {"--images": images}
+        keep_what_is_read(written, {"--mask": mask, **own})
     loaded = load_model(model, device)
     check_drawable(loaded.channels)
     every = load_data(data, loaded).splits[split] if images is None else own_images(images, loaded)[0]
@@ -284,7 +284,8 @@ def data(*, out: Path | None = None, data: _Data = DataConfig()) -> None:
         The picture to write: 64 training images, spread evenly over all.
     """
     if out is not None:
-        keep_what_is_read(check_output(out), {"--data.path": data.path})
+        check_named(out, "--out", ".png")
+        keep_what_is_read(out, {"--data.path": data.path})
     prepared = load(data)
     height, width = prepared.size
     print(prepared.protocol)

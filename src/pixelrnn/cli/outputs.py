@@ -11,12 +11,22 @@ from pixelrnn.pictures import check_arrays
 
 def arrays_beside(picture: Path) -> Path:
     """Where the arrays of a picture go; both can be written, and nothing that is not ours is overwritten."""
-    if picture.suffix.lower() not in ("", ".png"):
-        raise InputError(f"--out names a PNG, beside which an .npz is written: expected .png, got {picture}")
-    check_output(picture)
+    check_named(picture, "--out", ".png")
     arrays = picture.with_suffix(".npz")
     check_arrays(arrays)
     return arrays
+
+
+def check_named(path: Path, option: str, ending: str) -> None:
+    """Asked before long work: the file that an option names can be written, and by its name is none of another kind.
+
+    Raises:
+        InputError: it has another ending, or something that is no file stands there.
+        OSError: its folder cannot be made.
+    """
+    if path.suffix.lower() not in ("", ending):
+        raise InputError(f"{option} expects a name that ends in {ending}, got {path}")
+    check_output(path)
 
 
 def keep_what_is_read(written: Path, read: dict[str, Path | str | None]) -> None:
@@ -28,7 +38,7 @@ def keep_what_is_read(written: Path, read: dict[str, Path | str | None]) -> None
     """
     for name, source in read.items():
         if source is not None and written.exists() and written.resolve().is_relative_to(Path(source).resolve()):
-            raise InputError(f"{name} reads {written}, which would be overwritten: choose another --out")
+            raise InputError(f"{written} is what {name} reads, or in it, and would be overwritten: choose another")
 
 
 def write_scores(path: Path, scores: list[Score]) -> None:

@@ -14,6 +14,8 @@ from cyclopts import CycloptsError
 from pixelrnn.cli.commands import app
 from pixelrnn.errors import InputError, Stopped
 
+TOO_LARGE = ("can't allocate memory", "bad_alloc", "calculation overflowed")
+
 
 def main(tokens: Sequence[str] | None = None) -> int:
     """Runs a command. Whatever is wrong with what it was given is one line on standard error.
@@ -22,7 +24,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 for what could not be used or written, 2 for a command line that is wrong, 130 or 143
         where SIGINT or SIGTERM stopped it.
     """
-    if isinstance(sys.stdout, TextIOWrapper):  # names of files need not be UTF-8
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":  # names of files need not be UTF-8
         sys.stdout.reconfigure(errors="surrogateescape")
     try:
         with _cleaning_up_on_sigterm():
@@ -34,9 +36,9 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
     except (MemoryError, OverflowError, RuntimeError) as error:
-        # On a CPU, PyTorch tells a lack of memory from other errors by words alone.
+        # PyTorch tells a lack of memory from other errors by words alone, but for that of a GPU.
         known = isinstance(error, MemoryError | OverflowError | torch.OutOfMemoryError)
-        if not known and not any(words in str(error) for words in ("can't allocate memory", "bad_alloc", "overflow")):
+        if not known and not any(words in str(error) for words in TOO_LARGE):
             raise
         return _fail(f"a number is too large, or there is not enough memory: {error}", 1)
     except KeyboardInterrupt:

@@ -30,7 +30,7 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
     """
     try:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:  # of its constructors
         raise InputError(f"{path} is not YAML: {error}") from error
     if not _is_section(recipe) or not all(section is None or _is_section(section) for section in recipe.values()):
         raise InputError(f"{path} is no recipe: expected the sections model, data and train, each with its options")

@@ -48,7 +48,7 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> ImageModel:
         InputError: the recipe is not possible, the data are wrong, the folder is in use or holds no run, its checkpoint
             is damaged or of another configuration, or the loss stops being a number.
         OSError: the folder cannot be written to, or the disk is full; earlier checkpoints are whole.
-        Stopped: SIGINT or SIGTERM; the state was saved.
+        Stopped: SIGINT or SIGTERM; the state was saved, but for a signal before the first step.
     """
     run = RunFolder(path)
     if resume and not run.last.is_file():

@@ -42,9 +42,12 @@ class RunFolder:
 
     def is_new(self) -> bool:
         """Nothing is in the folder, or only what a run left behind that ended before its first checkpoint."""
-        here = self.path.iterdir() if self.path.exists() else ()
-        entries = {entry.name for entry in here if entry != self.last.parent or any(entry.iterdir())}
-        ours = entries <= {self.config.name, self.tensorboard.name, self.metrics.name} and self.config.is_file()
+        entries = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+        if (folder := self.last.parent).is_dir() and not any(folder.iterdir()):
+            entries.remove(folder.name)
+        if self.metrics.is_file() and self.metrics.read_bytes().count(b"\n") <= 2:  # at most one epoch, not saved
+            entries.remove(self.metrics.name)
+        ours = entries <= {self.config.name, self.tensorboard.name} and self.config.is_file()
         return not entries or (ours and recipes.read(self.config).keys() == _plain(Recipe()).keys())
 
     def write_config(self, recipe: Recipe) -> None:
