@@ -20,7 +20,6 @@ from pixelrnn.files import replacing
 from pixelrnn.training.run_folder import RunFolder
 
 SECONDS_BETWEEN_CHECKPOINTS = 600
-SIGNALS = (signal.SIGINT, signal.SIGTERM)  # that stop a run
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -57,7 +56,7 @@ class Checkpoints(pl.Callback):
         if threading.current_thread() is not threading.main_thread():  # no other may handle signals
             yield
             return
-        before = {signum: signal.signal(signum, self._on_signal) for signum in SIGNALS}
+        before = {signum: signal.signal(signum, self._on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
