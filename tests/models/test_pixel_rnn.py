@@ -9,6 +9,7 @@ from pixelrnn import InputError, PixelRNN
 from pixelrnn.backend import Backend, backend
 from pixelrnn.models import pixel_rnn
 from pixelrnn.nn import LayerKind, OutputHead
+from pixelrnn.sampling import Row
 from tests import oracle
 from tests.checks import equals_oracle, reach, sub_pixel_order
 
@@ -258,6 +259,10 @@ def test_samples_are_of_the_size_and_levels_and_can_be_drawn_again(layer: LayerK
     assert torch.equal(first, model.sample(5, generator=torch.Generator().manual_seed(1)))
     assert not torch.equal(first, model.sample(5, generator=torch.Generator().manual_seed(2)))
     assert model.sample(1, height=1, width=4).shape == (1, 3, 1, 4)
+    rows: list[Row] = []
+    with backend("manual"):
+        model.sample(1, on_row=rows.append)
+    assert [row.logits.requires_grad for row in rows] == [False, False]
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -18,7 +18,7 @@ from tests.training.runs import recipe, rows, watched, weights
 
 
 class Raise(pl.Callback):
-    """Raises a signal in the course of a run: at the end of a given step's batch, or in the validation after it."""
+    """Raises a signal in a run: before it, at the end of a given step's batch, or in the validation after it."""
 
     def __init__(self, where: str, step: int) -> None:
         self.where, self.step = where, step

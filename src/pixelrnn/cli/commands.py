@@ -247,8 +247,9 @@ def complete(
         raise InputError(f"--n must be at least 1, got {n}")
     arrays = arrays_beside(out)
     for written in (out, arrays):
-        own = {"--data.path": data.path} if images is None else {"--images": images}
-        keep_what_is_read(written, {"--mask": mask, **own})
+        keep_what_is_read(
+            written, {"--mask": mask, "--images": images, "--data.path": data.path if images is None else None}
+        )
     loaded = load_model(model, device)
     check_drawable(loaded.channels)
     every = load_data(data, loaded).splits[split] if images is None else own_images(images, loaded)[0]

@@ -86,7 +86,15 @@ def load(config: DataConfig) -> Data:
 
 
 def describe(name: str, source: int, levels: int, *, size: tuple[int, int] | None, mode: Mode | None) -> str:
-    """What was done to images of S levels to make them those of a model: the first part of a protocol."""
+    """What was done to images to make them those of a model: the first part of a protocol.
+
+    Args:
+        name: of the source.
+        source: its levels S.
+        levels: of the model, K.
+        size: (height, width) that the images were scaled to, if they were.
+        mode: what they were converted to, if they were.
+    """
     requantised = f" (v·{levels} // {source})" if levels < source else ""
     scaled = [f"scaled to {size[0]}×{size[1]}"] if size else []
     converted = [f"converted to {mode}"] if mode else []
