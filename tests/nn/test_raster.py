@@ -1,6 +1,6 @@
 import torch
 
-from pixelrnn.nn.raster import is_stored_by_position, store_by_position, to_map, to_positions
+from pixelrnn.nn.raster import is_by_position, by_position, to_map, to_positions
 
 
 def test_positions_are_in_raster_order() -> None:
@@ -14,9 +14,9 @@ def test_positions_are_in_raster_order() -> None:
 
 def test_a_map_stored_by_position_is_a_view_of_its_positions_and_stays_so() -> None:
     maps = torch.randn(2, 6, 3, 4)
-    stored = store_by_position(maps)
+    stored = by_position(maps)
     assert torch.equal(stored, maps)
-    assert not is_stored_by_position(maps)
-    assert is_stored_by_position(stored)
-    assert is_stored_by_position(stored.relu() + stored)
+    assert not is_by_position(maps)
+    assert is_by_position(stored)
+    assert is_by_position(stored.relu() + stored)
     assert to_positions(stored).data_ptr() == stored.data_ptr()

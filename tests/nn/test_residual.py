@@ -5,7 +5,7 @@ import torch
 
 from pixelrnn.errors import InputError
 from pixelrnn.nn import LayerKind, ResidualBlock
-from pixelrnn.nn.raster import is_stored_by_position, store_by_position
+from pixelrnn.nn.raster import is_by_position, by_position
 from tests import oracle
 from tests.checks import equals_oracle
 
@@ -57,8 +57,8 @@ def test_dropout_takes_a_feature_of_an_image_at_all_positions() -> None:
 @pytest.mark.parametrize("layer", ["diagonal-bilstm", "row-lstm"])
 def test_maps_stay_stored_by_position(layer: LayerKind) -> None:
     block = ResidualBlock(layer, 4, dropout=0.5)
-    assert is_stored_by_position(block(store_by_position(torch.randn(5, 8, 2, 3))))
-    assert is_stored_by_position(block.dropout(store_by_position(torch.randn(5, 8, 2, 3))))
+    assert is_by_position(block(by_position(torch.randn(5, 8, 2, 3))))
+    assert is_by_position(block.dropout(by_position(torch.randn(5, 8, 2, 3))))
 
 
 @pytest.mark.usefixtures("as_a_user")

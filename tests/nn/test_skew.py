@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pixelrnn.nn import skew, unskew
-from pixelrnn.recurrence import diagonal_lines
+from pixelrnn.ops.lines import diagonal_lines
 
 SIZES = [(1, 1), (1, 5), (5, 1), (3, 4), (4, 3), (2, 7)]
 

@@ -1,20 +1,18 @@
 """The masked convolution (paper §3.4)."""
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pixelrnn.incremental import Program
-from pixelrnn.nn import positionwise
+from pixelrnn import ops
 from pixelrnn.nn.masks import MaskType, mask
-from pixelrnn.nn.raster import is_stored_by_position, to_map, to_positions
+from pixelrnn.nn.raster import check_map, like, to_map, to_positions
 
 
 class MaskedConv2d(nn.Conv2d):
     """A convolution of stride 1 that keeps the map's size and sees no later pixel, nor a later channel of its own.
 
-    Maps (B, in_features, H, W) to (B, out_features, H, W). Outside the image the input counts as zero. A map that is
-    stored by position (`pixelrnn.nn.raster`) stays so.
+    Maps (B, in_features, H, W) to (B, out_features, H, W), and keeps the layout in memory. Outside the image the input
+    counts as zero.
 
     Args:
         mask_type: ``"A"`` for the first convolution of a network, which must not see the value it predicts, ``"B"`` for
@@ -61,30 +59,14 @@ class MaskedConv2d(nn.Conv2d):
         relu: bool = False,
         plus: Float[Tensor, "B out_features H W"] | None = None,
     ) -> Float[Tensor, "B out_features H W"]:
-        """The convolution of x, or with ``relu`` of max(x, 0), and the map ``plus`` added."""
-        if is_stored_by_position(x):
-            return self._as_product(x, relu, plus)
-        y = F.conv2d(F.relu(x) if relu else x, self.masked_weight, self.bias, padding=self.padding)
-        return y if plus is None else y + plus
+        """The convolution of x, or with ``relu`` of max(x, 0), and the map ``plus`` added.
 
-    def incremental(self, program: Program, x: int, *, relu: bool = False, plus: int | None = None) -> int:
-        """The same as steps of a program, of maps instead of tensors."""
-        # None of the taps below the centre is open.
-        weight = self.masked_weight[:, :, : self.margin[0] + 1]
-        return program.convolution(program.relu(x) if relu else x, weight, self.bias, plus)
-
-    def _as_product(
-        self, x: Float[Tensor, "B f H W"], relu: bool, plus: Float[Tensor, "B g H W"] | None
-    ) -> Float[Tensor, "B g H W"]:
-        """The same for a map that is stored by position: one product over all positions and images."""
-        height, width = x.shape[2:]
+        Raises:
+            InputError: x or ``plus`` has another shape.
+        """
+        check_map("x", x, self.in_channels)
+        if plus is not None:
+            check_map("plus", plus, self.out_channels)
         added = None if plus is None else to_positions(plus)
-        if self.kernel_size == (1, 1):
-            seen, weight = to_positions(x), self.masked_weight.flatten(1)
-        else:
-            # Everything that the taps see, side by side; none of those below the centre is open.
-            up, left = self.margin
-            padded = F.pad(x, (left, left, up, 0)).permute(2, 3, 0, 1)  # (H + up, W + 2·left, B, f)
-            taps = padded.unfold(0, up + 1, 1).unfold(1, 2 * left + 1, 1)  # (H, W, B, f, up + 1, 2·left + 1)
-            seen, weight = taps.flatten(3).flatten(0, 1), self.masked_weight[:, :, : up + 1].flatten(1)
-        return to_map(positionwise.linear(seen, weight, self.bias, relu=relu, plus=added), height, width)
+        y = ops.conv(to_positions(x), self.masked_weight, self.bias, x.shape[2], relu=relu, plus=added)
+        return like(x, to_map(y, *x.shape[2:]))

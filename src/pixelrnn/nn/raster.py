@@ -1,17 +1,19 @@
-"""How a map is stored: its positions in raster order, outermost, the batch inside, features innermost.
+"""How a map is stored. It is (B, f, H, W) to whoever uses it, whatever its strides.
 
-A map is (B, f, H, W) to whoever uses it, whatever its strides. The recurrence wants lines of positions to be slices of
-memory, and a 1×1 convolution wants to be one product over (N·B, features). Both are views of a map whose storage is
-(H, W, B, f), and elementwise operations keep the storage of what they are given, so that through a whole network of
-LSTM layers nothing is rearranged.
+The recurrence wants lines of positions to be slices of memory, and a 1×1 convolution wants to be one product over
+(N·B, features). Both are views of a map that is stored *by position*, (H, W, B, f) in memory. A network stores its image
+so once (`by_position`); every layer gives its output in the layout of its input, as PyTorch's own layers do with
+``channels_last``. Values do not depend on it.
 """
 
 from jaxtyping import Float
 from torch import Tensor
 
+from pixelrnn.errors import InputError
+
 
 def to_positions(maps: Float[Tensor, "B f H W"]) -> Float[Tensor, "N B f"]:
-    """One row per position p = i·W + j; a view where the map is stored by position."""
+    """One row per position p = i·W + j; a view where that is possible."""
     return maps.permute(2, 3, 0, 1).flatten(0, 1)
 
 
@@ -20,11 +22,22 @@ def to_map(positions: Float[Tensor, "N B f"], height: int, width: int) -> Float[
     return positions.unflatten(0, (height, width)).permute(2, 3, 0, 1)
 
 
-def store_by_position(maps: Float[Tensor, "B f H W"]) -> Float[Tensor, "B f H W"]:
+def by_position(maps: Float[Tensor, "B f H W"]) -> Float[Tensor, "B f H W"]:
     """The same map, stored by position."""
-    return to_map(to_positions(maps).contiguous(), *maps.shape[2:])
+    return maps.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)
 
 
-def is_stored_by_position(maps: Float[Tensor, "B f H W"]) -> bool:
-    """Whether it is, and not as well in the ordinary way, as a map of one image and one feature is."""
+def is_by_position(maps: Float[Tensor, "B f H W"]) -> bool:
+    """Whether a map is stored by position, and not as well contiguous, as one feature of one image is."""
     return maps.permute(2, 3, 0, 1).is_contiguous() and not maps.is_contiguous()
+
+
+def like(x: Float[Tensor, "B f H W"], y: Float[Tensor, "B g H W"]) -> Float[Tensor, "B g H W"]:
+    """y as it is where x is stored by position, otherwise contiguous."""
+    return y if is_by_position(x) else y.contiguous()
+
+
+def check_map(name: str, x: Tensor, features: int) -> None:
+    """Raises InputError unless x is a batch of maps with so many features."""
+    if x.ndim != 4 or x.shape[1] != features:
+        raise InputError(f"{name} has shape {tuple(x.shape)}, expected (B, {features}, H, W)")

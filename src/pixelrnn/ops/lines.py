@@ -10,15 +10,16 @@ or reflected:
 Everything that tells one layer from another is here; the recurrence itself (`line_lstm`) is the same for all.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from itertools import chain
+from functools import lru_cache
+from typing import Literal
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 Offset = tuple[int, int]
+Layer = Literal["row", "diagonal"]
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,6 @@ class Lines:
     def extent(self) -> int:
         """How many places there are."""
         return max(map(sum, zip(self.first, self.lengths, strict=True)))
-
-    @cached_property
-    def order(self) -> Int[Tensor, "D N"]:
-        """The positions, line after line."""
-        with torch.inference_mode(False):  # kept for later calls, which may want gradients
-            return torch.tensor([list(chain(*lines)) for lines in self.positions])
 
     def neighbours(
         self, states: Float[Tensor, "N B f"], offset: Offset, outside: Float[Tensor, " f"]
@@ -130,3 +125,7 @@ def _strided(start: int, step: int, length: int) -> range:
     # In an image one column wide the diagonals' step is 0 and each holds one position: any step will do.
     step = max(step, 1)
     return range(start, start + length * step, step)
+
+
+LAYERS: dict[Layer, Callable[[int, int], Lines]] = {"row": row_lines, "diagonal": diagonal_lines}
+"""The two layers by name, in the order in which the C++ (csrc/scan.h) numbers them."""

@@ -1,5 +1,5 @@
-// The other motion: a network (pixelrnn/incremental) position by position, for a slice of the batch. Rows come from top
-// to bottom; within a row any columns may be computed together whose inputs are there.
+// A network position by position (pixelrnn/sampling), for a slice of the batch. Rows come from top to bottom; within a
+// row any columns may be computed together whose inputs are there.
 #pragma once
 
 #include <algorithm>
@@ -15,9 +15,9 @@
 template <class T>
 struct Map {
     long features;
-    std::vector<Row<T>> rows;  // features padded to whole vectors
+    std::vector<Row<T>> rows;  // features padded to whole grains
     Map(long width, long images, long features, long above, long beside)
-        : features(features), rows(above + 1, Row<T>(width, images, round_up(features, WIDTH<T>), beside)) {}
+        : features(features), rows(above + 1, Row<T>(width, images, round_up(features, GRAIN), beside)) {}
     Row<T>& row() { return rows[0]; }
     void next_row() { std::rotate(rows.begin(), rows.end() - 1, rows.end()); }
 };
@@ -66,26 +66,6 @@ struct Kernel {
     Packed<T> upper, lower;
 };
 
-// A sum of products with the rows of one matrix in turn, in as many goes as there are terms.
-template <class T>
-struct Sum {
-    const Packed<T>& weights;
-    const T* from;
-    long from_row;
-    T* to;
-    long rows, columns, done = 0, depth = 0;
-    Terms<T> terms = {};
-    void add(Term<T> term) {
-        if (terms.n == MOST_TAPS) finish();
-        terms.add(term), depth += term.depth;
-    }
-    void finish() {
-        product(terms, weights.right(done), rows, columns, from, from_row, to, columns);
-        from = to, from_row = columns, done += depth, depth = 0;
-        terms.clear();
-    }
-};
-
 template <class T>
 struct Convolution : Step<T> {
     Map<T>&x, *plus;
@@ -102,7 +82,8 @@ struct Convolution : Step<T> {
     long channel() const override { return kernel->channel; }
     void next_row() override {
         if (!kernel->above) return;
-        Sum<T> sum{kernel->upper, nullptr, 0, upper.at(0), width * upper.images, upper.features};
+        const long f = upper.features;
+        Sum<T> sum{kernel->upper, nullptr, 0, upper.at(0), f, width * upper.images, f};
         for (long k = kernel->above; k > 0; --k)
             for (long dj = -kernel->beside; dj <= kernel->beside; ++dj)
                 sum.add({x.rows[k].at(dj), x.row().features, 1, kernel->in});
@@ -113,7 +94,7 @@ struct Convolution : Step<T> {
         const long rows = (to - from) * y.images, f = y.features;
         const T one = 1, *added = plus ? plus->row().at(from) : nullptr;
         const bool after = added && (kernel->above || kernel->channel >= 0);  // the product adds one map, as it is
-        Sum<T> sum{kernel->lower, kernel->above ? upper.at(from) : after ? nullptr : added, f, y.at(from), rows, f};
+        Sum<T> sum{kernel->lower, kernel->above ? upper.at(from) : after ? nullptr : added, f, y.at(from), f, rows, f};
         for (long dj = -kernel->beside; dj <= 0; ++dj)
             sum.add({x.row().at(from + dj), x.row().features, 1, kernel->in});
         sum.add({&one, 0, 0, 1});
@@ -127,7 +108,7 @@ struct Convolution : Step<T> {
 };
 
 template <class T>
-struct Layer {
+struct Recurrence {
     Shape shape;
     std::vector<Weights<T>> weights;
 };
@@ -135,32 +116,32 @@ struct Layer {
 template <class T>
 struct LineLSTM : Step<T> {
     Map<T>& x;
-    std::shared_ptr<const Layer<T>> layer;
+    std::shared_ptr<const Recurrence<T>> layer;
     std::vector<Scan<T>> scans;
     std::vector<Row<T>> upper;  // of each direction: bias and upper taps, for the whole row
     Row<T> a;
     long i = -1;  // the current row
-    LineLSTM(Map<T>& x, Map<T>& y, std::shared_ptr<const Layer<T>> l, bool remembered, long width)
+    LineLSTM(Map<T>& x, Map<T>& y, std::shared_ptr<const Recurrence<T>> l, bool remembered, long width)
         : Step<T>(y, remembered),
           x(x),
           layer(l),
-          upper(l->shape.directions, Row<T>(width, y.row().images, 4 * y.row().features)),
+          upper(l->shape.layer.directions, Row<T>(width, y.row().images, 4 * y.row().features)),
           a(upper[0]) {
         for (const Weights<T>& w : l->weights) scans.emplace_back(w, width, y.row().images);
     }
     // A direction whose states go to the row below is scanned when its row is complete, and so one row late.
-    bool late(long d) const { return layer->shape.outputs[d][0].di > 0; }
+    bool late(long d) const { return layer->shape.layer.down[d] > 0; }
     void next_row() override {
         const Shape& s = layer->shape;
         const long width = s.width, images = a.images, gates = a.features;
         ++i;
-        for (long d = 0; d < s.directions; ++d) {
+        for (long d = 0; d < s.layer.directions; ++d) {
             if (late(d) && i == 0) continue;
             const Weights<T>& w = layer->weights[d];
             scans[d].next_row();
             Terms<T> terms;
             add_above(terms, s, d, scans[d].h_above, 0);
-            product(terms, w.batched.right(s.inputs[d].size() * s.in), width * images, gates, w.bias.data(), 0,
+            product(terms, w.batched.right(s.layer.inputs.size() * s.in), width * images, gates, w.bias.data(), 0,
                     upper[d].at(0), gates);
             if (late(d)) scan(d, x.rows[1], 0, width);
         }
@@ -169,7 +150,7 @@ struct LineLSTM : Step<T> {
         Row<T>& y = this->y.row();
         const long n = (to - from) * y.images * y.features;
         std::fill_n(y.at(from), n, T(0));
-        for (long d = 0; d < layer->shape.directions; ++d) {
+        for (long d = 0; d < layer->shape.layer.directions; ++d) {
             if (!late(d)) scan(d, x.row(), from, to);
             if (late(d) && i == 0) continue;
             const T* h = scans[d].h.at(from);
@@ -179,7 +160,7 @@ struct LineLSTM : Step<T> {
     void scan(long d, Row<T>& in, long from, long to) {
         const Weights<T>& w = layer->weights[d];
         Terms<T> terms;
-        add_inputs(terms, layer->shape, d, in, from);
+        add_inputs(terms, layer->shape, in, from);
         product(terms, w.batched.right(), (to - from) * a.images, a.features, upper[d].at(from), a.features, a.at(from),
                 a.features);
         scan_columns(layer->shape, d, w, scans[d], a, from, to, Saved<T>{}, 0);

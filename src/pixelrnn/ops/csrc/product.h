@@ -56,7 +56,7 @@ inline Vec<T> load_group(const T* b) {
 }
 template <class T>
 inline Vec<T> add_product(Vec<T> sum, const T* a, Vec<T> b) {
-    return sum + *a * b;
+    return fma(Vec<T>{} + *a, b, sum);
 }
 typedef uint16_t Pairs __attribute__((vector_size(BYTES)));
 inline Pairs load_group(const Bfloat16* b) {
@@ -68,19 +68,23 @@ static_assert(std::endian::native == std::endian::little);  // the first of a pa
 inline Vec<float> add_product(Vec<float> sum, const Bfloat16* a, Pairs b) {
     int32_t pair;
     std::memcpy(&pair, a, sizeof pair);
-#if defined(__AVX512BF16__)
+#if PIXELRNN_BYTES == 64 && defined(__AVX512BF16__)
     return (Vec<float>)_mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)b);
 #else
     using Bits = Lanes<float>::Bits;
     const Bits of_a = Bits{} + pair, of_b = (Bits)b, upper = Bits{} + ~0xffff;
-    sum += (Vec<float>)(of_a << 16) * (Vec<float>)(of_b << 16);
-    return sum + (Vec<float>)(of_a & upper) * (Vec<float>)(of_b & upper);
+    sum = fma((Vec<float>)(of_a << 16), (Vec<float>)(of_b << 16), sum);
+    return fma((Vec<float>)(of_a & upper), (Vec<float>)(of_b & upper), sum);
 #endif
 }
 
 template <class T>
-constexpr int PANEL = 2 * WIDTH<T>;             // columns of B that a tile covers
-constexpr int TALL = REGISTERS == 32 ? 12 : 6;  // rows of a tile: TALL × 2 registers hold it, 2 more hold B
+constexpr int PANEL = 2 * WIDTH<T>;  // columns of B that a tile covers
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int TALL = 12;  // rows of a tile: of 32 registers 24 hold it, two more hold B
+#else
+constexpr int TALL = 6;  // of 16 registers
+#endif
 
 // One tile of C, R rows by N vectors, held in registers while all terms, from row r on, are added to `from`.
 template <class T, int R, int N, class P>
@@ -111,6 +115,14 @@ inline void tile(const Terms<P>& terms, long r, const P* b, long b_row, const T*
             store(c + q * c_row + v * WIDTH<T>, load(from + q * from_row + v * WIDTH<T>) + sum[q][v]);
 }
 
+// Calls `run` with the height, 1 to R, as a constant.
+template <int R, class Run>
+void with_height(long height, const Run& run) {
+    if constexpr (R > 1)
+        if (height < R) return with_height<R - 1>(height, run);
+    run.template operator()<R>();
+}
+
 // C (rows × columns) = from + Σ A·B. Columns are a multiple of the vector width; `from` null is zero, with `from_row` 0
 // it is a bias.
 template <class P>
@@ -132,46 +144,7 @@ void product(const Terms<P>& terms, Right<P> right, long rows, long columns, con
                 else
                     tile<T, R, 1>(terms, r, right.b, right.row, in, from_row, out, c_row);
             };
-            switch (height) {
-                case 1:
-                    run.template operator()<1>();
-                    break;
-                case 2:
-                    run.template operator()<2>();
-                    break;
-                case 3:
-                    run.template operator()<3>();
-                    break;
-                case 4:
-                    run.template operator()<4>();
-                    break;
-                case 5:
-                    run.template operator()<5>();
-                    break;
-                case 6:
-                    run.template operator()<6>();
-                    break;
-#if defined(__AVX512F__)
-                case 7:
-                    run.template operator()<7>();
-                    break;
-                case 8:
-                    run.template operator()<8>();
-                    break;
-                case 9:
-                    run.template operator()<9>();
-                    break;
-                case 10:
-                    run.template operator()<10>();
-                    break;
-                case 11:
-                    run.template operator()<11>();
-                    break;
-                case 12:
-                    run.template operator()<12>();
-                    break;
-#endif
-            }
+            with_height<TALL>(height, run);
             r += height;
         }
 }
@@ -209,6 +182,26 @@ struct Packed {
     }
     Right<P> right(long from = 0) const {  // without the first rows, a whole number of groups
         return {data.data() + from * PANEL<T>, depth * PANEL<T>, PANEL<T> * GROUP<P>};
+    }
+};
+
+// A sum of products with the rows of one matrix in turn, in as many goes as there are terms.
+template <class P, class T = Wide<P>>
+struct Sum {
+    const Packed<P>& weights;
+    const T* from;  // as in `product`
+    long from_row;
+    T* to;
+    long to_row, rows, columns, done = 0, depth = 0;
+    Terms<P> terms = {};
+    void add(Term<P> term) {
+        if (terms.n == MOST_TAPS) finish();
+        terms.add(term), depth += round_up(term.depth, GROUP<P>);
+    }
+    void finish() {
+        product(terms, weights.right(done), rows, columns, from, from_row, to, to_row);
+        from = to, from_row = to_row, done += depth, depth = 0;
+        terms.clear();
     }
 };
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pixelrnn.recurrence import Lines, diagonal_lines, row_lines
+from pixelrnn.ops.lines import Lines, diagonal_lines, row_lines
 
 SIZES = [(1, 1), (1, 5), (5, 1), (2, 2), (3, 4), (4, 3), (2, 7), (7, 2)]
 
@@ -15,7 +15,6 @@ def test_every_position_is_on_one_line_and_reads_the_line_before(lines: Lines) -
     for d, (scan, taps) in enumerate(zip(lines.positions, lines.taps, strict=True)):
         assert sorted(p for line in scan for p in line) == list(range(lines.height * lines.width))
         assert [len(line) for line in scan] == lines.lengths
-        assert lines.order[d].tolist() == [p for line in scan for p in line]
         for t, line in enumerate(scan):
             # A tap is a shift of places on the line before.
             previous = dict(enumerate(scan[t - 1], lines.first[t - 1])) if t else {}

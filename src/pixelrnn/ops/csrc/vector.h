@@ -1,4 +1,7 @@
-// The widest vectors of this processor, the LSTM's two functions on them, and bfloat16.
+// The widest vectors of this instruction set, the LSTM's two functions on them, and bfloat16.
+//
+// Every sum is a chain of multiply-adds that is written out (`fma`), and the compiler fuses nothing by itself
+// (-ffp-contract=off). So a result has the same bits for any vector width, tile and compiler.
 #pragma once
 
 #include <algorithm>
@@ -6,17 +9,22 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
-#if defined(__AVX2__)
+#if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
+#if !defined(PIXELRNN_BYTES)  // a test compiles with less than there could be
 #if defined(__AVX512F__)
-constexpr int BYTES = 64;
-constexpr int REGISTERS = 32;
+#define PIXELRNN_BYTES 64
+#elif defined(__AVX2__)
+#define PIXELRNN_BYTES 32
 #else
-constexpr int BYTES = 32;  // AVX2; elsewhere the compiler makes two narrower ones of each
-constexpr int REGISTERS = 16;
+#define PIXELRNN_BYTES 16
 #endif
+#endif
+constexpr int BYTES = PIXELRNN_BYTES;
 
 template <class T>
 struct Lanes;
@@ -47,12 +55,37 @@ inline void store(T* p, Vec<T> v) {
     std::memcpy(p, &v, BYTES);
 }
 
+// a·b + c, rounded once.
+#if PIXELRNN_BYTES == 64
+inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return (Vec<float>)_mm512_fmadd_ps(a, b, c); }
+inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return (Vec<double>)_mm512_fmadd_pd(a, b, c); }
+#elif PIXELRNN_BYTES == 32 && defined(__FMA__)
+inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return (Vec<float>)_mm256_fmadd_ps(a, b, c); }
+inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return (Vec<double>)_mm256_fmadd_pd(a, b, c); }
+#elif PIXELRNN_BYTES == 16 && defined(__FMA__)
+inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return (Vec<float>)_mm_fmadd_ps(a, b, c); }
+inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return (Vec<double>)_mm_fmadd_pd(a, b, c); }
+#elif PIXELRNN_BYTES == 16 && defined(__aarch64__)
+inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
+    return (Vec<float>)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
+    return (Vec<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+}
+#else
+template <class V>
+inline V fma(V a, V b, V c) {
+    for (unsigned k = 0; k < sizeof(V) / sizeof(a[0]); ++k) c[k] = std::fma(a[k], b[k], c[k]);
+    return c;
+}
+#endif
+
 // To memory, past the caches: for what is read much later. p is aligned to the vector.
 template <class T>
 inline void stream(T* p, Vec<T> v) {
-#if defined(__AVX512F__)
+#if PIXELRNN_BYTES == 64
     _mm512_stream_si512(reinterpret_cast<__m512i*>(p), (__m512i)v);
-#elif defined(__AVX2__)
+#elif PIXELRNN_BYTES == 32 && defined(__AVX2__)
     _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)v);
 #else
     store(p, v);
@@ -67,7 +100,7 @@ struct Bfloat16 {
         uint32_t all;
         std::memcpy(&all, &x, 4);
         const uint32_t rounded = all + 0x7fff + (all >> 16 & 1);
-        bits = (x == x ? rounded : all | 0x400000) >> 16;  // what is no number stays so
+        bits = (x == x ? rounded : all | 0x400000) >> 16;  // NaN stays NaN
     }
     operator float() const {
         const uint32_t all = static_cast<uint32_t>(bits) << 16;
@@ -87,7 +120,7 @@ inline Vec<float> load(const Bfloat16* p) {
     return v;
 }
 inline HalfBits rounded(Vec<float> v) {
-#if defined(__AVX512BF16__)
+#if PIXELRNN_BYTES == 64 && defined(__AVX512BF16__)
     return (HalfBits)_mm512_cvtneps_pbh(v);
 #else
     using Bits = Lanes<float>::Bits;
@@ -102,9 +135,9 @@ inline void store(Bfloat16* p, Vec<float> v) {
     std::memcpy(p, &half, sizeof half);
 }
 inline void stream(Bfloat16* p, Vec<float> v) {
-#if defined(__AVX512F__)
+#if PIXELRNN_BYTES == 64
     _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)rounded(v));
-#elif defined(__AVX2__)
+#elif PIXELRNN_BYTES == 32 && defined(__AVX2__)
     _mm_stream_si128(reinterpret_cast<__m128i*>(p), (__m128i)rounded(v));
 #else
     store(p, v);
@@ -129,9 +162,9 @@ inline V clamp(V x, V limit) {
     x = x < -limit ? -limit : x;
     return x > limit ? limit : x;
 }
-#if defined(__AVX512F__)
+#if PIXELRNN_BYTES == 64
 inline Vec<float> clamp(Vec<float> x, Vec<float> limit) { return _mm512_min_ps(limit, _mm512_max_ps(-limit, x)); }
-#elif defined(__AVX2__)
+#elif PIXELRNN_BYTES == 32 && defined(__AVX2__)
 inline Vec<float> clamp(Vec<float> x, Vec<float> limit) { return _mm256_min_ps(limit, _mm256_max_ps(-limit, x)); }
 #endif
 
@@ -139,25 +172,27 @@ inline Vec<float> clamp(Vec<float> x, Vec<float> limit) { return _mm256_min_ps(l
 // With x·log₂e = n + r, |r| ≤ ½: 2ʳ by the polynomial of Cephes' exp2f, 2ⁿ by the bits of n.
 inline Vec<float> exp_(Vec<float> x) {
     using Bits = Lanes<float>::Bits;
+    const Vec<float> zero{};
     const float magic = 12582912.0f;  // 1.5·2²³: the sum's last bits are the integer n
-    const Vec<float> y = clamp(x, Vec<float>{} + 40.0f) * 1.44269504f, shifted = y + magic;
+    const Vec<float> y = clamp(x, zero + 40.0f) * 1.44269504f, shifted = y + magic;
     const Vec<float> r = y - (shifted - magic), r2 = r * r;
-    const Vec<float> low =
-        (2.402264791363012e-1f + 5.550332471162809e-2f * r) * r2 + (1.0f + 6.931472028550421e-1f * r);
-    const Vec<float> high = (9.618437357674640e-3f + 1.339887440266574e-3f * r) + 1.535336188319500e-4f * r2;
-    const Vec<float> power = high * (r2 * r2) + low;
+    const Vec<float> low = fma(fma(r, zero + 5.550332471162809e-2f, zero + 2.402264791363012e-1f), r2,
+                               fma(r, zero + 6.931472028550421e-1f, zero + 1.0f));
+    const Vec<float> high = fma(zero + 1.535336188319500e-4f, r2,
+                                fma(r, zero + 1.339887440266574e-3f, zero + 9.618437357674640e-3f));
+    const Vec<float> power = fma(high, r2 * r2, low);
     Bits bits, n;
     std::memcpy(&bits, &power, BYTES);
     std::memcpy(&n, &shifted, BYTES);
     bits += n << 23;
     Vec<float> result;
     std::memcpy(&result, &bits, BYTES);
-    return x == x ? result : x;  // what is no number stays so
+    return x == x ? result : x;  // NaN stays NaN
 }
 
 // All that `stream` wrote is there for other threads.
 inline void finish_streams() {
-#if defined(__AVX2__)
+#if defined(__x86_64__)
     _mm_sfence();
 #endif
 }

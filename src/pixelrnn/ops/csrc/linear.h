@@ -1,5 +1,5 @@
 // y = W·ρ(x) + b, and a map added, for all rows of x, where ρ is ReLU or nothing: the 1×1 convolutions between the
-// recurrences.
+// recurrences; in parts of the rows, so many that sums do not depend on the threads.
 #pragma once
 
 #include <algorithm>

@@ -1,16 +1,16 @@
 """Every backend equals the oracle, in output and in every gradient."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
 
-from pixelrnn.backend import Backend, backend
+from pixelrnn import ops
 from pixelrnn.errors import InputError
-from pixelrnn.recurrence import Lines, compiled, diagonal_lines, line_lstm, row_lines
+from pixelrnn.ops import Backend, backend
+from pixelrnn.ops.lines import Lines, diagonal_lines, row_lines
 from tests import oracle
 
 NAMES = ("x", "input_to_state", "bias", "state_to_state", "initial")
@@ -19,7 +19,7 @@ Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 Make = Callable[[int, int], Lines]
 
 every_backend = pytest.mark.parametrize("name", [name for name in get_args(Backend) if name != "auto"])
-fast_backends = pytest.mark.parametrize("name", ["manual", "compiled"])
+fast_backends = pytest.mark.parametrize("name", ["manual", "cpu"])
 both_lines = pytest.mark.parametrize("make", [row_lines, diagonal_lines])
 
 
@@ -60,6 +60,13 @@ def by_the_oracle(
     if len(passes) == 2:  # the mirror moved down one row
         passes[1] = torch.cat([torch.zeros_like(passes[1][:, :, :1]), passes[1][:, :, :-1]], dim=2)
     return torch.stack(passes).sum(dim=0).flatten(2).permute(2, 0, 1)
+
+
+def line_lstm(
+    x: Tensor, input_to_state: Tensor, bias: Tensor, state_to_state: Tensor, initial: Tensor, lines: Lines
+) -> Tensor:
+    layer: ops.Layer = "row" if len(lines.taps) == 1 else "diagonal"
+    return ops.line_lstm(x, input_to_state, bias, state_to_state, initial, layer, lines.height)
 
 
 def run(name: Backend, inputs: Inputs, lines: Lines, weights: Tensor) -> list[Tensor]:
@@ -151,8 +158,8 @@ def test_products_of_bfloat16_numbers_err_by_no_more_than_their_roundings(
     wanted = run("reference", scaled, lines, weights)
     single = changed(scaled, Tensor.float)
     with torch.autocast("cpu", torch.bfloat16):
-        got = run("compiled", single, lines, weights.float())
-    exact = run("compiled", single, lines, weights.float())
+        got = run("cpu", single, lines, weights.float())
+    exact = run("cpu", single, lines, weights.float())
     bound = 2**-8 * sum(size) ** 0.5
     for what, a, b, c in zip(("output", *NAMES), got, wanted, exact, strict=True):
         assert a.dtype == torch.float32
@@ -183,7 +190,7 @@ def bias_gradients(lines: Lines, gate: int, bias: float) -> tuple[Tensor, Tensor
     inputs[2].data[:, 16 * gate : 16 * gate + 16] += bias
     weights = torch.randn(16, 8, 16, dtype=torch.double)
     with torch.autocast("cpu", torch.bfloat16):
-        got = run("compiled", changed(inputs, Tensor.float), lines, weights.float())[3]
+        got = run("cpu", changed(inputs, Tensor.float), lines, weights.float())[3]
     return got, run("reference", inputs, lines, weights)[3]
 
 
@@ -191,13 +198,13 @@ def bias_gradients(lines: Lines, gate: int, bias: float) -> tuple[Tensor, Tensor
 def test_double_precision_is_not_rounded_to_bfloat16(make: Make) -> None:
     inputs = arguments(make(3, 4), batch=2, features=2, hidden=3)
     weights = torch.randn(12, 2, 3, dtype=torch.double)
-    expected = run("compiled", inputs, make(3, 4), weights)
+    expected = run("cpu", inputs, make(3, 4), weights)
     with torch.autocast("cpu", torch.bfloat16):
-        got = run("compiled", inputs, make(3, 4), weights)
+        got = run("cpu", inputs, make(3, 4), weights)
     assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
-@pytest.mark.parametrize(("name", "bfloat16"), [("manual", False), ("compiled", False), ("compiled", True)])
+@pytest.mark.parametrize(("name", "bfloat16"), [("manual", False), ("cpu", False), ("cpu", True)])
 @both_lines
 def test_nothing_uninitialised_is_read(name: Backend, make: Make, bfloat16: bool) -> None:
     lines = make(4, 3)
@@ -235,13 +242,13 @@ def test_without_gradients_the_output_is_the_same(name: Backend, make: Make) -> 
 
 @both_lines
 def test_without_gradients_nothing_is_kept_for_them(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept, apply = [], compiled._apply
+    kept, computed = [], ops.cpu.line_lstm
 
     def recording(*args: Any) -> Tensor:
-        kept.append(args[-1])
-        return apply(*args)
+        kept.append(args[-1] is not None)
+        return computed(*args)
 
-    monkeypatch.setattr(compiled, "_apply", recording)
+    monkeypatch.setattr(ops.cpu, "line_lstm", recording)
     inputs = arguments(make(2, 2), batch=1, features=1, hidden=1)
     line_lstm(*inputs, make(2, 2))
     with torch.no_grad():
@@ -259,23 +266,6 @@ def test_no_images(name: Backend, make: Make) -> None:
     hidden, *gradients = run(name, inputs, make(2, 3), torch.zeros(6, 0, 3, dtype=torch.double))
     assert hidden.shape == (6, 0, 3)
     assert not any(gradient.any() for gradient in gradients)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"inputs": (((-1, 0), (0, 0)),)},
-        {"inputs": (((0, -2), (0, 0)),)},
-        {"taps": (((-1, -2), (-1, 0), (-1, 1)),)},
-        {"taps": (((0, -1), (-1, 0), (0, 1)),)},
-        {"taps": (((-2, 0), (-1, 0), (-1, 1)),)},
-        {"outputs": ((0, 1),)},
-    ],
-)
-def test_lines_that_the_compiled_scan_cannot_walk_are_refused(change: dict[str, Any]) -> None:
-    lines = replace(row_lines(3, 3), **change)
-    with backend("compiled"), pytest.raises(RuntimeError, match=r"line_lstm: .*(taps|sizes)"):
-        line_lstm(*arguments(lines, batch=1, features=1, hidden=1), lines)
 
 
 @fast_backends
@@ -301,14 +291,14 @@ def test_compiled_sums_do_not_depend_on_which_thread_is_first() -> None:
     weights = torch.randn(36, 40, 4, dtype=torch.double)
     torch.set_num_threads(2)
     try:
-        runs = [run("compiled", inputs, lines, weights) for _ in range(5)]
+        runs = [run("cpu", inputs, lines, weights) for _ in range(5)]
     finally:
         torch.set_num_threads(1)
     assert all(torch.equal(a, b) for again in runs[1:] for a, b in zip(runs[0], again, strict=True))
 
 
 @pytest.mark.parametrize(
-    ("name", "bfloat16"), [("reference", False), ("manual", False), ("compiled", False), ("compiled", True)]
+    ("name", "bfloat16"), [("reference", False), ("manual", False), ("cpu", False), ("cpu", True)]
 )
 @both_lines
 @pytest.mark.parametrize("bits", [0x7FC00000, 0x7FFFFFFF, 0x7FC00001, -1])
@@ -349,17 +339,21 @@ def test_the_transforms_of_torch_func_work() -> None:
 @pytest.mark.usefixtures("as_a_user")
 def test_shapes_that_do_not_belong_together_are_named() -> None:
     x, kernel, bias, weight, initial = (t.detach() for t in arguments(row_lines(2, 3), batch=1, features=2, hidden=2))
-    with pytest.raises(InputError, match=r"x has shape \(6, 2\), expected \(8, 2\) \(batch left out\)"):
-        line_lstm(x, kernel, bias, weight, initial, row_lines(2, 4))
-    with pytest.raises(InputError, match=r"input_to_state has shape \(1, 1, 8\), expected \(1, 2, 8\)"):
-        line_lstm(x, kernel[:, :1], bias, weight, initial, row_lines(2, 3))
+    lines = row_lines(2, 3)
+    with pytest.raises(InputError, match="6 positions make no image of height 4"):
+        line_lstm(x, kernel, bias, weight, initial, row_lines(4, 2))
+    with pytest.raises(InputError, match=r"input_to_state has shape \(1, 1, 2, 8\), expected \(1, 2, 2, 8\)"):
+        line_lstm(x, kernel[:, :1], bias, weight, initial, lines)
     with pytest.raises(InputError, match=r"bias has shape \(1, 7\), expected \(1, 8\)"):
-        line_lstm(x, kernel, bias[:, :7], weight, initial, row_lines(2, 3))
+        line_lstm(x, kernel, bias[:, :7], weight, initial, lines)
     with pytest.raises(InputError, match=r"state_to_state has shape \(1, 2, 2, 8\), expected \(1, 3, 2, 8\)"):
-        line_lstm(x, kernel, bias, weight[:, :2], initial, row_lines(2, 3))
-    with pytest.raises(InputError, match="features F must be at least 1, got 0"):
-        line_lstm(x[..., :0], kernel[:, :, :0], bias, weight, initial, row_lines(2, 3))
-    with pytest.raises(InputError, match="hidden features h must be at least 1, got 0"):
-        line_lstm(x, kernel[..., :0], bias[:, :0], weight[:, :, :0, :0], initial[..., :0], row_lines(2, 3))
+        line_lstm(x, kernel, bias, weight[:, :2], initial, lines)
+    with pytest.raises(InputError, match="F and h at least 1"):
+        line_lstm(x[..., :0], kernel[:, :, :0], bias, weight, initial, lines)
+    with pytest.raises(InputError, match="F and h at least 1"):
+        line_lstm(x, kernel[..., :0], bias[:, :0], weight[:, :, :0, :0], initial[..., :0], lines)
     with pytest.raises(InputError, match=r"initial has shape \(1, 1, 2\), expected \(1, 2, 2\)"):
-        line_lstm(x, kernel, bias, weight, initial[:, :1], row_lines(2, 3))
+        line_lstm(x, kernel, bias, weight, initial[:, :1], lines)
+    unknown: Any = "column"
+    with pytest.raises(InputError, match="unknown layer 'column'"):
+        ops.line_lstm(x, kernel, bias, weight, initial, unknown, 2)

@@ -1,10 +1,13 @@
-"""The recurrence as it reads in the paper (eq. 3), line by line, under autograd. Any device, any floating type."""
+"""The operators as they read in the paper, under autograd. Any device, any floating type."""
+
+from itertools import chain
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pixelrnn.recurrence.lines import Lines
+from pixelrnn.ops.lines import Lines
 
 
 def line_lstm(
@@ -15,12 +18,12 @@ def line_lstm(
     initial: Float[Tensor, "D 2 h"],
     lines: Lines,
 ) -> Float[Tensor, "N B h"]:
-    """See `pixelrnn.recurrence.line_lstm`."""
+    """The recurrence of eq. 3, line by line; see `pixelrnn.ops.line_lstm`."""
     batch = x.shape[1]
-    order = lines.order.to(x.device)
     gates = input_term(x, input_to_state, bias, lines)
 
     # The positions sorted by line and taken apart once: a slice per step would cost a whole map in its backward.
+    order = torch.tensor([list(chain(*scan)) for scan in lines.positions], device=x.device)  # (D, N)
     terms = torch.split(_pick(gates, order), lines.lengths, dim=1)  # L of (D, n, B, 4h)
 
     # One state for every place of a line and one beyond each end, the initial state where the line has no position.
@@ -74,3 +77,22 @@ def add_directions(states: Float[Tensor, "D N B h"], lines: Lines) -> Float[Tens
 def _pick(states: Float[Tensor, "D N B f"], index: Int[Tensor, "D n"]) -> Float[Tensor, "D n B f"]:
     """The states at the given places, in each direction."""
     return torch.stack([s[places] for s, places in zip(states, index, strict=True)])
+
+
+def conv(
+    x: Float[Tensor, "N B F"],
+    weight: Float[Tensor, "G F rows columns"],
+    bias: Float[Tensor, " G"],
+    plus: Float[Tensor, "N B G"] | None,
+    height: int,
+    relu: bool,
+) -> Float[Tensor, "N B G"]:
+    """The masked convolution; see `pixelrnn.ops.conv`."""
+    x = F.relu(x) if relu else x
+    if weight.shape[2:] == (1, 1) and x.is_contiguous():  # one product over all positions and images
+        y = F.linear(x, weight.flatten(1), bias)
+    else:
+        maps = x.unflatten(0, (height, -1)).permute(2, 3, 0, 1)
+        padding = (weight.shape[2] // 2, weight.shape[3] // 2)
+        y = F.conv2d(maps, weight, bias, padding=padding).permute(2, 3, 0, 1).flatten(0, 1)
+    return y if plus is None else y + plus

@@ -1,9 +1,10 @@
-// The recurrence (pixelrnn/recurrence/README.md) over a slice of the batch: one thread, row after row. Every tap is on
-// the row itself, which makes its scan sequential, or on the row above. P is the type of what the products multiply: x,
-// h and the gradient of the gates; and of what is kept for the backward pass.
+// The recurrence (pixelrnn/ops/README.md) over a slice of the batch: one thread, row after row. Every tap is on the row
+// itself, which makes its scan sequential, or on the row above. P is the type of what the products multiply: x, h and
+// the gradient of the gates; and of what is kept for the backward pass.
 #pragma once
 
 #include <algorithm>
+#include <span>
 
 #include "product.h"
 
@@ -11,13 +12,13 @@ struct Tap {
     long di, dj;  // (−1, −1..1) or (0, ±1); an input tap (0, −1..1)
 };
 
-// The layer and the image. Features are padded to whole vectors: h to `padded`, the gates to 4·padded.
-struct Shape {
-    long directions, height, width, batch, in, hidden;
-    std::vector<std::vector<Tap>> inputs, taps;  // of each direction
-    std::vector<std::vector<Tap>> outputs;       // one of each direction: where its states are added to the output
-    long cell;                                   // the tap whose cell state is kept
-    long images;                                 // of a slice of the batch
+// What tells the two layers apart (paper §3.1, §3.2), as `pixelrnn.ops.lines` has it.
+struct Layer {
+    long directions;
+    std::span<const Tap> inputs;   // where the input-to-state term of all directions reads the map
+    std::span<const Tap> taps[2];  // where the state-to-state term of each direction reads the states
+    long cell;                     // the tap whose cell state c₋ is kept
+    long down[2];                  // rows by which the states of a direction move before they are added
 
     // The tap within the row, which makes the scan sequential; −1 where all are above.
     int beside(long d) const {
@@ -25,6 +26,33 @@ struct Shape {
             if (taps[d][k].di == 0) return static_cast<int>(k);
         return -1;
     }
+};
+
+constexpr Tap BESIDE_AND_SELF[] = {{0, -1}, {0, 0}}, SELF[] = {{0, 0}};
+constexpr Tap ROW_ABOVE[] = {{-1, -1}, {-1, 0}, {-1, 1}};
+constexpr Tap ABOVE_AND_LEFT[] = {{-1, 0}, {0, -1}}, ABOVE_AND_RIGHT[] = {{-1, 0}, {0, 1}};
+constexpr Layer LAYERS[] = {
+    {1, BESIDE_AND_SELF, {ROW_ABOVE, {}}, 1, {0, 0}},              // Row LSTM
+    {2, SELF, {ABOVE_AND_LEFT, ABOVE_AND_RIGHT}, 1, {0, 1}},  // Diagonal BiLSTM
+};
+
+// Features of a state are padded to this, whole vectors of any width: what is saved has one shape everywhere.
+constexpr long GRAIN = 16;
+
+constexpr long MOST_IMAGES = 12;  // per thread: one or two product tiles high, and so few that their rows stay in its cache
+
+// How a batch is divided, so that all threads are busy to the end.
+inline long images_per_slice(long batch, long threads) {
+    const long rounds = std::max(1L, (batch + threads * MOST_IMAGES - 1) / (threads * MOST_IMAGES));
+    return std::max(1L, (batch + threads * rounds - 1) / (threads * rounds));
+}
+
+// The layer and the image.
+struct Shape {
+    const Layer& layer;
+    long height, width, batch, in, hidden;
+    long images;  // of a slice of the batch
+    long padded() const { return round_up(hidden, GRAIN); }
 };
 
 // Rows of positions, `images` × `features` each, with a margin on both sides for what lies outside the image.
@@ -125,7 +153,7 @@ void cell_forward(const T* gates, const T* c_before, T* c, P* h, P* saved_gates,
             const Vec<T> ei = 1 + exp_(-load(gates + 2 * padded + a)), eg = 1 + exp_(2 * load(gates + 3 * padded + a));
             const Vec<T> of = 1 / (eo * ef), ig = 1 / (ei * eg);
             const Vec<T> o = of * ef, f = of * eo, i = ig * eg, g = 1 - 2 * ig * ei;
-            const Vec<T> now = f * load(c_before + at) + i * g;
+            const Vec<T> now = fma(f, load(c_before + at), i * g);
             store(c + at, now);
             const Vec<T> state = o * tanh_(now);
             store(h + at, state);
@@ -148,12 +176,12 @@ void cell_backward(const P* gates, const P* c, const P* c_before, const T* dh, c
             const Kept<T> o = kept(gates + a), f = kept(gates + padded + a);
             const Kept<T> i = kept(gates + 2 * padded + a), g = kept(gates + 3 * padded + a);
             const Vec<T> t = tanh_(load(c + at)), d = load(dh + at);
-            const Vec<T> through = load(dc + at) + d * o.x * (1 - t * t);  // from later positions, and from h
+            const Vec<T> through = fma(d * o.x, fma(-t, t, Vec<T>{} + 1), load(dc + at));  // from later positions, and from h
             store(d_gates + a, d * t * o.x * o.distance);
             store(d_gates + padded + a, through * load(c_before + at) * f.x * f.distance);
             store(d_gates + 2 * padded + a, through * g.x * i.x * i.distance);
             store(d_gates + 3 * padded + a, through * i.x * g.distance * (2 - g.distance));
-            store(dc_before + at, load(dc_before + at) + through * f.x);
+            store(dc_before + at, fma(through, f.x, load(dc_before + at)));
         }
 }
 
@@ -176,7 +204,7 @@ Matrix<T> pad_gates(const T* from, long rows, long h, long padded) {
 
 template <class P, class T = Wide<P>>
 Weights<P> pack(const Shape& s, long d, const T* input, const T* bias, const T* state, const T* initial) {
-    const long h = s.hidden, padded = round_up(h, WIDTH<T>), inputs = s.inputs[d].size(), n_taps = s.taps[d].size();
+    const long h = s.hidden, padded = s.padded(), inputs = s.layer.inputs.size(), n_taps = s.layer.taps[d].size();
     Matrix<T> batched{4 * padded, {}}, beside = batched, to_above{padded, {}}, to_beside = to_above;
     for (long k = 0; k < inputs; ++k) {
         batched.append(pad_gates(input + (d * inputs + k) * s.in * 4 * h, s.in, h, padded));
@@ -184,7 +212,7 @@ Weights<P> pack(const Shape& s, long d, const T* input, const T* bias, const T* 
     }
     for (long k = 0; k < n_taps; ++k) {
         const Matrix<T> tap = pad_gates(state + (d * n_taps + k) * h * 4 * h, h, h, padded);
-        const bool above = s.taps[d][k].di < 0;
+        const bool above = s.layer.taps[d][k].di < 0;
         (above ? batched : beside).append(tap);
         (above ? batched : beside).pad_rows(GROUP<P>);
         (above ? to_above : to_beside).append(tap.transposed(padded));
@@ -217,12 +245,12 @@ struct Scan {
 // The terms that many columns of a row, from j on, can add at once: Kis ⊛ x and then, in the order of `batched`, the
 // upper taps of Kss ⊛ h₋.
 template <class P>
-void add_inputs(Terms<P>& terms, const Shape& s, long d, Row<P>& x, long j) {
-    for (const Tap& tap : s.inputs[d]) terms.add({x.at(j + tap.dj), x.features, s.in});
+void add_inputs(Terms<P>& terms, const Shape& s, Row<P>& x, long j) {
+    for (const Tap& tap : s.layer.inputs) terms.add({x.at(j + tap.dj), x.features, s.in});
 }
 template <class P>
 void add_above(Terms<P>& terms, const Shape& s, long d, Row<P>& h_above, long j) {
-    for (const Tap& tap : s.taps[d])
+    for (const Tap& tap : s.layer.taps[d])
         if (tap.di < 0) terms.add({h_above.at(j + tap.dj), h_above.features, s.hidden});
 }
 
@@ -231,15 +259,15 @@ template <class P, class T = Wide<P>>
 void scan_columns(const Shape& s, long d, const Weights<P>& w, Scan<P>& scan, Row<T>& a, long from, long to,
                   Saved<P> saved, long i) {
     const long images = a.images, gates = a.features, padded = gates / 4;
-    const Tap cell = s.taps[d][s.cell];
+    const Tap cell = s.layer.taps[d][s.layer.cell];
     Row<T>& c_before = cell.di < 0 ? scan.c_above : scan.c;
-    const int beside = s.beside(d);
+    const int beside = s.layer.beside(d);
     if (beside < 0) {
         cell_forward(a.at(from), c_before.at(from + cell.dj), scan.c.at(from), scan.h.at(from), saved.gates(d, i, from),
                      saved.cells(d, i, from), saved.states(d, i, from), (to - from) * images, padded);
         return;
     }
-    const long dj = s.taps[d][beside].dj;
+    const long dj = s.layer.taps[d][beside].dj;
     for (long n = 0; n < to - from; ++n) {
         const long j = dj < 0 ? from + n : to - 1 - n;
         product(Terms<P>({scan.h.at(j + dj), padded, s.hidden}), w.beside.right(), images, gates, a.at(j), gates,
@@ -257,20 +285,20 @@ void forward(const Shape& s, const std::vector<Weights<P>>& weights, const T* x,
     Row<P> in(W, images, round_up(s.in, GROUP<P>));
     Row<T> a(W, images, gates), out(W, images, padded);
     std::vector<Scan<P>> scans;
-    for (long d = 0; d < s.directions; ++d) scans.emplace_back(weights[d], W, images);
+    for (long d = 0; d < s.layer.directions; ++d) scans.emplace_back(weights[d], W, images);
     for (long i = 0; i < s.height; ++i) {
         read_row(in, x, s.in, s.batch, W, i, first);
-        for (long d = 0; d < s.directions; ++d) {
+        for (long d = 0; d < s.layer.directions; ++d) {
             scans[d].next_row();
             Terms<P> terms;
-            add_inputs(terms, s, d, in, 0), add_above(terms, s, d, scans[d].h_above, 0);
+            add_inputs(terms, s, in, 0), add_above(terms, s, d, scans[d].h_above, 0);
             product(terms, weights[d].batched.right(), W * images, gates, weights[d].bias.data(), 0, a.at(0), gates);
             scan_columns(s, d, weights[d], scans[d], a, 0, W, saved, i);
         }
         // The directions added, each from the row that goes to this one.
         out.clear();
-        for (long d = 0; d < s.directions; ++d)
-            if (s.outputs[d][0].di == 0)
+        for (long d = 0; d < s.layer.directions; ++d)
+            if (s.layer.down[d] == 0)
                 out.add(scans[d].h.at(0));
             else if (i > 0)
                 out.add(scans[d].h_above.at(0));
@@ -290,7 +318,7 @@ template <class P, class T = Wide<P>>
 void backward(const Shape& s, const std::vector<Weights<P>>& weights, const Packed<P>& to_input, const T* x,
               Saved<P> saved, const T* d_output, T* d_x, std::vector<Gradients<T>>& out, long first) {
     const long images = saved.images, padded = saved.padded, W = s.width, gates = 4 * padded;
-    const long padded_in = round_up(s.in, WIDTH<T>), D = s.directions;
+    const long padded_in = round_up(s.in, WIDTH<T>), D = s.layer.directions;
     Row<P> in(W, images, s.in);
     Row<T> d_in(W, images, padded_in), d_out(W, images, padded);
     std::vector<Row<P>> h(2 * D, Row<P>(W, images, padded)), c0(D, Row<P>(W, images, padded));
@@ -319,41 +347,41 @@ void backward(const Shape& s, const std::vector<Weights<P>>& weights, const Pack
                 h[above].take(saved.states(d, i - 1, 0));
             else
                 h[above].fill(w.h0.data());
-            if (const long to = i + s.outputs[d][0].di; to < s.height) {
+            if (const long to = i + s.layer.down[d]; to < s.height) {
                 read_row(d_out, d_output, s.hidden, s.batch, W, to, first);
                 dh[now].add(d_out.at(0));
             }
             dc[above].clear();
-            const Tap cell = s.taps[d][s.cell];
-            const int beside = s.beside(d);
+            const Tap cell = s.layer.taps[d][s.layer.cell];
+            const int beside = s.layer.beside(d);
             const auto cells_before = [&](long j) -> const P* {
                 if (i + cell.di < 0 || j + cell.dj < 0 || j + cell.dj >= W) return c0[d].at(0);
                 return saved.cells(d, i + cell.di, j + cell.dj);
             };
             Row<T>& dc_before = cell.di < 0 ? dc[above] : dc[now];
             for (long n = 0; n < W; ++n) {
-                const long j = beside >= 0 && s.taps[d][beside].dj > 0 ? n : W - 1 - n;
+                const long j = beside >= 0 && s.layer.taps[d][beside].dj > 0 ? n : W - 1 - n;
                 P* dg = d_gates[d].at(j);
                 cell_backward(saved.gates(d, i, j), saved.cells(d, i, j), cells_before(j), dh[now].at(j), dc[now].at(j),
                               dg, dc_before.at(j + cell.dj), images, padded);
                 if (beside >= 0) {
-                    T* to = dh[now].at(j + s.taps[d][beside].dj);
+                    T* to = dh[now].at(j + s.layer.taps[d][beside].dj);
                     terms.one({dg, gates, gates});
                     product(terms, w.to_beside.right(), images, padded, to, padded, to, padded);
                 }
             }
             // To the row above. The gradient of a tap at offset dj reads at −dj, outside the image too.
             terms.clear();
-            for (const Tap& tap : s.taps[d])
+            for (const Tap& tap : s.layer.taps[d])
                 if (tap.di < 0) terms.add({d_gates[d].at(-1 - tap.dj), gates, gates});
             product(terms, w.to_above.right(), (W + 2) * images, padded, nullptr, 0, dh[above].at(-1), padded);
 
             // To the weights, from all that the row has read.
-            for (size_t k = 0; k < s.inputs[d].size(); ++k)
-                weight_gradient(in.at(s.inputs[d][k].dj), s.in, s.in, d_gates[d].at(0), gates, W * images,
+            for (size_t k = 0; k < s.layer.inputs.size(); ++k)
+                weight_gradient(in.at(s.layer.inputs[k].dj), s.in, s.in, d_gates[d].at(0), gates, W * images,
                                 out[d].input.data() + k * s.in * gates);
-            for (size_t k = 0; k < s.taps[d].size(); ++k) {
-                const Tap tap = s.taps[d][k];
+            for (size_t k = 0; k < s.layer.taps[d].size(); ++k) {
+                const Tap tap = s.layer.taps[d][k];
                 weight_gradient(h[tap.di < 0 ? above : now].at(tap.dj), padded, s.hidden, d_gates[d].at(0), gates,
                                 W * images, out[d].state.data() + k * s.hidden * gates);
             }
@@ -364,7 +392,7 @@ void backward(const Shape& s, const std::vector<Weights<P>>& weights, const Pack
         }
         terms.clear();
         for (long d = 0; d < D; ++d)
-            for (const Tap& tap : s.inputs[d]) terms.add({d_gates[d].at(-tap.dj), gates, gates});
+            for (const Tap& tap : s.layer.inputs) terms.add({d_gates[d].at(-tap.dj), gates, gates});
         product(terms, to_input.right(), W * images, padded_in, nullptr, 0, d_in.at(0), padded_in);
         write_row(d_in, d_x, s.in, s.batch, W, i, first);
     }

@@ -1,0 +1,32 @@
+"""Compiles the C++ when a wheel is built or the package is installed, `pip install -e` included.
+
+Without a C++ compiler the package is installed without it, and says so when it is first used.
+"""
+
+import importlib.util
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class CompileKernels(BuildHookInterface):  # type: ignore[type-arg]
+    """The build hook."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        path = Path(self.root) / "src" / "pixelrnn" / "ops" / "build.py"
+        spec = importlib.util.spec_from_file_location("pixelrnn_build", path)
+        assert spec is not None
+        assert spec.loader is not None
+        build = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(build)
+        try:
+            build.build()
+        except (build.BuildError, OSError) as error:
+            self.app.display_warning(f"pixelrnn is installed without its compiled library: {error}")
+            return
+        build_data["artifacts"].append("src/pixelrnn/ops/lib/*.so")  # which git ignores
+        build_data["pure_python"] = False
+        # The libraries know nothing of Python.
+        build_data["tag"] = "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")

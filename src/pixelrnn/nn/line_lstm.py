@@ -1,0 +1,96 @@
+"""What the Row LSTM and the Diagonal BiLSTM share (paper §3.1, §3.2): an LSTM over the lines of an image.
+
+    o, f, i = σ(Kss ⊛ h₋ + Kis ⊛ x)      g = tanh(Kss ⊛ h₋ + Kis ⊛ x)
+    c = f ⊙ c₋ + i ⊙ g                   h = o ⊙ tanh(c)
+
+Kis ⊛ x, the input-to-state term, is a masked convolution. Kss ⊛ h₋, the state-to-state term, reads earlier positions
+only, and so has no mask.
+"""
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pixelrnn import ops
+from pixelrnn.nn.masked_conv import MaskedConv2d
+from pixelrnn.nn.raster import check_map, like, to_map, to_positions
+
+
+class StateToState(nn.Module):
+    """The weights of the recurrent half: Kss, the learned initial state, and the condition's convolution (§3.6)."""
+
+    def __init__(self, hidden: int, directions: int, taps: int, condition: int) -> None:
+        super().__init__()
+        # Uniform with variance 1/(3·T·h), as PyTorch draws the weights of a convolution with T·h inputs.
+        bound = (taps * hidden) ** -0.5
+        self.weight = nn.Parameter(torch.empty(directions, taps, hidden, 4 * hidden).uniform_(-bound, bound))
+        self.initial = nn.Parameter(torch.zeros(directions, 2, hidden))  # (h₀, c₀)
+        # Unmasked: the condition is no part of the image that is generated.
+        self.condition = nn.Conv2d(condition, directions * 4 * hidden, 1, bias=False) if condition else None
+
+
+class LineLSTM(nn.Module):
+    """The base class of both layers, which say what a line is.
+
+    Args:
+        in_features: features of the input map, at least ``channels``.
+        hidden: features h of the LSTM, at least ``channels``.
+        channels: image channels C; feature k belongs to channel k mod C.
+        condition: features c of a map that the gates are conditioned on (§3.6), 0 for none. What an output sees of it
+            is not masked.
+
+    Raises:
+        InputError: fewer features than channels.
+    """
+
+    layer: ClassVar[ops.Layer]
+    """Which positions are computed together, and what they read."""
+    kernel: ClassVar[int]
+    """Columns of the input-to-state convolution, whose open taps are the centre and those to its left."""
+    directions: ClassVar[int]
+    """Scans D over the image, each with its own weights."""
+    taps: ClassVar[int]
+    """Earlier positions T that each position reads."""
+
+    def __init__(self, in_features: int, hidden: int, *, channels: int = 1, condition: int = 0) -> None:
+        super().__init__()
+        maps = 4 * self.directions  # the gates
+        self.input_to_state = MaskedConv2d(
+            "B", in_features, maps * hidden, (1, self.kernel), channels=channels, maps=maps
+        )
+        self.state_to_state = StateToState(hidden, self.directions, self.taps, condition)
+
+    def forward(
+        self, x: Float[Tensor, "B in_features H W"], condition: Float[Tensor, "B c H W"] | None = None
+    ) -> Float[Tensor, "B hidden H W"]:
+        """The hidden states of every position, those of all directions added.
+
+        Args:
+            x: the map.
+            condition: the map that the gates are conditioned on, where the layer has one.
+
+        Raises:
+            InputError: another shape.
+        """
+        check_map("x", x, self.input_to_state.in_channels)
+        positions = to_positions(x)
+        if condition is not None:
+            positions = torch.cat([positions, to_positions(condition)], dim=2)
+        states = ops.line_lstm(positions, *self.operands(), layer=self.layer, height=x.shape[2])
+        return like(x, to_map(states, *x.shape[2:]))
+
+    def operands(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Kis, its bias, Kss and the initial states, as `pixelrnn.ops.line_lstm` takes them.
+
+        The condition's features follow those of the map: a product of both side by side is the sum of two convolutions.
+        """
+        state, gates = self.state_to_state, self.state_to_state.weight.shape[3]
+        open_taps = self.input_to_state.masked_weight[:, :, 0, : self.kernel // 2 + 1]  # (D·4h, F, S)
+        kernel = open_taps.unflatten(0, (self.directions, gates)).permute(0, 3, 2, 1)  # (D, S, F, 4h)
+        if state.condition is not None:
+            conditional = state.condition.weight.flatten(1).unflatten(0, (self.directions, 1, gates)).mT  # (D, 1, c, 4h)
+            before = conditional.new_zeros(1).expand(self.directions, self.kernel // 2, *conditional.shape[2:])
+            kernel = torch.cat([kernel, torch.cat([before, conditional], dim=1)], dim=2)
+        return kernel, self.input_to_state.bias.unflatten(0, (self.directions, gates)), state.weight, state.initial

@@ -1,0 +1,157 @@
+"""The two operators that cost time: the recurrence of both LSTM layers, and the masked convolution.
+
+    reference   the equations under autograd                            any device and floating type
+    manual      the recurrence with a backward pass written by hand     any device and floating type
+    cpu         C++ (csrc), compiled when the package is installed      CPU, float32 and float64; products of bfloat16
+
+The fastest that can run is taken. All are equal, in output and every gradient. See the README beside this file.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pixelrnn.errors import InputError
+from pixelrnn.ops import cpu, operators, reference
+from pixelrnn.ops.lines import LAYERS, Layer
+
+__all__ = ["Backend", "Layer", "backend", "conv", "line_lstm"]
+
+Backend = Literal["auto", "reference", "manual", "cpu"]
+
+_named: Backend = "auto"
+
+
+@contextmanager
+def backend(name: Backend) -> Iterator[None]:
+    """Names the implementation that computes in this block, for comparisons: ``with backend("reference"): …``.
+
+    It is for the whole process: what other threads compute meanwhile has the same values.
+
+    Raises:
+        InputError: an unknown name, or the compiled library is not here.
+    """
+    global _named
+    if name not in get_args(Backend):
+        raise InputError(f"unknown backend {name!r}: expected one of {', '.join(get_args(Backend))}")
+    if name == "cpu" and not cpu.available:
+        raise InputError(f"the backend cpu is not here: {cpu.variant}")
+    before, _named = _named, name
+    try:
+        yield
+    finally:
+        _named = before
+
+
+def compiled(*operands: Tensor) -> bool:
+    """Whether the C++ computes with these.
+
+    Raises:
+        InputError: it was named, and they are not all float32, or all float64, on a CPU.
+    """
+    kinds = {(x.device.type, x.dtype) for x in operands}
+    fits = kinds == {("cpu", torch.float32)} or kinds == {("cpu", torch.float64)}
+    if _named == "cpu" and not fits:
+        given = ", ".join(sorted({f"{x.dtype} on {x.device}" for x in operands}))
+        raise InputError(f"the backend cpu is for float32 or float64 on a CPU, not {given}")
+    if _named == "auto" and fits and not cpu.available and not torch.compiler.is_compiling():
+        cpu.say_what_is_missing()
+    return fits and cpu.available and _named in ("auto", "cpu")
+
+
+def line_lstm(
+    x: Float[Tensor, "N B F"],
+    input_to_state: Float[Tensor, "D S F four_h"],
+    bias: Float[Tensor, "D four_h"],
+    state_to_state: Float[Tensor, "D T h four_h"],
+    initial: Float[Tensor, "D 2 h"],
+    layer: Layer,
+    height: int,
+) -> Float[Tensor, "N B h"]:
+    """An LSTM over the positions of an image, each of which reads its taps (paper eq. 3).
+
+        o, f, i = σ(Kss ⊛ h₋ + Kis ⊛ x)      g = tanh(Kss ⊛ h₋ + Kis ⊛ x)
+        c = f ⊙ c₋ + i ⊙ g                   h = o ⊙ tanh(c)
+
+    D directions, N = H·W positions in raster order, B images, F features of x, h of the states, S input taps, T taps.
+
+    Args:
+        x: the map, which all directions read.
+        input_to_state: Kis, one F × 4h matrix per input tap: four maps of h features in the order o, f, i, g. Where an
+            input tap is outside the image, x counts as zero.
+        bias: of the input-to-state convolution.
+        state_to_state: Kss, one h × 4h matrix per tap.
+        initial: (h₀, c₀), the learned state that every tap outside the image reads.
+        layer: ``"row"`` or ``"diagonal"``: which positions are computed together and what they read
+            (`pixelrnn.ops.lines`).
+        height: H of the image.
+
+    Returns:
+        The hidden states h in raster order, all directions added, each where `Lines.outputs` says.
+
+    Raises:
+        InputError: shapes that do not belong together, or the backend that was named cannot run.
+    """
+    x = x.to(bias.dtype)  # lower precision of the maps around it must not add up over H + W steps
+    operands = x, input_to_state, bias, state_to_state, initial
+    in_cpp = compiled(*operands)
+    with _without_autocast(x.device) if not in_cpp else nullcontext():
+        if _named == "reference":
+            operators.check_line_lstm(*operands, height, layer, False)
+            return reference.line_lstm(*operands, LAYERS[layer](height, x.shape[0] // max(height, 1)))
+        bfloat16 = in_cpp and x.dtype == torch.float32 and autocast_to_bfloat16(x.device)
+        keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in operands)
+        output: Tensor = torch.ops.pixelrnn.line_lstm(*operands, height, layer, in_cpp, bfloat16, keep)[0]
+        return output
+
+
+def conv(
+    x: Float[Tensor, "N B F"],
+    weight: Float[Tensor, "G F rows columns"],
+    bias: Float[Tensor, " G"],
+    height: int,
+    *,
+    relu: bool = False,
+    plus: Float[Tensor, "N B G"] | None = None,
+) -> Float[Tensor, "N B G"]:
+    """A convolution of max(x, 0) with ``relu``, of x without, and ``plus`` added. Outside the image x counts as zero.
+
+    Compiled, a pass reads and writes every map once, activation and addition on the way. Autocast to bfloat16 then
+    rounds the factors of the products alone: maps stay as they are.
+
+    Args:
+        x: the map, positions in raster order.
+        weight: a kernel of odd size whose taps after the centre, in raster order, are zero.
+        bias: of every output feature.
+        height: H of the image.
+        relu: whether x is activated.
+        plus: a map to add.
+
+    Raises:
+        InputError: shapes that do not belong together, or the backend that was named cannot run.
+    """
+    bfloat16 = autocast_to_bfloat16(x.device)
+    if bfloat16:  # PyTorch's own layers may have rounded maps
+        x, plus = x.to(bias.dtype), None if plus is None else plus.to(bias.dtype)
+    operands = x, weight, bias, *([] if plus is None else [plus])
+    if not compiled(*operands):
+        return reference.conv(x, weight, bias, plus, height, relu)
+    y: Tensor = torch.ops.pixelrnn.conv(x, weight, bias, plus, height, relu, bfloat16 and x.dtype == torch.float32)
+    return y
+
+
+def autocast_to_bfloat16(device: torch.device) -> bool:
+    """Whether `torch.autocast` asks for bfloat16, the only precision below float32 that products here follow."""
+    return _has_autocast(device) and torch.get_autocast_dtype(device.type) == torch.bfloat16
+
+
+def _has_autocast(device: torch.device) -> bool:
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+
+
+def _without_autocast(device: torch.device) -> "torch.autocast | nullcontext[None]":
+    return torch.autocast(device.type, enabled=False) if _has_autocast(device) else nullcontext()

@@ -1,0 +1,101 @@
+"""Compiles the C++ of `csrc` into the package, once per installation: the build hook of the wheel calls `build`.
+
+    python -m pixelrnn.ops.build
+
+does the same by hand, for whoever installs a compiler later. There is one library per instruction set, so that a wheel
+runs at full speed on any processor. This module needs nothing but Python.
+"""
+
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+SOURCES = Path(__file__).parent / "csrc"
+LIBRARIES = Path(__file__).parent / "lib"
+
+# A library has the same bits in its results whichever it is: nothing is contracted, nothing reordered.
+FLAGS = ("-std=c++20", "-O3", "-ffp-contract=off", "-fPIC", "-fvisibility=hidden", "-shared", "-pthread")
+
+# The instruction sets, the fastest first, each with the flags of /proc/cpuinfo that it needs.
+VARIANTS: dict[str, tuple[tuple[str, ...], set[str]]] = {"default": ((), set())}
+if platform.machine() in ("x86_64", "AMD64"):
+    v3 = {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"}
+    v4 = v3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+    VARIANTS = {
+        "x86-64-v4-bf16": (("-march=x86-64-v4", "-mavx512bf16"), v4 | {"avx512_bf16"}),
+        "x86-64-v4": (("-march=x86-64-v4",), v4),
+        "x86-64-v3": (("-march=x86-64-v3",), v3),
+    }
+
+
+class BuildError(RuntimeError):
+    """The library cannot be compiled here; one line says why."""
+
+
+def sources() -> str:
+    """A name for the C++ as it is: a library that was compiled from another one is not loaded."""
+    made_of = [path.read_bytes() for path in sorted(SOURCES.iterdir()) if path.suffix in (".h", ".cpp")]
+    return hashlib.sha256(b"\0".join([*made_of, *map(str.encode, FLAGS)])).hexdigest()[:16]
+
+
+def build(folder: Path = LIBRARIES) -> list[Path]:
+    """Compiles every variant into a folder. A library that is there is replaced, whole.
+
+    Raises:
+        BuildError: there is no C++ compiler (``g++``, or what CXX names), or it fails.
+        OSError: the folder cannot be written to.
+    """
+    compiler = _compiler()
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def one(variant: str) -> Path:
+        return compile_library(folder / f"{variant}.so", *VARIANTS[variant][0], compiler=compiler)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(one, VARIANTS))
+
+
+def compile_library(path: Path, *flags: str, compiler: list[str] | None = None) -> Path:
+    """Compiles one library.
+
+    Raises:
+        BuildError: as `build`.
+        OSError: the file cannot be written.
+    """
+    command = [*(compiler or _compiler()), *FLAGS, *flags, f'-DPIXELRNN_SOURCES="{sources()}"']
+    with tempfile.TemporaryDirectory(prefix=".compiling-", dir=path.parent) as temporary:
+        made = Path(temporary) / path.name
+        done = subprocess.run([*command, str(SOURCES / "kernels.cpp"), "-o", str(made)], capture_output=True, text=True)
+        if done.returncode or not made.is_file():
+            said = done.stderr.strip() or f"exit status {done.returncode}"
+            first = next((line for line in said.splitlines() if "error" in line), said[:200])
+            raise BuildError(f"{command[0]} cannot compile {SOURCES / 'kernels.cpp'}: {first}")
+        made.replace(path)
+    return path
+
+
+def _compiler() -> list[str]:
+    """The compiler's command: CXX if it is set, otherwise the first of g++, clang++ and c++ that is there."""
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
+    for name in names:
+        try:
+            program, *options = shlex.split(name)
+        except ValueError as error:
+            raise BuildError(f"CXX is {name!r}, expected the command of a C++ compiler") from error
+        if (path := shutil.which(program)) is not None:
+            return [path, *options]
+    raise BuildError(f"no C++ compiler: {' or '.join(names)} not found (CXX names another)")
+
+
+if __name__ == "__main__":
+    try:
+        print("\n".join(map(str, build())))
+    except (BuildError, OSError) as error:
+        sys.exit(f"pixelrnn.ops.build: {error}")

@@ -1,0 +1,191 @@
+"""The operators in C++ (`csrc`), called through a flat interface of pointers and sizes. CPU, float32 and float64; with
+``bfloat16``, products of bfloat16 numbers that are summed in float32.
+
+A thread carries a few images at a time through the whole scan, row after row in raster order, which respects every tap:
+no lines, no barriers. See the README beside this file. Shapes are those of `pixelrnn.ops`, which checks them.
+"""
+
+import ctypes
+import logging
+from ctypes import c_char_p, c_double, c_int, c_int64, c_void_p
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pixelrnn.ops.build import LIBRARIES, VARIANTS, sources
+from pixelrnn.ops.lines import LAYERS, Layer
+
+GRAIN = 16
+"""Features of saved states are padded to a multiple of this, whatever the width of the vectors."""
+
+STATUS = {2: "memory is short", 3: "an internal error"}
+
+
+def load(path: Path) -> ctypes.CDLL:
+    """A library, its functions declared.
+
+    Raises:
+        OSError: it is damaged, or not for this machine.
+        AttributeError: it has not these functions.
+    """
+    library, size, pointer = ctypes.CDLL(str(path)), c_int64, c_void_p
+    signatures: dict[str, tuple[Any, list[Any]]] = {
+        "sources": (c_char_p, []),
+        "line_lstm": (c_int, [size] * 8 + [pointer] * 7),
+        "line_lstm_backward": (c_int, [size] * 8 + [pointer] * 12),
+        "conv": (c_int, [size] * 10 + [pointer] * 5),
+        "conv_backward": (c_int, [size] * 10 + [pointer] * 6),
+        "network": (pointer, [size, size, size, c_double, size]),
+        "network_free": (None, [pointer]),
+        "network_input": (c_int, [pointer, *[size] * 3]),
+        "network_relu": (c_int, [pointer, *[size] * 4]),
+        "network_concatenate": (c_int, [pointer, *[size] * 5]),
+        "network_conv": (c_int, [pointer, size, pointer, pointer, *[size] * 8]),
+        "network_line_lstm": (c_int, [pointer, size, size, *[pointer] * 4, *[size] * 4]),
+        "network_row": (c_int, [*[pointer] * 7, size, size, c_double]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(library, f"pixelrnn_{name}")
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+def _choose() -> tuple[ctypes.CDLL | None, str]:
+    """The fastest library that this processor can run, and its instruction set; or None, and why."""
+    flags = set[str]()
+    if (info := Path("/proc/cpuinfo")).is_file():
+        with info.open(encoding="utf-8", errors="replace") as lines:
+            flags.update(next((line for line in lines if line.startswith("flags")), "").split())
+    fitting = [name for name, (_, needed) in VARIANTS.items() if needed <= flags]
+    if not fitting:
+        return None, "this processor has no AVX2"
+    found = [path for name in fitting if (path := LIBRARIES / f"{name}.so").is_file()]
+    if not found:
+        return None, "it was not compiled when pixelrnn was installed"
+    try:
+        library = load(found[0])
+    except (OSError, AttributeError) as error:
+        return None, f"{found[0]} is damaged ({error})"
+    if library.pixelrnn_sources().decode() != sources():
+        return None, f"{found[0]} was compiled from other sources"
+    return library, found[0].stem
+
+
+library, variant = _choose()
+"""The library and its instruction set; without one, why there is none."""
+
+available = library is not None
+
+
+@cache
+def say_what_is_missing() -> None:
+    """Says, once per process, that everything is slower, and what to do."""
+    logging.getLogger("pixelrnn").warning(
+        "pixelrnn runs without its compiled library: %s. Training takes 3 times as long, sampling 10 times. "
+        "Install a C++ compiler and run: python -m pixelrnn.ops.build",
+        variant,
+    )
+
+
+def saved_size(positions: int, batch: int, directions: int, hidden: int) -> int:
+    """How many numbers `line_lstm` keeps for its backward pass: o, f, i, g, c and h of every position."""
+    return directions * positions * batch * 6 * (-(-hidden // GRAIN) * GRAIN)
+
+
+def line_lstm(
+    x: Tensor,
+    input_to_state: Tensor,
+    bias: Tensor,
+    state_to_state: Tensor,
+    initial: Tensor,
+    height: int,
+    layer: Layer,
+    bfloat16: bool,
+    saved: Tensor | None,
+) -> Tensor:
+    """The output. Fills ``saved``, unless it is None, with what the backward pass needs."""
+    operands = [tensor.contiguous() for tensor in (x, input_to_state, bias, state_to_state, initial)]
+    output = x.new_empty(*x.shape[:2], initial.shape[2])
+    call("line_lstm", *_sizes(x, height, initial.shape[2], layer, bfloat16), *operands, output, saved)
+    return output
+
+
+def line_lstm_backward(
+    x: Tensor,
+    input_to_state: Tensor,
+    bias: Tensor,
+    state_to_state: Tensor,
+    initial: Tensor,
+    saved: Tensor,
+    d_output: Tensor,
+    height: int,
+    layer: Layer,
+    bfloat16: bool,
+) -> tuple[Tensor, ...]:
+    """The gradients of the first five."""
+    operands = [tensor.contiguous() for tensor in (x, input_to_state, bias, state_to_state, initial)]
+    gradients = tuple(torch.empty_like(operand) for operand in operands)
+    sizes = _sizes(x, height, initial.shape[2], layer, bfloat16)
+    call("line_lstm_backward", *sizes, *operands, saved, d_output.contiguous(), *gradients)
+    return gradients
+
+
+def conv(
+    x: Tensor, weight: Tensor, bias: Tensor, plus: Tensor | None, height: int, relu: bool, bfloat16: bool
+) -> Tensor:
+    """The convolution."""
+    y = x.new_empty(*x.shape[:2], len(weight))
+    sizes = _conv_sizes(x, weight, height, relu, bfloat16)
+    operands = [None if t is None else t.contiguous() for t in (x, weight, bias, plus)]
+    call("conv", *sizes, *operands, y)
+    return y
+
+
+def conv_backward(
+    x: Tensor, weight: Tensor, dy: Tensor, height: int, relu: bool, bfloat16: bool, wants_dx: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of x, of the weight and of the bias; that of x is empty where it is not wanted."""
+    x, weight, dy = x.contiguous(), weight.contiguous(), dy.contiguous()
+    dx = torch.empty_like(x) if wants_dx else x.new_empty(0)
+    d_weight, d_bias = torch.empty_like(weight), x.new_empty(len(weight))
+    sizes = _conv_sizes(x, weight, height, relu, bfloat16)
+    call("conv_backward", *sizes, x, weight, dy, dx if wants_dx else None, d_weight, d_bias)
+    return dx, d_weight, d_bias
+
+
+def _sizes(x: Tensor, height: int, hidden: int, layer: Layer, bfloat16: bool) -> tuple[int, ...]:
+    positions, batch, features = x.shape
+    index, width = list(LAYERS).index(layer), positions // height
+    return _type(x, bfloat16), index, height, width, batch, features, hidden, torch.get_num_threads()
+
+
+def _conv_sizes(x: Tensor, weight: Tensor, height: int, relu: bool, bfloat16: bool) -> tuple[int, ...]:
+    positions, batch, features = x.shape
+    out, _, rows, columns = weight.shape
+    sizes = height, positions // height, batch, features, out, rows // 2, columns // 2
+    return _type(x, bfloat16), *sizes, relu, torch.get_num_threads()
+
+
+def _type(x: Tensor, bfloat16: bool) -> int:
+    return 1 if x.dtype == torch.float64 else 2 * bfloat16
+
+
+def call(name: str, *arguments: "int | float | Tensor | None") -> bool:
+    """Calls a function of the library, with the addresses of tensors, which must be contiguous.
+
+    Returns:
+        Whether something that was computed is no finite number, where the function looks.
+
+    Raises:
+        MemoryError: memory is short.
+        RuntimeError: anything else went wrong.
+    """
+    assert library is not None
+    given = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
+    status = getattr(library, f"pixelrnn_{name}")(*given)
+    if status > 1:
+        raise (MemoryError if status == 2 else RuntimeError)(f"pixelrnn's compiled library: {STATUS[status]}")
+    return bool(status)

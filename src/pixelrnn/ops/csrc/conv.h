@@ -1,0 +1,130 @@
+// A masked convolution of more than one tap, of ρ(x), and a map added, for some images: one after the other, row by row.
+// Of a kernel, the rows above and the row of the centre up to it are read; what comes later counts as closed.
+#pragma once
+
+#include "linear.h"
+
+struct Window {
+    long height, width, batch, in, out;  // the maps
+    long above, beside;                  // the kernel: rows above the centre, columns to both sides
+
+    long columns(long u) const { return u < above ? 2 * beside + 1 : beside + 1; }  // that kernel row u reads
+    long taps() const { return above * (2 * beside + 1) + beside + 1; }
+};
+
+// A row of one image with zeros to both sides, as the factor of a product.
+template <class P>
+struct Line {
+    long features, beside;
+    std::vector<P> data;
+    Line(long width, long features, long beside)
+        : features(features), beside(beside), data((width + 2 * beside) * features) {}
+    P* at(long j) { return &data[(j + beside) * features]; }
+};
+
+// Row i of image b of a map (N, B, f), activated or not; zeros outside the image.
+template <class P, class T>
+void read_line(Line<P>& line, const Window& s, const T* map, long f, long i, long b, bool relu) {
+    if (i < 0 || i >= s.height) return std::fill(line.data.begin(), line.data.end(), P(0));
+    const T* from = map + (i * s.width * s.batch + b) * f;
+    for (long j = 0; j < s.width; ++j) take_rows(from + j * s.batch * f, 1, f, relu, line.at(j), line.features);
+}
+
+// The lines of a kernel's rows.
+template <class P>
+std::vector<Line<P>> lines(const Window& s, long features) {
+    return std::vector<Line<P>>(s.above + 1, Line<P>(s.width, features, s.beside));
+}
+
+// weight (G, F, rows, columns) as rows of taps, features padded to `to` each: F × G, or with `transposed` G × F and the
+// taps of a row from right to left, as the gradient of x reads them.
+template <class T>
+Matrix<T> tap_rows(const Window& s, const T* weight, long to, long columns, bool transposed) {
+    const long kernel = (2 * s.above + 1) * (2 * s.beside + 1);
+    Matrix<T> rows{columns, std::vector<T>(s.taps() * to * columns)};
+    T* row = rows.data.data();
+    const auto tap = [&](long u, long v) {
+        const T* from = weight + u * (2 * s.beside + 1) + v;
+        for (long g = 0; g < s.out; ++g)
+            for (long f = 0; f < s.in; ++f)
+                (transposed ? row[g * columns + f] : row[f * columns + g]) = from[(g * s.in + f) * kernel];
+        row += to * columns;
+    };
+    if (transposed)
+        for (long u = s.above; u >= 0; --u)
+            for (long v = s.columns(u) - 1; v >= 0; --v) tap(u, v);
+    else
+        for (long u = 0; u <= s.above; ++u)
+            for (long v = 0; v < s.columns(u); ++v) tap(u, v);
+    return rows;
+}
+
+// weight: the rows of taps, and the bias in its last rows. Images first..end − 1.
+template <class P, class T = Wide<P>>
+void conv_forward(const Window& s, const T* x, bool relu, const Packed<P>& weight, const T* plus, T* y, long first,
+                  long end) {
+    const long padded = round_up(s.out, WIDTH<T>), next = s.batch * s.out;
+    P ones[GROUP<P>];
+    std::fill_n(ones, GROUP<P>, P(1));
+    std::vector<Line<P>> seen = lines<P>(s, round_up(s.in, GROUP<P>));
+    std::vector<T> given(padded == s.out ? 0 : s.width * padded);
+    for (long b = first; b < end; ++b) {
+        for (long k = 0; k <= s.above; ++k) read_line(seen[k], s, x, s.in, k - s.above - 1, b, relu);
+        for (long i = 0; i < s.height; ++i) {
+            std::rotate(seen.begin(), seen.begin() + 1, seen.end());
+            read_line(seen[s.above], s, x, s.in, i, b, relu);
+            const long at = (i * s.width * s.batch + b) * s.out;
+            T* to = padded == s.out ? y + at : given.data();
+            Sum<P> sum{weight, padded == s.out && plus ? plus + at : nullptr, next, to, padded == s.out ? next : padded,
+                       s.width, padded};
+            for (long u = 0; u <= s.above; ++u)
+                sum.add({seen[u].at(-s.beside), seen[u].features, s.columns(u) * seen[u].features});
+            sum.add({ones, 0, GROUP<P>});
+            sum.finish();
+            if (padded != s.out)
+                for (long j = 0; j < s.width; ++j)
+                    for (long g = 0; g < s.out; ++g)
+                        y[at + j * next + g] = to[j * padded + g] + (plus ? plus[at + j * next + g] : T(0));
+        }
+    }
+}
+
+// From dy to dx, unless that is null, and what these images add to the gradient of the rows of taps, padded out wide,
+// and of the bias. `transposed`: the rows of taps as the gradient of x reads them.
+template <class P, class T = Wide<P>>
+void conv_backward(const Window& s, const T* x, const T* dy, bool relu, const Packed<P>& transposed, T* dx,
+                   T* d_weight, T* d_bias, long first, long end) {
+    const long padded = round_up(s.out, WIDTH<T>), padded_in = round_up(s.in, WIDTH<T>);
+    std::vector<Line<P>> seen = lines<P>(s, round_up(s.in, GROUP<P>)), gradient = lines<P>(s, padded);
+    std::vector<T> given(s.width * padded_in);
+    for (long b = first; b < end; ++b) {
+        // Rows i − above to i of x, and i to i + above of dy.
+        for (long k = 0; k <= s.above; ++k) {
+            read_line(seen[k], s, x, s.in, s.height - s.above + k, b, relu);
+            read_line(gradient[k], s, dy, s.out, s.height, b, false);
+        }
+        for (long i = s.height - 1; i >= 0; --i) {
+            std::rotate(seen.begin(), seen.end() - 1, seen.end());
+            read_line(seen[0], s, x, s.in, i - s.above, b, relu);
+            std::rotate(gradient.begin(), gradient.end() - 1, gradient.end());
+            read_line(gradient[0], s, dy, s.out, i, b, false);
+            if (dx) {
+                Sum<P> sum{transposed, nullptr, 0, given.data(), padded_in, s.width, padded_in};
+                for (long k = 0; k <= s.above; ++k)
+                    sum.add({gradient[k].at(k ? -s.beside : 0), padded, s.columns(s.above - k) * padded});
+                sum.finish();
+                for (long j = 0; j < s.width; ++j) {
+                    const long at = ((i * s.width + j) * s.batch + b) * s.in;
+                    give_rows(&given[j * padded_in], 1, s.in, padded_in, relu ? x + at : nullptr, dx + at);
+                }
+            }
+            T* to = d_weight;
+            for (long u = 0; u <= s.above; ++u) {
+                const long features = s.columns(u) * seen[u].features;
+                weight_gradient(seen[u].at(-s.beside), seen[u].features, features, gradient[0].at(0), padded, s.width, to);
+                to += features * padded;
+            }
+            for (long j = 0; j < s.width; ++j) add_rows(dy + ((i * s.width + j) * s.batch + b) * s.out, 1, s.out, d_bias);
+        }
+    }
+}

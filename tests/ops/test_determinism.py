@@ -1,0 +1,122 @@
+"""On a CPU the bits of an image's maps depend on the image alone: not on its batch, nor on threads, nor on vectors."""
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from pixelrnn import PixelRNN
+from pixelrnn.nn import LayerKind
+from pixelrnn.ops import build, cpu
+
+every_layer = pytest.mark.parametrize("layer", ["diagonal-bilstm", "row-lstm", "pixel-cnn"])
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def model_of(layer: LayerKind, hidden: int = 21) -> PixelRNN:
+    model = PixelRNN(layer=layer, channels=3, levels=4, hidden=hidden, depth=2)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@every_layer
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_an_image_has_the_same_logits_in_any_batch_and_on_any_threads(
+    layer: LayerKind, precision: torch.dtype
+) -> None:
+    model, x = model_of(layer).to(precision), torch.randint(4, (64, 3, 5, 7), dtype=torch.uint8)
+    with torch.no_grad():
+        together = model(x)
+        for n in (1, 2, 3):
+            with threads(n):
+                for batch in (1, 2, 3, 5, 16, 40, 64):
+                    assert torch.equal(model(x[:batch]), together[:batch]), f"{batch} images on {n} threads"
+
+
+@every_layer
+def test_sampling_gives_the_same_bits_in_any_batch_and_on_any_threads(layer: LayerKind) -> None:
+    model, x = model_of(layer), torch.randint(4, (20, 3, 5, 4), dtype=torch.uint8)
+    unknown = torch.zeros(5, 4, dtype=torch.bool)
+
+    def logits(n: int) -> tuple[Tensor, Tensor]:
+        rows: list[Tensor] = []
+        noise = torch.rand(5, 4, 3, 20, dtype=torch.double, generator=torch.Generator().manual_seed(0))
+        with pytest.MonkeyPatch.context() as patch:
+            taken = iter(noise)
+            patch.setattr("pixelrnn.sampling.uniform_row", lambda *_, **__: next(taken)[..., :n].contiguous())
+            drawn = model.complete(x[:n], unknown, on_row=lambda row: rows.append(row.logits))
+        return drawn, torch.stack(rows)
+
+    drawn, expected = logits(20)
+    for n in (1, 2, 3):
+        with threads(n):
+            for batch in (1, 3, 13):
+                some, computed = logits(batch)
+                assert torch.equal(some, drawn[:batch])
+                assert torch.equal(computed, expected[:, :batch])
+
+
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[int, ctypes.CDLL]:
+    """One of each vector width that this machine has, in bytes; the narrowest is compiled here."""
+    flags = Path("/proc/cpuinfo").read_text().split()
+    fitting = {name: march for name, (march, needed) in build.VARIANTS.items() if needed <= set(flags)}
+    if "x86-64-v3" not in fitting:
+        pytest.skip("this processor has one vector width")
+    narrow = build.compile_library(
+        tmp_path_factory.mktemp("narrow") / "narrow.so", "-march=x86-64-v3", "-DPIXELRNN_BYTES=16", "-O1"
+    )
+    paths = {16: narrow, 32: build.LIBRARIES / "x86-64-v3.so"}
+    if "x86-64-v4" in fitting:
+        paths[64] = build.LIBRARIES / "x86-64-v4.so"
+    return {width: cpu.load(path) for width, path in paths.items()}
+
+
+@pytest.mark.slow  # compiles the C++ once more
+@pytest.mark.parametrize("hidden", [4, 16, 21])
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_vectors_of_any_width_give_the_same_bits(
+    libraries: dict[int, ctypes.CDLL], monkeypatch: pytest.MonkeyPatch, hidden: int, precision: torch.dtype
+) -> None:
+    x = torch.randint(4, (5, 3, 6, 5), dtype=torch.uint8)
+
+    def results(layer: LayerKind) -> list[Tensor]:
+        torch.manual_seed(0)
+        model = model_of(layer, hidden).to(precision)
+        logits = model(x)
+        gradients = torch.autograd.grad(logits.pow(2).sum(), list(model.parameters()))
+        rows: list[Tensor] = []
+        noise = torch.Generator().manual_seed(1)
+        drawn = model.sample(3, height=4, width=3, generator=noise, on_row=lambda row: rows.append(row.logits))
+        return [logits.detach(), *gradients, drawn, *rows]
+
+    def on(width: int, compute: Callable[[LayerKind], list[Tensor]], layer: LayerKind) -> list[Tensor]:
+        monkeypatch.setattr(cpu, "library", libraries[width])
+        return compute(layer)
+
+    layers: list[LayerKind] = ["diagonal-bilstm", "row-lstm", "pixel-cnn"]
+    for layer in layers:
+        widest = on(max(libraries), results, layer)
+        for width in libraries:
+            for k, (a, b) in enumerate(zip(on(width, results, layer), widest, strict=True)):
+                assert torch.equal(a, b), f"{layer}, {width} bytes, result {k}"
+
+
+def test_there_are_several_vector_widths_to_compare() -> None:
+    """What the test above compares is what the package was installed with."""
+    assert cpu.available
+    assert {path.stem for path in build.LIBRARIES.iterdir()} == build.VARIANTS.keys()

@@ -1,0 +1,186 @@
+"""The operators are ones that PyTorch knows: it checks them itself, differentiates and transforms them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pixelrnn import ops
+from pixelrnn.errors import InputError
+from pixelrnn.nn import DiagonalBiLSTM, MaskedConv2d, RowLSTM
+from pixelrnn.ops import backend
+
+Layer = type[RowLSTM] | type[DiagonalBiLSTM]
+
+both_layers = pytest.mark.parametrize("layer", [RowLSTM, DiagonalBiLSTM])
+both_kernels = pytest.mark.parametrize("compiled", [True, False])
+
+
+def operands(layer: Layer) -> list[Tensor]:
+    lstm = layer(2, 3).double()
+    torch.nn.init.normal_(lstm.state_to_state.initial)
+    return [t.detach().clone().requires_grad_() for t in (torch.randn(6, 2, 2).double(), *lstm.operands())]
+
+
+def of_conv(kernel: int) -> list[Tensor]:
+    conv = MaskedConv2d("B", 2, 3, kernel).double()
+    x, plus = torch.randn(6, 2, 2).double(), torch.randn(6, 2, 3).double()
+    return [t.detach().clone().requires_grad_() for t in (x, conv.masked_weight, conv.bias, plus)]
+
+
+@pytest.mark.usefixtures("as_a_user")
+@both_layers
+@both_kernels
+def test_opcheck_of_the_recurrence(layer: Layer, compiled: bool) -> None:
+    inputs, how = operands(layer), (2, layer.layer, compiled, False)
+    torch.library.opcheck(torch.ops.pixelrnn.line_lstm.default, (*inputs, *how, True))
+    output, saved = torch.ops.pixelrnn.line_lstm(*inputs, *how, True)
+    backward = (*inputs, saved.detach(), torch.randn_like(output), *how)
+    torch.library.opcheck(torch.ops.pixelrnn.line_lstm_backward.default, backward)
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("relu", [True, False])
+def test_opcheck_of_the_convolution(kernel: int, relu: bool) -> None:
+    x, weight, bias, plus = of_conv(kernel)
+    torch.library.opcheck(torch.ops.pixelrnn.conv.default, (x, weight, bias, plus, 2, relu, False))
+    torch.library.opcheck(torch.ops.pixelrnn.conv.default, (x, weight, bias, None, 2, relu, False))
+    # The second derivative of PyTorch's own conv2d cannot be traced for shapes that are not known.
+    unknown = ["test_aot_dispatch_dynamic"] if kernel == 1 else []
+    checks = ["test_schema", "test_autograd_registration", "test_faketensor", *unknown]
+    backward = (x, weight, torch.randn_like(plus), 2, relu, False, True)
+    torch.library.opcheck(torch.ops.pixelrnn.conv_backward.default, backward, test_utils=checks)
+
+
+def penalised(f: Callable[..., Tensor], inputs: list[Tensor]) -> tuple[Tensor, ...]:
+    """The gradients of an output and of the square of its gradient by the first input."""
+    y = f(*inputs)
+    weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
+    (g,) = torch.autograd.grad((y * weights).sum(), inputs[:1], create_graph=True)
+    return torch.autograd.grad(y.sum() + 10 * g.pow(2).sum(), inputs)
+
+
+@both_layers
+@pytest.mark.parametrize("name", ["manual", "cpu"])
+def test_second_derivatives_are_those_of_the_reference(layer: Layer, name: ops.Backend) -> None:
+    inputs = operands(layer)
+
+    def f(*operands: Tensor) -> Tensor:
+        return ops.line_lstm(*operands, layer.layer, 2)
+
+    with backend("reference"):
+        wanted = penalised(f, inputs)
+    with backend(name):
+        got = penalised(f, inputs)
+    for a, b in zip(got, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_second_derivatives_of_the_convolution(kernel: int) -> None:
+    inputs = of_conv(kernel)
+
+    def f(x: Tensor, weight: Tensor, bias: Tensor, plus: Tensor) -> Tensor:
+        return ops.conv(x, weight, bias, 2, relu=True, plus=plus).sin()
+
+    with backend("reference"):
+        wanted = penalised(f, inputs)
+    got = penalised(f, inputs)
+    closed = torch.ones(kernel, kernel, dtype=torch.double)
+    closed.view(-1)[kernel * kernel // 2 + 1 :] = 0
+    for k, (a, b) in enumerate(zip(got, wanted, strict=True)):
+        kept = closed if k == 1 else 1  # taps after the centre are masked
+        torch.testing.assert_close(a * kept, b * kept, rtol=0, atol=1e-10)
+
+
+@both_layers
+def test_third_derivatives(layer: Layer) -> None:
+    inputs = [t.detach().requires_grad_(k == 0) for k, t in enumerate(operands(layer))]
+    results = []
+    for name in ("reference", "cpu"):
+        with backend(name):
+            y = ops.line_lstm(*inputs, layer.layer, 2).sum()
+        for _ in range(2):
+            (g,) = torch.autograd.grad(y, inputs[:1], create_graph=True)
+            y = g.pow(2).sum()
+        results += torch.autograd.grad(y, inputs[:1])
+    torch.testing.assert_close(*results, rtol=0, atol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # PyTorch's own, in forward mode
+@both_layers
+def test_the_jacobian_by_torch_func(layer: Layer) -> None:
+    lstm, x = layer(2, 2), torch.randn(1, 2, 2, 2)
+    jacobian = torch.func.jacrev(lstm)(x)
+    with backend("reference"):
+        torch.testing.assert_close(jacobian, torch.func.jacrev(lstm)(x))
+        torch.testing.assert_close(jacobian, torch.func.jacfwd(lstm)(x))
+
+
+@both_layers
+def test_vmap_over_maps_and_over_weights(layer: Layer) -> None:
+    lstms, x = [layer(2, 3), layer(2, 3)], torch.randn(4, 1, 2, 3, 3)
+    torch.testing.assert_close(torch.func.vmap(lstms[0])(x), torch.stack([lstms[0](each) for each in x]))
+    weights, buffers = torch.func.stack_module_state(lstms)
+
+    def f(weights: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
+        return torch.func.functional_call(lstms[0], (weights, buffers), (x[0],))
+
+    torch.testing.assert_close(torch.func.vmap(f)(weights, buffers), torch.stack([lstm(x[0]) for lstm in lstms]))
+
+
+@both_layers
+def test_a_backward_pass_that_the_forward_pass_did_not_expect(layer: Layer) -> None:
+    inputs, how = operands(layer), (2, layer.layer, True, False)
+    expected = torch.autograd.grad(torch.ops.pixelrnn.line_lstm(*inputs, *how, True)[0].sum(), inputs)
+    got = torch.autograd.grad(torch.ops.pixelrnn.line_lstm(*inputs, *how, False)[0].sum(), inputs)
+    assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_no_shape_that_an_operator_is_given_ends_the_process() -> None:
+    x, kernel, bias, weight, initial = (t.detach() for t in operands(RowLSTM))
+    line_lstm, backward = torch.ops.pixelrnn.line_lstm, torch.ops.pixelrnn.line_lstm_backward
+    good = (x, kernel, bias, weight, initial)
+    saved, out = line_lstm(*good, 2, "row", True, False, True)[1], torch.zeros(6, 2, 3).double()
+    wrong: list[tuple[Any, ...]] = [
+        (*good, 0, "row"),
+        (*good, 4, "row"),
+        (*good, -2, "row"),
+        (*good, 2, "diagonal"),
+        (*good, 2, "neither"),
+        (x[0], *good[1:], 2, "row"),
+        (x.float(), *good[1:], 2, "row"),
+        (x.long(), *good[1:], 2, "row"),
+        (x, kernel[:, :1], *good[2:], 2, "row"),
+        (*good[:4], initial[:, :1], 2, "row"),
+        (*good[:4], initial[0], 2, "row"),
+    ]
+    for compiled in (True, False):
+        for given in wrong:
+            with pytest.raises(InputError):
+                line_lstm(*given, compiled, False, True)
+            with pytest.raises(InputError):
+                backward(*given[:5], saved, out, *given[5:], compiled, False)
+    for kept, d_output in ((saved[:-1], out), (saved.float(), out), (saved, out[:5]), (saved[::2], out)):
+        with pytest.raises(InputError):
+            backward(*good, kept, d_output, 2, "row", True, False)
+    with pytest.raises(InputError, match=r"float32 and float64 on a CPU, not torch\.float16"):
+        line_lstm(*(t.half() for t in good), 2, "row", True, False, True)
+    conv, of = torch.ops.pixelrnn.conv, [t.detach() for t in of_conv(3)]
+    for given in [
+        (of[0], of[1][..., :2], of[2], None, 2),
+        (of[0], of[1][:, :1], of[2], None, 2),
+        (of[0], of[1], of[2][:2], None, 2),
+        (of[0], of[1], of[2], of[3][:5], 2),
+        (of[0], of[1], of[2], None, 5),
+        (of[0], of[1][:, :, 0], of[2], None, 2),
+        (of[0].float(), *of[1:], 2),
+    ]:
+        with pytest.raises(InputError):
+            conv(*given, False, False)
+    with pytest.raises(InputError):
+        torch.ops.pixelrnn.conv_backward(of[0], of[1], of[3][:5], 2, False, False, True)
