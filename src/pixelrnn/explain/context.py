@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pixelrnn import likelihood
 from pixelrnn.errors import InputError
-from pixelrnn.explain.style import BLACK, LIGHT, ORANGE, SKY, VERMILION, WHITE, draw_cells, legend, new_figure, outline
+from pixelrnn.figures import BLACK, LIGHT, ORANGE, SKY, VERMILION, WHITE, draw_cells, legend, new_figure, outline
 from pixelrnn.models import PixelRNN, from_pretrained
 from pixelrnn.nn import LayerKind
 

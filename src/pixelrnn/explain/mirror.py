@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pixelrnn.backend import backend
 from pixelrnn.explain.context import MEANINGS, draw_context, gradient
-from pixelrnn.explain.style import VERMILION, legend, new_figure
+from pixelrnn.figures import VERMILION, legend, new_figure
 from pixelrnn.nn import DiagonalBiLSTM
 
 SIZE, AT = (9, 11), (5, 5)
