@@ -55,7 +55,7 @@ IMAGES = 8
 """Random images that a network is checked with: a ReLU that is shut for one of them hides what it would see."""
 
 MEANINGS = {"the pixel": ORANGE, "seen": SKY, "earlier, not seen": LIGHT, "later": WHITE}
-LEAK_MEANING = {"must not be seen, but is: a leak": VERMILION}
+LEAK_MEANING = {"seen too early: a leak": VERMILION}
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,8 @@ def leaks(network: Network, *, size: Sequence[int], channels: int = 1) -> list[L
 
     Args:
         network: maps float intensities (B, C, H, W) to logits (B, K, C, H, W), or to (B, C, H, W) with one logit per
-            sub-pixel, or with C = 1 to (B, K, H, W). The images of a batch must not see each other.
+            sub-pixel, or with C = 1 to (B, K, H, W). The order of K and C matters, and cannot be checked if K = C. The
+            images of a batch must not see each other.
         size: height and width of the images.
         channels: image channels C.
 
