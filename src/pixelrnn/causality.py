@@ -187,7 +187,7 @@ def leaks(network: Network, *, size: Sequence[int], channels: int = 1) -> list[L
 def sees(network: Network, *, size: Sequence[int], channels: int = 1, at: Sequence[int]) -> Context:
     """Returns the context of a pixel: how strongly its logits depend on each sub-pixel, the later ones included.
 
-    Runs the network as `leaks` does.
+    Runs the network as `leaks` does, with one backward pass for each of the K·C logits of the pixel.
 
     Args:
         network: as in `leaks`.
@@ -202,7 +202,11 @@ def sees(network: Network, *, size: Sequence[int], channels: int = 1, at: Sequen
         height, width = x.shape[2:]
         if not (len(at) == 2 and all(isinstance(k, int) for k in at) and 0 <= at[0] < height and 0 <= at[1] < width):
             raise InputError(f"at is {tuple(at)}, expected a row of 0 to {height - 1} and a column of 0 to {width - 1}")
-        by_channel = torch.stack([_largest(y, x, (c, at[0], at[1])) for c in range(channels)])
+        outputs = [(c, at[0], at[1]) for c in range(channels)]
+        slow = y.shape[1] > 1  # a single logit takes no time, and `pixelrnn explain` shows a bar of its own
+        by_channel = torch.stack(
+            [_largest(y, x, output) for output in (track(outputs, "context") if slow else outputs)]
+        )
     return Context((at[0], at[1]), by_channel.cpu().numpy())
 
 
