@@ -14,6 +14,15 @@ from pixelrnn.cli import app
 ROOT = Path(__file__).parent.parent
 PAGES = {str(path.relative_to(ROOT)): path for path in [*ROOT.glob("README*.md"), *(ROOT / "docs").rglob("*.md")]}
 
+PRINTED = [
+    example
+    for path in PAGES.values()
+    for example in re.findall(
+        r"```python\n((?:(?!```).)*)```\n\nIt prints\n\n```text\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL
+    )
+]
+"""The code of pages that show its output, with this output."""
+
 
 def found(pattern: str) -> list[tuple[str, str]]:
     """Each page that holds the pattern, with what its group matched."""
@@ -29,6 +38,15 @@ def test_the_python_runs(page: str, code: str, tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     PixelRNN(levels=17, hidden=2, size=(8, 8)).save_pretrained("runs/demo/model")
     exec(code, {})
+
+
+@pytest.mark.parametrize(("code", "output"), PRINTED)
+def test_the_python_prints_what_the_page_shows(
+    code: str, output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert capsys.readouterr().out == output
 
 
 @pytest.mark.parametrize(("page", "line"), found(r"^    pixelrnn ([^\n]*)$"))

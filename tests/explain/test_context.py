@@ -14,7 +14,7 @@ PIXELS = [(i, j) for i in range(SIZE[0]) for j in range(SIZE[1])]
 
 
 def seen(layer: LayerKind, depth: int) -> set[tuple[int, int]]:
-    return {(int(i), int(j)) for i, j in context.sees(layer, depth, SIZE, AT).nonzero().tolist()}
+    return {*zip(*(k.tolist() for k in context.of_random(layer, depth, SIZE, AT).array.nonzero()), strict=True)}
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

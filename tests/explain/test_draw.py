@@ -8,9 +8,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
 
-from pixelrnn import PixelRNN
+from pixelrnn import PixelRNN, figures
 from pixelrnn.cli import main
-from pixelrnn.explain import FIGURES, FigureName, context, draw, style
+from pixelrnn.explain import FIGURES, FigureName, context, draw
 from pixelrnn.explain.command import explain
 from pixelrnn.models.pretrained import SHIPPED
 
@@ -43,7 +43,7 @@ def checked(figure: Figure, *, clipped: bool) -> None:
 def test_a_figure_is_legible_and_a_file(
     name: FigureName, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, save_animation = style.save, style.save_animation
+    save, save_animation = figures.save, figures.save_animation
 
     def still(path: Path, figure: Figure) -> None:
         checked(figure, clipped=False)  # the file is as large as what is drawn
@@ -55,8 +55,8 @@ def test_a_figure_is_legible_and_a_file(
             checked(figure, clipped=True)
         save_animation(path, frames, seconds=seconds)
 
-    monkeypatch.setattr(style, "save", still)
-    monkeypatch.setattr(style, "save_animation", animation)
+    monkeypatch.setattr(figures, "save", still)
+    monkeypatch.setattr(figures, "save_animation", animation)
     path = draw(name, tmp_path, models=[model])
     assert path.stem == name
     with Image.open(path) as picture:
@@ -77,7 +77,7 @@ def test_a_box_holds_its_text(name: FigureName, tmp_path: Path, monkeypatch: pyt
             assert box.x0 < extent.x0 < extent.x1 < box.x1, text.get_text()
             assert box.y0 < extent.y0 < extent.y1 < box.y1, text.get_text()
 
-    monkeypatch.setattr(style, "save", still)
+    monkeypatch.setattr(figures, "save", still)
     draw(name, tmp_path, models=["none"])
 
 

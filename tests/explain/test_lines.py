@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from pixelrnn.explain import lines
-from pixelrnn.explain.style import ORANGE
+from pixelrnn.figures import ORANGE
 
 
 def computed(figure: Figure) -> list[set[str]]:

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from pixelrnn.explain import masks
-from pixelrnn.explain.style import BLUE, LIGHT
+from pixelrnn.figures import BLUE, LIGHT
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ def test_what_each_direction_sees() -> None:
     pixels = [(a, b) for a in range(mirror.SIZE[0]) for b in range(mirror.SIZE[1])]
 
     def seen(directions: tuple[int, ...], at: tuple[int, int]) -> set[tuple[int, int]]:
-        return {(int(a), int(b)) for a, b in mirror.sees(directions, at).nonzero().tolist()}
+        return {*zip(*(k.tolist() for k in mirror.sees(directions, at).nonzero()), strict=True)}
 
     assert seen((0,), (i, j)) == {(a, b) for a, b in pixels if a <= i and b <= j}
     assert seen((1,), (i, j)) == {(a, b) for a, b in pixels if a < i and b >= j}

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from pixelrnn.explain.context import NAMES, sees
+from pixelrnn.explain.context import NAMES, of_random
 from pixelrnn.nn import LayerKind
 
 SIZE = (15, 19)
@@ -18,7 +18,7 @@ def seen(layer: LayerKind, at: tuple[int, int]) -> list[int]:
         layer: the kind of the one layer.
         at: row and column.
     """
-    pixels: list[int] = sees(layer, 1, SIZE, at).flatten().nonzero().flatten().tolist()
+    pixels: list[int] = of_random(layer, 1, SIZE, at).array.ravel().nonzero()[0].tolist()
     return pixels
 
 

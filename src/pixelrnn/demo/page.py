@@ -7,10 +7,11 @@ from typing import Any
 
 import gradio as gr
 
+from pixelrnn.causality import MEANINGS
 from pixelrnn.demo.buttons import Pixels, blank, completion, samples, top
 from pixelrnn.demo.contexts import SIZE, START, contexts
-from pixelrnn.explain.context import MEANINGS, NAMES
-from pixelrnn.explain.style import BLACK, BLUE, GREY, LIGHT, ORANGE, SKY, WHITE
+from pixelrnn.explain.context import NAMES
+from pixelrnn.figures import BLACK, BLUE, GREY, LIGHT, ORANGE, SKY, WHITE
 from pixelrnn.models import ImageModel
 from pixelrnn.randomness import generator
 

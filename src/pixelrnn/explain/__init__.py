@@ -17,7 +17,8 @@ from typing import Literal, get_args
 
 from matplotlib.figure import Figure
 
-from pixelrnn.explain import context, generation, lines, masks, mirror, step, style
+from pixelrnn import figures
+from pixelrnn.explain import context, generation, lines, masks, mirror, step
 
 FigureName = Literal[
     "mask-grey",
@@ -50,7 +51,7 @@ def draw(name: FigureName, folder: Path, *, models: Sequence[str], still: StillF
         InputError: a model is not found, or is not of black and white images.
         OSError: the file cannot be written.
     """
-    figures: dict[FigureName, Callable[[], Figure | Iterator[Figure]]] = {
+    drawings: dict[FigureName, Callable[[], Figure | Iterator[Figure]]] = {
         "mask-grey": masks.of_one_channel,
         "mask-rgb": masks.of_rgb,
         "context": context.by_depth,
@@ -63,11 +64,11 @@ def draw(name: FigureName, folder: Path, *, models: Sequence[str], still: StillF
         "shift": mirror.shift,
         "generation": partial(generation.of_digit, models[0]),
     }
-    drawn = figures[name]()
+    drawn = drawings[name]()
     if isinstance(drawn, Figure):
         path = folder / f"{name}.{still}"
-        style.save(path, drawn)
+        figures.save(path, drawn)
     else:
         path = folder / f"{name}.gif"
-        style.save_animation(path, drawn, seconds=0.25 if name == "generation" else 0.9)
+        figures.save_animation(path, drawn, seconds=0.25 if name == "generation" else 0.9)
     return path

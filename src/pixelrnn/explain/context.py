@@ -1,18 +1,18 @@
 """What one output pixel sees: where its gradient is not zero, and where it is large."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float
-from matplotlib.axes import Axes
+from jaxtyping import Float
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pixelrnn import likelihood
+from pixelrnn import causality, likelihood
+from pixelrnn.causality import MEANINGS, Context
 from pixelrnn.errors import InputError
-from pixelrnn.explain.style import BLACK, LIGHT, ORANGE, SKY, VERMILION, WHITE, draw_cells, legend, new_figure, outline
+from pixelrnn.figures import BLACK, LIGHT, ORANGE, legend, new_figure
 from pixelrnn.models import PixelRNN, from_pretrained
 from pixelrnn.nn import LayerKind
 
@@ -21,46 +21,21 @@ NAMES: dict[LayerKind, str] = {
     "row-lstm": "Row LSTM",
     "diagonal-bilstm": "Diagonal BiLSTM",
 }
-MEANINGS = {"the pixel": ORANGE, "seen": SKY, "earlier, not seen": LIGHT, "later": WHITE}
 
 
-def gradient(f: Callable[[Tensor], Tensor], x: Float[Tensor, "B C H W"], at: tuple[int, int]) -> Float[Tensor, "H W"]:
-    """How strongly the output of f at a pixel depends on each input pixel: Σ |∂ Σ f(x)[…, i, j] / ∂x|, over images."""
-    x = x.clone().requires_grad_()
-    (by_pixel,) = torch.autograd.grad(f(x)[..., at[0], at[1]].sum(), x)
-    return by_pixel.abs().sum(dim=(0, 1))
-
-
-def sees(layer: LayerKind, depth: int, size: tuple[int, int], at: tuple[int, int]) -> Bool[Tensor, "H W"]:
-    """Which pixels the logit of the pixel ``at`` depends on, in a PixelRNN of random weights.
+def of_random(layer: LayerKind, depth: int, size: tuple[int, int], at: tuple[int, int]) -> Context:
+    """What the logit of the pixel ``at`` depends on in a PixelRNN with random weights.
 
     Args:
         layer: the kind of its layers.
-        depth: how many.
+        depth: the number of layers.
         size: height and width of the image.
         at: row and column of the pixel.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = PixelRNN(layer=layer, levels=2, hidden=8, depth=depth).double()
-        # Several images: a ReLU that is shut for one of them hides what it would see.
-        images = torch.rand(8, 1, *size, dtype=torch.double) * 2 - 1
-    return gradient(model.logits, images, at) > 0
-
-
-def draw_context(axes: Axes, seen: Bool[Tensor, "H W"], at: tuple[int, int]) -> None:
-    """A map of what the pixel ``at`` sees, of what it does not see though it could, and of what it must not see."""
-    height, width = seen.shape
-
-    def colour(i: int, j: int) -> str:
-        if (i, j) == at:
-            return ORANGE
-        if (i, j) < at:
-            return SKY if seen[i, j] else LIGHT
-        return VERMILION if seen[i, j] else WHITE
-
-    draw_cells(axes, [[colour(i, j) for j in range(width)] for i in range(height)])
-    outline(axes, *at)
+        model = PixelRNN(layer=layer, levels=2, hidden=8, depth=depth)
+    return causality.sees(model.logits, size=size, at=at)
 
 
 def by_depth() -> Figure:
@@ -70,10 +45,10 @@ def by_depth() -> Figure:
     figure, axes = new_figure(8.2, 7.4, 3, 3)
     for (layer, name), row in zip(NAMES.items(), axes, strict=True):
         for depth, cell in enumerate(row, start=1):
-            seen = sees(layer, depth, size, at)
-            draw_context(cell, seen, at)
+            context = of_random(layer, depth, size, at)
+            context.draw(cell)
             layers = f"{depth} layer{'s' * (depth > 1)}"
-            cell.set_title(f"{name}, {layers}: {int(seen.sum())} of {earlier}", fontsize=9)
+            cell.set_title(f"{name}, {layers}: {(context.array > 0).sum()} of {earlier}", fontsize=9)
     legend(figure, MEANINGS)
     return figure
 
@@ -85,8 +60,8 @@ def influence(model: PixelRNN, at: tuple[int, int]) -> Float[Tensor, "H W"]:
     with torch.no_grad():
         drawn = model.sample(n, labels=labels, generator=torch.Generator().manual_seed(0))
     given = model.condition_map(drawn, labels)
-    x = likelihood.intensities(drawn, model.levels, torch.float32)
-    return gradient(lambda x: model.logits(x, given), x, at) / n
+    x = likelihood.intensities(drawn, model.levels, torch.float32).requires_grad_()
+    return causality.gradient(model.logits(x, given), x, (0, *at), torch.ones(1)).mean(dim=(0, 1))
 
 
 def of_trained(names: Sequence[str]) -> Figure:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from pixelrnn import likelihood
 from pixelrnn.explain.context import black_and_white
-from pixelrnn.explain.style import LIGHT, legend, new_figure
+from pixelrnn.figures import LIGHT, legend, new_figure
 from pixelrnn.sampling import Row
 
 

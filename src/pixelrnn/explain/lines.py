@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from pixelrnn.explain.style import BLACK, LIGHT, ORANGE, SKY, WHITE, draw_cells, legend, new_figure
+from pixelrnn.figures import BLACK, LIGHT, ORANGE, SKY, WHITE, draw_cells, legend, new_figure
 from pixelrnn.recurrence import Lines, diagonal_lines, row_lines
 
 HEIGHT, WIDTH = 5, 7

@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from pixelrnn.explain.style import BLACK, BLUE, GREY, LIGHT, frame, legend, new_figure
+from pixelrnn.figures import BLACK, BLUE, GREY, LIGHT, frame, legend, new_figure
 from pixelrnn.nn import mask
 from pixelrnn.nn.masks import MaskType
 

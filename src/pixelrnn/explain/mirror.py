@@ -1,30 +1,35 @@
 """The second direction of the Diagonal BiLSTM, and why its output moves down one row (paper §3.2): on a real layer."""
 
+import numpy as np
 import torch
-from jaxtyping import Bool
 from matplotlib.figure import Figure
-from torch import Tensor
+from numpy.typing import NDArray
 
+from pixelrnn import causality
 from pixelrnn.backend import backend
-from pixelrnn.explain.context import MEANINGS, draw_context, gradient
-from pixelrnn.explain.style import VERMILION, legend, new_figure
+from pixelrnn.causality import LEAK_MEANING, MEANINGS, draw_context
+from pixelrnn.figures import legend, new_figure
 from pixelrnn.nn import DiagonalBiLSTM
 
 SIZE, AT = (9, 11), (5, 5)
 
 
-def sees(directions: tuple[int, ...], at: tuple[int, int]) -> Bool[Tensor, "H W"]:
-    """What the output of a Diagonal BiLSTM at a pixel depends on when only these of its directions contribute."""
+def sees(directions: tuple[int, ...], at: tuple[int, int]) -> NDArray[np.bool_]:
+    """Whether the output of a Diagonal BiLSTM at a pixel depends on each pixel of its input, (H, W).
+
+    Args:
+        directions: those that contribute to the output, of 0 and 1.
+        at: row and column of the pixel.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        layer = DiagonalBiLSTM(in_features=4, hidden=4).double()
-        x = torch.randn(1, 4, *SIZE, dtype=torch.double)
+        layer = DiagonalBiLSTM(in_features=4, hidden=4)
     with torch.no_grad():
         gates = layer.input_to_state.bias.unflatten(0, (2, 4, 4))  # directions, gates, features: a view
         for silent in {0, 1} - set(directions):
             gates[silent, 0] = -torch.inf  # o = σ(−∞) = 0, and so h = 0
     with backend("reference"):  # whose σ(−∞) is 0 to the last bit
-        return gradient(layer, x, at) > 0
+        return causality.sees(layer, size=SIZE, channels=4, at=at).array > 0
 
 
 def shift() -> Figure:
@@ -41,5 +46,5 @@ def shift() -> Figure:
     for (title, seen), cell in zip(panels.items(), [cell for row in axes for cell in row], strict=True):
         draw_context(cell, seen, AT)
         cell.set_title(title, fontsize=10)
-    legend(figure, {**MEANINGS, "later, and seen: a leak": VERMILION})
+    legend(figure, {**MEANINGS, **LEAK_MEANING})
     return figure

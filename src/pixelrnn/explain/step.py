@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from pixelrnn.backend import backend
-from pixelrnn.explain.style import BLACK, LIGHT, ORANGE, SKY, WHITE, new_figure
+from pixelrnn.figures import BLACK, LIGHT, ORANGE, SKY, WHITE, new_figure
 from pixelrnn.nn import DiagonalBiLSTM, RowLSTM
 
 BATCH, HIDDEN, SIDE = 16, 32, 28

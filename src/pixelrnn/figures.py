@@ -1,18 +1,23 @@
-"""What all figures share: colours, maps of pixels as cells, and how figures are saved."""
+"""What all figures share: colours, maps of pixels as cells, and how figures are saved.
+
+The functions import matplotlib when they are called, so that a program can import the colours without it.
+"""
 
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
+from pixelrnn.errors import InputError
 from pixelrnn.files import replacing
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
 
 # Of Okabe & Ito, which readers of every colour vision tell apart; they differ in lightness too.
 BLUE, SKY, ORANGE, VERMILION = "#0072B2", "#8CC8EE", "#F0B020", "#D55E00"
@@ -21,20 +26,30 @@ WHITE, LIGHT, GREY, BLACK = "#FFFFFF", "#DCDCDC", "#8A8A8A", "#1A1A1A"
 DPI = 110
 
 
-def new_figure(width: float, height: float, rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
-    """A figure of so many inches, and its axes row by row."""
+def new_figure(
+    width: float, height: float, rows: int, columns: int
+) -> tuple["matplotlib.figure.Figure", list[list["matplotlib.axes.Axes"]]]:
+    """A figure of so many inches, and its axes row by row.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError("figures need matplotlib, which is not installed: pip install 'pixelrnn[train]'") from None
     figure = Figure(figsize=(width, height), layout="constrained", dpi=DPI)
     return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
 
 
-def frame(axes: Axes, x: tuple[float, float], y: tuple[float, float]) -> None:
+def frame(axes: "matplotlib.axes.Axes", x: tuple[float, float], y: tuple[float, float]) -> None:
     """Axes of square units that show these ranges, without ticks or border."""
     axes.set(xlim=x, ylim=y, aspect="equal", xticks=[], yticks=[])
     axes.set_frame_on(False)
 
 
 def draw_cells(
-    axes: Axes, colours: Sequence[Sequence[str | None]], labels: Sequence[Sequence[str]] | None = None
+    axes: "matplotlib.axes.Axes", colours: Sequence[Sequence[str | None]], labels: Sequence[Sequence[str]] | None = None
 ) -> None:
     """Draws a map, a square cell for each pixel, (0, 0) at the top left.
 
@@ -43,6 +58,8 @@ def draw_cells(
         colours: of each cell; None leaves it out.
         labels: written into the cells.
     """
+    from matplotlib.patches import Rectangle
+
     height, width = len(colours), len(colours[0])
     frame(axes, (-0.1, width + 0.1), (height + 0.1, -0.1))
     for i, row in enumerate(colours):
@@ -55,13 +72,17 @@ def draw_cells(
                 axes.text(j + 0.5, i + 0.5, labels[i][j], ha="center", va="center", fontsize=8, color=BLACK)
 
 
-def outline(axes: Axes, i: int, j: int) -> None:
+def outline(axes: "matplotlib.axes.Axes", i: int, j: int) -> None:
     """Frames the cell of pixel (i, j)."""
+    from matplotlib.patches import Rectangle
+
     axes.add_patch(Rectangle((j, i), 1, 1, fill=False, edgecolor=BLACK, linewidth=2, zorder=3))
 
 
-def legend(figure: Figure, meanings: dict[str, str]) -> None:
+def legend(figure: "matplotlib.figure.Figure", meanings: dict[str, str]) -> None:
     """Says below the figure what its colours mean."""
+    from matplotlib.patches import Patch
+
     handles = [
         Patch(facecolor=colour, edgecolor=GREY, hatch="///" if colour == VERMILION else None, label=meaning)
         for meaning, colour in meanings.items()
@@ -69,19 +90,21 @@ def legend(figure: Figure, meanings: dict[str, str]) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
 
 
-def save(path: Path, figure: Figure) -> None:
+def save(path: Path, figure: "matplotlib.figure.Figure") -> None:
     """Writes a figure in the format that the name ends with, PNG or SVG.
 
     Raises:
         OSError: the file cannot be written.
     """
+    from matplotlib import rc_context
+
     # Without a date and with a salt of our own, so that the same figure is the same file.
     metadata = {"Date": None} if path.suffix == ".svg" else None
     with replacing(path) as temporary, rc_context({"svg.hashsalt": path.stem}):
         figure.savefig(temporary, format=path.suffix[1:], metadata=metadata, bbox_inches="tight")
 
 
-def save_animation(path: Path, figures: Iterable[Figure], *, seconds: float) -> None:
+def save_animation(path: Path, figures: Iterable["matplotlib.figure.Figure"], *, seconds: float) -> None:
     """Writes figures of one size as an animated GIF that starts again after a pause.
 
     Args:
@@ -101,7 +124,7 @@ def save_animation(path: Path, figures: Iterable[Figure], *, seconds: float) -> 
         shown[0].save(temporary, "GIF", save_all=True, append_images=shown[1:], duration=times, loop=0)
 
 
-def _pixels(figure: Figure) -> NDArray[np.uint8]:
+def _pixels(figure: "matplotlib.figure.Figure") -> NDArray[np.uint8]:
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
     with Image.open(drawn) as picture:
