@@ -4,7 +4,7 @@ from torch import Tensor
 
 from pixelrnn.errors import InputError
 from pixelrnn.nn import MaskedConv2d, MaskType
-from pixelrnn.nn.raster import is_by_position, by_position
+from pixelrnn.nn.raster import by_position, is_by_position
 from tests import oracle
 from tests.checks import equals_oracle
 

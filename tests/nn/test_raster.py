@@ -1,6 +1,6 @@
 import torch
 
-from pixelrnn.nn.raster import is_by_position, by_position, to_map, to_positions
+from pixelrnn.nn.raster import by_position, is_by_position, to_map, to_positions
 
 
 def test_positions_are_in_raster_order() -> None:

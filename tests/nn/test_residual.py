@@ -5,7 +5,7 @@ import torch
 
 from pixelrnn.errors import InputError
 from pixelrnn.nn import LayerKind, ResidualBlock
-from pixelrnn.nn.raster import is_by_position, by_position
+from pixelrnn.nn.raster import by_position, is_by_position
 from tests import oracle
 from tests.checks import equals_oracle
 

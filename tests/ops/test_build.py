@@ -1,75 +1,109 @@
+import logging
+import os
+import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 import pytest
 
-from pixelrnn.compiled import BuildError, build, operators
+from pixelrnn.ops import build, cpu
 
 
 @pytest.fixture
-def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Nothing has been built yet."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    operators.cache_clear()
-    yield tmp_path / "pixelrnn"
-    operators.cache_clear()
+def one_variant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiles in a second: nothing but a name."""
+    monkeypatch.setattr(build, "VARIANTS", {"default": ((), set())})
 
 
-def test_what_is_built_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    operators()
-    operators.cache_clear()
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("built again"))
-    assert operators().line_lstm
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the libraries as they were installed, which are looked for there."""
+    folder = shutil.copytree(build.LIBRARIES, tmp_path / "lib")
+    monkeypatch.setattr(cpu, "LIBRARIES", folder)
+    return folder
 
 
-def test_no_compiler(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(BuildError, match="needs a C\\+\\+ compiler: no-such-compiler is not there"):
-        operators()
+    with pytest.raises(build.BuildError, match=r"no C\+\+ compiler: no-such-compiler not found"):
+        build.build(tmp_path / "lib")
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(build.BuildError, match=r"no C\+\+ compiler: g\+\+ or clang\+\+ or c\+\+ not found"):
+        build.build(tmp_path / "lib")
 
 
-@pytest.mark.parametrize("command", [" ", "g++ '"])
-def test_what_is_no_command(empty_cache: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    monkeypatch.setenv("CXX", command)
-    with pytest.raises(BuildError, match=r"CXX is .*, which is no command"):
-        operators()
+def test_what_is_no_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "g++ '")
+    with pytest.raises(build.BuildError, match=r'CXX is "g\+\+ \'", expected the command of a C\+\+ compiler'):
+        build.build(tmp_path)
 
 
-def test_a_compiler_that_fails_leaves_nothing(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("one_variant")
+def test_a_compiler_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-std=no-such-standard"))
-    with pytest.raises(BuildError, match=r"cannot be built: .*no-such-standard"):
-        operators()
-    assert [path.suffix for path in empty_cache.iterdir()] == [".lock"]
+    with pytest.raises(build.BuildError, match=r"cannot compile .*kernels\.cpp: .*no-such-standard"):
+        build.build(tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
-def test_a_compiler_that_writes_nothing(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("one_variant")
+def test_a_compiler_that_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "true")
-    with pytest.raises(BuildError, match=r"cannot be built: .*exit status 0"):
-        operators()
-    assert [path.suffix for path in empty_cache.iterdir()] == [".lock"]
+    with pytest.raises(build.BuildError, match=r"cannot compile .*: exit status 0"):
+        build.build(tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
-def test_a_damaged_library_is_not_kept(empty_cache: Path) -> None:
-    library = build._library()
-    library.parent.mkdir()
-    library.write_text("not a library")
-    with pytest.raises(BuildError, match="cannot be loaded"):
-        operators()
-    assert not library.exists()
+def test_the_fastest_library_that_the_processor_can_run_is_loaded(installed: Path) -> None:
+    library, variant = cpu._choose()
+    assert library is not None
+    assert variant == cpu.variant
+    (installed / f"{variant}.so").unlink()
+    if variant != list(build.VARIANTS)[-1]:
+        assert cpu._choose()[1] in list(build.VARIANTS)[list(build.VARIANTS).index(variant) + 1 :]
 
 
-def test_no_home(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def homeless() -> Path:
-        raise RuntimeError("Could not determine home directory.")
+@pytest.mark.parametrize("damage", [b"", b"not a library", b"\x7fELF" + bytes(60)])
+def test_a_damaged_library_is_not_loaded(installed: Path, damage: bytes) -> None:
+    path = installed / f"{cpu.variant}.so"
+    path.write_bytes(damage)
+    library, why = cpu._choose()
+    assert library is None
+    assert f"{path} is damaged" in why
 
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(Path, "home", homeless)
-    with pytest.raises(BuildError, match="cannot be kept in the user's cache: Could not determine home"):
-        operators()
+
+def test_a_library_of_other_sources_is_not_loaded(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "sources", lambda: "others")
+    library, why = cpu._choose()
+    assert library is None
+    assert "was compiled from other sources" in why
 
 
-def test_a_cache_that_cannot_be_written(empty_cache: Path) -> None:
-    empty_cache.write_text("a file, not a folder")
-    with pytest.raises(BuildError, match="cannot be kept in"):
-        operators()
+def test_an_old_processor_has_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "VARIANTS", {"x86-64-v9": (("-march=x86-64-v9",), {"avx9"})})
+    assert cpu._choose() == (None, "this processor has no AVX2")
+
+
+def test_what_is_missing_is_said_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "variant", "it was not compiled when pixelrnn was installed")
+    cpu.say_what_is_missing.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        cpu.say_what_is_missing()
+        cpu.say_what_is_missing()
+    (record,) = caplog.records
+    assert "it was not compiled when pixelrnn was installed" in record.getMessage()
+    assert "python -m pixelrnn.ops.build" in record.getMessage()
+
+
+def test_by_hand_it_says_in_one_line_what_is_wrong() -> None:
+    done = subprocess.run(
+        [sys.executable, str(Path(build.__file__))],
+        env={**os.environ, "CXX": "no-such-compiler"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == ("pixelrnn.ops.build: no C++ compiler: no-such-compiler not found (CXX names another)\n")

@@ -110,7 +110,9 @@ def test_a_bias_has_twice_the_digits_of_bfloat16() -> None:
 @pytest.mark.parametrize("name", ["cpu", "manual"])
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("kernel", [(3, 3), (1, 5), (7, 1), (19, 3)])
-@pytest.mark.parametrize(("size", "batch", "features", "out"), [((1, 1), 1, 1, 1), ((4, 3), 2, 3, 17), ((3, 5), 18, 2, 16)])
+@pytest.mark.parametrize(
+    ("size", "batch", "features", "out"), [((1, 1), 1, 1, 1), ((4, 3), 2, 3, 17), ((3, 5), 18, 2, 16)]
+)
 def test_kernels_of_several_taps_equal_the_oracle(
     name: Backend, relu: bool, kernel: tuple[int, int], size: tuple[int, int], batch: int, features: int, out: int
 ) -> None:

@@ -35,9 +35,7 @@ def model_of(layer: LayerKind, hidden: int = 21) -> PixelRNN:
 
 @every_layer
 @pytest.mark.parametrize("precision", [torch.float32, torch.float64])
-def test_an_image_has_the_same_logits_in_any_batch_and_on_any_threads(
-    layer: LayerKind, precision: torch.dtype
-) -> None:
+def test_an_image_has_the_same_logits_in_any_batch_and_on_any_threads(layer: LayerKind, precision: torch.dtype) -> None:
     model, x = model_of(layer).to(precision), torch.randint(4, (64, 3, 5, 7), dtype=torch.uint8)
     with torch.no_grad():
         together = model(x)

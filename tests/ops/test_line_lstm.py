@@ -297,9 +297,7 @@ def test_compiled_sums_do_not_depend_on_which_thread_is_first() -> None:
     assert all(torch.equal(a, b) for again in runs[1:] for a, b in zip(runs[0], again, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("name", "bfloat16"), [("reference", False), ("manual", False), ("cpu", False), ("cpu", True)]
-)
+@pytest.mark.parametrize(("name", "bfloat16"), [("reference", False), ("manual", False), ("cpu", False), ("cpu", True)])
 @both_lines
 @pytest.mark.parametrize("bits", [0x7FC00000, 0x7FFFFFFF, 0x7FC00001, -1])
 def test_what_is_no_number_stays_so(name: Backend, make: Make, bits: int, bfloat16: bool) -> None:

@@ -12,7 +12,7 @@ def all_lines() -> list[Lines]:
 
 @pytest.mark.parametrize("lines", all_lines(), ids=lambda x: f"{len(x.positions)}-{x.height}x{x.width}")
 def test_every_position_is_on_one_line_and_reads_the_line_before(lines: Lines) -> None:
-    for d, (scan, taps) in enumerate(zip(lines.positions, lines.taps, strict=True)):
+    for scan, taps in zip(lines.positions, lines.taps, strict=True):
         assert sorted(p for line in scan for p in line) == list(range(lines.height * lines.width))
         assert [len(line) for line in scan] == lines.lengths
         for t, line in enumerate(scan):

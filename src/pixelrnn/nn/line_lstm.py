@@ -90,7 +90,9 @@ class LineLSTM(nn.Module):
         open_taps = self.input_to_state.masked_weight[:, :, 0, : self.kernel // 2 + 1]  # (D·4h, F, S)
         kernel = open_taps.unflatten(0, (self.directions, gates)).permute(0, 3, 2, 1)  # (D, S, F, 4h)
         if state.condition is not None:
-            conditional = state.condition.weight.flatten(1).unflatten(0, (self.directions, 1, gates)).mT  # (D, 1, c, 4h)
+            conditional = (
+                state.condition.weight.flatten(1).unflatten(0, (self.directions, 1, gates)).mT
+            )  # (D, 1, c, 4h)
             before = conditional.new_zeros(1).expand(self.directions, self.kernel // 2, *conditional.shape[2:])
             kernel = torch.cat([kernel, torch.cat([before, conditional], dim=1)], dim=2)
         return kernel, self.input_to_state.bias.unflatten(0, (self.directions, gates)), state.weight, state.initial

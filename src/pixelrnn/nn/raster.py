@@ -1,9 +1,9 @@
 """How a map is stored. It is (B, f, H, W) to whoever uses it, whatever its strides.
 
 The recurrence wants lines of positions to be slices of memory, and a 1×1 convolution wants to be one product over
-(N·B, features). Both are views of a map that is stored *by position*, (H, W, B, f) in memory. A network stores its image
-so once (`by_position`); every layer gives its output in the layout of its input, as PyTorch's own layers do with
-``channels_last``. Values do not depend on it.
+(N·B, features). Both are views of a map that is stored *by position*, (H, W, B, f) in memory. A network stores its
+image so once (`by_position`). Every layer gives its output in the layout of its input, as PyTorch's own layers do with
+``channels_last``. Values do not depend on the layout.
 """
 
 from jaxtyping import Float

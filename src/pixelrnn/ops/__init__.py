@@ -8,7 +8,7 @@ The fastest that can run is taken. All are equal, in output and every gradient. 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Literal, get_args
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pixelrnn.errors import InputError
 from pixelrnn.ops import cpu, operators, reference
-from pixelrnn.ops.lines import LAYERS, Layer
+from pixelrnn.ops.lines import Layer
 
 __all__ = ["Backend", "Layer", "backend", "conv", "line_lstm"]
 
@@ -99,14 +99,12 @@ def line_lstm(
     x = x.to(bias.dtype)  # lower precision of the maps around it must not add up over H + W steps
     operands = x, input_to_state, bias, state_to_state, initial
     in_cpp = compiled(*operands)
-    with _without_autocast(x.device) if not in_cpp else nullcontext():
-        if _named == "reference":
-            operators.check_line_lstm(*operands, height, layer, False)
-            return reference.line_lstm(*operands, LAYERS[layer](height, x.shape[0] // max(height, 1)))
-        bfloat16 = in_cpp and x.dtype == torch.float32 and autocast_to_bfloat16(x.device)
-        keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in operands)
-        output: Tensor = torch.ops.pixelrnn.line_lstm(*operands, height, layer, in_cpp, bfloat16, keep)[0]
-        return output
+    if _named == "reference":
+        return operators.reference_line_lstm(*operands, layer, height)
+    bfloat16 = in_cpp and x.dtype == torch.float32 and autocast_to_bfloat16(x)
+    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in operands)
+    output: Tensor = torch.ops.pixelrnn.line_lstm(*operands, height, layer, in_cpp, bfloat16, keep)[0]
+    return output
 
 
 def conv(
@@ -134,7 +132,7 @@ def conv(
     Raises:
         InputError: shapes that do not belong together, or the backend that was named cannot run.
     """
-    bfloat16 = autocast_to_bfloat16(x.device)
+    bfloat16 = autocast_to_bfloat16(x)
     if bfloat16:  # PyTorch's own layers may have rounded maps
         x, plus = x.to(bias.dtype), None if plus is None else plus.to(bias.dtype)
     operands = x, weight, bias, *([] if plus is None else [plus])
@@ -144,14 +142,7 @@ def conv(
     return y
 
 
-def autocast_to_bfloat16(device: torch.device) -> bool:
-    """Whether `torch.autocast` asks for bfloat16, the only precision below float32 that products here follow."""
-    return _has_autocast(device) and torch.get_autocast_dtype(device.type) == torch.bfloat16
-
-
-def _has_autocast(device: torch.device) -> bool:
-    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
-
-
-def _without_autocast(device: torch.device) -> "torch.autocast | nullcontext[None]":
-    return torch.autocast(device.type, enabled=False) if _has_autocast(device) else nullcontext()
+def autocast_to_bfloat16(x: Tensor) -> bool:
+    """Whether `torch.autocast` asks for bfloat16 on the CPU, the only lower precision that the C++ follows."""
+    on_cpu = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    return on_cpu and torch.get_autocast_dtype("cpu") == torch.bfloat16

@@ -6,6 +6,7 @@ not registered: take those ``with backend("reference")``.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -23,7 +24,8 @@ LINE_LSTM = "Tensor x, Tensor input_to_state, Tensor bias, Tensor state_to_state
 HOW = "SymInt height, str layer, bool compiled, bool bfloat16"
 for schema in (
     f"line_lstm({LINE_LSTM}, {HOW}, bool keep) -> (Tensor, Tensor)",
-    f"line_lstm_backward({LINE_LSTM}, Tensor saved, Tensor d_output, {HOW}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    f"line_lstm_backward({LINE_LSTM}, Tensor saved, Tensor d_output, {HOW}) "
+    "-> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     "conv(Tensor x, Tensor weight, Tensor bias, Tensor? plus, SymInt height, bool relu, bool bfloat16) -> Tensor",
     "conv_backward(Tensor x, Tensor weight, Tensor dy, SymInt height, bool relu, bool bfloat16, bool wants_dx) "
     "-> (Tensor, Tensor, Tensor)",
@@ -43,23 +45,24 @@ def _check(operator: str, compiled: bool, height: int, expected: dict[str, tuple
 
     Nothing that passes ends the process, whatever the tensors hold.
     """
+    x, _ = expected["x"]
+    dtype, device, positions = x.dtype, x.device, x.shape[0]
     for name, (tensor, shape) in expected.items():
-        if tuple(tensor.shape) != shape:
+        if tensor.shape != shape:
             raise InputError(f"{operator}: {name} has shape {tuple(tensor.shape)}, expected {shape}")
-    positions = expected["x"][0].shape[0]
+        if tensor.dtype != dtype or tensor.device != device:
+            given = f"x is {dtype} on {device}, {name} {tensor.dtype} on {tensor.device}"
+            raise InputError(f"{operator}: {given}, expected one floating type on one device")
     if height < 0 or (positions and (height < 1 or positions % height)):
         raise InputError(f"{operator}: {positions} positions make no image of height {height}")
-    kinds = {(tensor.dtype, tensor.device.type) for tensor, _ in expected.values()}
-    dtype, device = next(iter(kinds))
-    if len(kinds) > 1 or not dtype.is_floating_point:
-        given = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
-        raise InputError(f"{operator}: the tensors are {given}, expected one floating type on one device")
-    if compiled and not (cpu.available and device == "cpu" and dtype in (torch.float32, torch.float64)):
+    if not dtype.is_floating_point:
+        raise InputError(f"{operator}: x is {dtype}, expected a floating type")
+    if compiled and not (cpu.available and device.type == "cpu" and dtype in (torch.float32, torch.float64)):
         why = f"is for float32 and float64 on a CPU, not {dtype} on {device}" if cpu.available else cpu.variant
         raise InputError(f"{operator}: the compiled library {why}")
 
 
-def check_line_lstm(
+def _check_line_lstm(
     x: Tensor, kis: Tensor, bias: Tensor, kss: Tensor, initial: Tensor, height: int, layer: str, compiled: bool
 ) -> None:
     if layer not in SIZES:
@@ -101,7 +104,7 @@ def _line_lstm(
     bfloat16: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor]:
-    check_line_lstm(x, kis, bias, kss, initial, height, layer, compiled)
+    _check_line_lstm(x, kis, bias, kss, initial, height, layer, compiled)
     bfloat16 = bfloat16 and compiled and x.dtype == torch.float32
     saved = _room(x, initial, bfloat16, keep or not compiled)
     if not x.shape[0] * x.shape[1]:
@@ -110,7 +113,7 @@ def _line_lstm(
         kept = saved if keep else None
         return cpu.line_lstm(x, kis, bias, kss, initial, height, layer, bfloat16, kept), saved
     lines = _lines(x, height, layer)
-    with one_thread(when=_is_small(lines, bias, x)):
+    with one_thread(when=_is_small(lines, bias, x)), _without_autocast(x):
         output = manual.line_lstm(x, kis, bias, kss, initial, lines, saved)
     return output, saved if keep else saved.new_empty(0)
 
@@ -128,7 +131,7 @@ def _line_lstm_backward(
     compiled: bool,
     bfloat16: bool,
 ) -> tuple[Tensor, ...]:
-    check_line_lstm(x, kis, bias, kss, initial, height, layer, compiled)
+    _check_line_lstm(x, kis, bias, kss, initial, height, layer, compiled)
     output = (*x.shape[:2], initial.shape[2])
     _check("line_lstm", False, height, {"x": (x, tuple(x.shape)), "d_output": (d_output, output)})
     bfloat16 = bfloat16 and compiled and x.dtype == torch.float32
@@ -139,13 +142,31 @@ def _line_lstm_backward(
         saved = _line_lstm(*operands, height, layer, compiled, bfloat16, True)[1]
     room = _room(x, initial, bfloat16, True)
     if (saved.shape, saved.dtype, saved.device) != (room.shape, room.dtype, room.device) or not saved.is_contiguous():
-        raise InputError(f"line_lstm: saved has {saved.numel()} numbers, expected the {room.numel()} of the forward pass")
+        raise InputError(
+            f"line_lstm: saved has {saved.numel()} numbers, expected the {room.numel()} of the forward pass"
+        )
     if compiled:
         return cpu.line_lstm_backward(*operands, saved, d_output, height, layer, bfloat16)
     lines = _lines(x, height, layer)
-    with one_thread(when=_is_small(lines, bias, x)):
+    with one_thread(when=_is_small(lines, bias, x)), _without_autocast(x):
         gradients = manual.line_lstm_backward(x, kis, kss, initial, saved, d_output, lines)
     return tuple(gradient.contiguous() for gradient in gradients)
+
+
+def reference_line_lstm(
+    x: Tensor, kis: Tensor, bias: Tensor, kss: Tensor, initial: Tensor, layer: Layer, height: int
+) -> Tensor:
+    """The recurrence by the reference, in the precision of its weights."""
+    _check_line_lstm(x, kis, bias, kss, initial, height, layer, False)
+    if not x.shape[0]:
+        return x.new_zeros(0, x.shape[1], initial.shape[2])
+    with _without_autocast(x):
+        return reference.line_lstm(x, kis, bias, kss, initial, _lines(x, height, layer))
+
+
+def _without_autocast(x: Tensor) -> Any:
+    available = torch.amp.is_autocast_available(x.device.type)
+    return torch.autocast(x.device.type, enabled=False) if available else nullcontext()
 
 
 def _is_small(lines: Lines, bias: Tensor, x: Tensor) -> bool:
@@ -298,9 +319,7 @@ def _(
 
 
 @torch.library.register_fake("pixelrnn::line_lstm_backward")
-def _(
-    x: Tensor, kis: Tensor, bias: Tensor, kss: Tensor, initial: Tensor, *_: Any
-) -> tuple[Tensor, ...]:
+def _(x: Tensor, kis: Tensor, bias: Tensor, kss: Tensor, initial: Tensor, *_: Any) -> tuple[Tensor, ...]:
     return tuple(t.new_empty(t.shape) for t in (x, kis, bias, kss, initial))
 
 
@@ -335,11 +354,11 @@ def _register_autograd(name: str, context: Callable[..., None], gradients: Calla
     function: Any = type(f"{name}_autograd", (torch.autograd.function._SingleLevelFunction,), methods)
 
     def autograd(*args: Any) -> Any:
-        if torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args):
-            with enable_single_level_autograd_function():
-                return function.apply(*args)
-        with torch._C._AutoDispatchBelowAutograd():
-            return operator(*args)
+        if not (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
+            with torch._C._AutoDispatchBelowAutograd():
+                return operator(*args)
+        with enable_single_level_autograd_function():
+            return function.apply(*args)
 
     torch.library.impl(f"pixelrnn::{name}", "Autograd", autograd)
 

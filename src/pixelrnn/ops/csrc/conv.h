@@ -1,5 +1,5 @@
-// A masked convolution of more than one tap, of ρ(x), and a map added, for some images: one after the other, row by row.
-// Of a kernel, the rows above and the row of the centre up to it are read; what comes later counts as closed.
+// A masked convolution of more than one tap, of ρ(x), and a map added, for some images: one after the other, row by
+// row. Of a kernel, the rows above and the row of the centre up to it are read; what comes later counts as closed.
 #pragma once
 
 #include "linear.h"
@@ -75,8 +75,13 @@ void conv_forward(const Window& s, const T* x, bool relu, const Packed<P>& weigh
             read_line(seen[s.above], s, x, s.in, i, b, relu);
             const long at = (i * s.width * s.batch + b) * s.out;
             T* to = padded == s.out ? y + at : given.data();
-            Sum<P> sum{weight, padded == s.out && plus ? plus + at : nullptr, next, to, padded == s.out ? next : padded,
-                       s.width, padded};
+            Sum<P> sum{weight,
+                       padded == s.out && plus ? plus + at : nullptr,
+                       next,
+                       to,
+                       padded == s.out ? next : padded,
+                       s.width,
+                       padded};
             for (long u = 0; u <= s.above; ++u)
                 sum.add({seen[u].at(-s.beside), seen[u].features, s.columns(u) * seen[u].features});
             sum.add({ones, 0, GROUP<P>});
@@ -92,8 +97,8 @@ void conv_forward(const Window& s, const T* x, bool relu, const Packed<P>& weigh
 // From dy to dx, unless that is null, and what these images add to the gradient of the rows of taps, padded out wide,
 // and of the bias. `transposed`: the rows of taps as the gradient of x reads them.
 template <class P, class T = Wide<P>>
-void conv_backward(const Window& s, const T* x, const T* dy, bool relu, const Packed<P>& transposed, T* dx,
-                   T* d_weight, T* d_bias, long first, long end) {
+void conv_backward(const Window& s, const T* x, const T* dy, bool relu, const Packed<P>& transposed, T* dx, T* d_weight,
+                   T* d_bias, long first, long end) {
     const long padded = round_up(s.out, WIDTH<T>), padded_in = round_up(s.in, WIDTH<T>);
     std::vector<Line<P>> seen = lines<P>(s, round_up(s.in, GROUP<P>)), gradient = lines<P>(s, padded);
     std::vector<T> given(s.width * padded_in);
@@ -121,10 +126,12 @@ void conv_backward(const Window& s, const T* x, const T* dy, bool relu, const Pa
             T* to = d_weight;
             for (long u = 0; u <= s.above; ++u) {
                 const long features = s.columns(u) * seen[u].features;
-                weight_gradient(seen[u].at(-s.beside), seen[u].features, features, gradient[0].at(0), padded, s.width, to);
+                weight_gradient(seen[u].at(-s.beside), seen[u].features, features, gradient[0].at(0), padded, s.width,
+                                to);
                 to += features * padded;
             }
-            for (long j = 0; j < s.width; ++j) add_rows(dy + ((i * s.width + j) * s.batch + b) * s.out, 1, s.out, d_bias);
+            for (long j = 0; j < s.width; ++j)
+                add_rows(dy + ((i * s.width + j) * s.batch + b) * s.out, 1, s.out, d_bias);
         }
     }
 }

@@ -69,8 +69,9 @@ std::vector<Weights<P>> weights_of(const Shape& s, const void* input, const void
 }
 
 template <class P, class T = Wide<P>>
-void recurrence_backward(const Shape& s, long threads, const T* x, const T* input, const std::vector<Weights<P>>& weights,
-                         P* saved, const T* d_output, T* d_x, T* d_input, T* d_bias, T* d_state, T* d_initial) {
+void recurrence_backward(const Shape& s, long threads, const T* x, const T* input,
+                         const std::vector<Weights<P>>& weights, P* saved, const T* d_output, T* d_x, T* d_input,
+                         T* d_bias, T* d_state, T* d_initial) {
     const long h = s.hidden, padded = s.padded(), gates = 4 * padded, D = s.layer.directions;
     const long S = s.layer.inputs.size(), n_taps = s.layer.taps[0].size(), slices = (s.batch + s.images - 1) / s.images;
     Matrix<T> to_x{round_up(s.in, WIDTH<T>), {}};
@@ -102,36 +103,36 @@ void recurrence_backward(const Shape& s, long threads, const T* x, const T* inpu
         }
 }
 
-constexpr long PARTS = 16;  // of rows or images, in which a gradient is summed: fixed, so that sums do not depend on threads
+// Rows or images in parts, in which a gradient is summed. They are fixed: sums do not depend on the threads.
+struct Parts {
+    long n, part;
+    Parts(long n, long least) : n(n), part(std::max(least, (n + 15) / 16)) {}
+    long count() const { return (n + part - 1) / part; }
+    // work(p, first, end) for each of them, in parallel.
+    template <class Work>
+    void run(long threads, const Work& work) const {
+        parallel(count(), threads, [&](long p) { work(p, p * part, std::min(n, (p + 1) * part)); });
+    }
+};
 
-// first and end of each part of n, in parallel.
-template <class Work>
-void in_parts(long n, long threads, const Work& work) {
-    const long part = std::max(1L, (n + PARTS - 1) / PARTS);
-    parallel((n + part - 1) / part, threads, [&](long p) { work(p, p * part, std::min(n, (p + 1) * part)); });
-}
-
-template <class T>
-Matrix<T> padded_rows(const T* from, long rows, long columns, long padded_to) {
-    Matrix<T> to{round_up(columns, WIDTH<T>), std::vector<T>(padded_to * round_up(columns, WIDTH<T>))};
-    for (long r = 0; r < rows; ++r) std::copy_n(from + r * columns, columns, &to.data[r * to.columns]);
-    return to;
-}
+// Of a 1×1 kernel the positions of all images are divided, of a larger one the images.
+Parts parts_of(const Window& s) { return s.taps() == 1 ? Parts(s.height * s.width * s.batch, 256) : Parts(s.batch, 1); }
 
 template <class P, class T = Wide<P>>
-void convolve(const Window& s, long threads, const T* x, const T* weight, const T* bias, const T* plus, bool relu, T* y) {
+void convolve(const Window& s, long threads, const T* x, const T* weight, const T* bias, const T* plus, bool relu,
+              T* y) {
     const long padded = round_up(s.out, WIDTH<T>);
     Matrix<T> rows = tap_rows(s, weight, round_up(s.in, GROUP<P>), padded, false);
     rows.append(bias_rows<P>(bias, s.out, padded));
     const Packed<P> packed(rows);
     if (s.taps() == 1)
-        in_parts(s.height * s.width * s.batch, threads, [&](long, long first, long end) {
+        parts_of(s).run(threads, [&](long, long first, long end) {
             linear_forward(x + first * s.in, end - first, s.in, relu, packed, plus ? plus + first * s.out : nullptr,
                            y + first * s.out, s.out);
         });
     else
-        in_parts(s.batch, threads,
-                 [&](long, long first, long end) { conv_forward(s, x, relu, packed, plus, y, first, end); });
+        parts_of(s).run(threads,
+                        [&](long, long first, long end) { conv_forward(s, x, relu, packed, plus, y, first, end); });
 }
 
 template <class P, class T = Wide<P>>
@@ -141,20 +142,23 @@ void convolve_backward(const Window& s, long threads, const T* x, const T* weigh
     const bool single = s.taps() == 1;
     const long features = single ? s.in : round_up(s.in, GROUP<P>);  // of a tap in the sums
     const Packed<P> transposed(tap_rows(s, weight, padded, padded_in, true));
-    std::vector<std::vector<T>> d_weights(PARTS, std::vector<T>(s.taps() * features * padded));
-    std::vector<std::vector<T>> d_biases(PARTS, std::vector<T>(padded));
+    const Parts parts = parts_of(s);
+    std::vector<std::vector<T>> d_weights(parts.count()), d_biases(parts.count());
+    const auto clear = [&](long p) { d_weights[p].resize(s.taps() * features * padded), d_biases[p].resize(padded); };
     if (single)
-        in_parts(s.height * s.width * s.batch, threads, [&](long p, long first, long end) {
+        parts.run(threads, [&](long p, long first, long end) {
+            clear(p);
             linear_backward(x + first * s.in, dy + first * s.out, end - first, s.in, s.out, relu, transposed,
                             dx ? dx + first * s.in : nullptr, d_weights[p].data(), d_biases[p].data());
         });
     else
-        in_parts(s.batch, threads, [&](long p, long first, long end) {
+        parts.run(threads, [&](long p, long first, long end) {
+            clear(p);
             conv_backward(s, x, dy, relu, transposed, dx, d_weights[p].data(), d_biases[p].data(), first, end);
         });
     const long kernel = (2 * s.above + 1) * (2 * s.beside + 1);
     std::fill_n(d_weight, s.out * s.in * kernel, T(0)), std::fill_n(d_bias, s.out, T(0));
-    for (long p = 0; p < PARTS; ++p) {
+    for (long p = 0; p < parts.count(); ++p) {
         const T* from = d_weights[p].data();
         for (long u = 0; u <= s.above; ++u)
             for (long v = 0; v < s.columns(u); ++v, from += features * padded)
@@ -170,8 +174,8 @@ void convolve_backward(const Window& s, long threads, const T* x, const T* weigh
 // What this was compiled from: `pixelrnn.ops.build` gives it a name.
 EXPORT const char* pixelrnn_sources() { return PIXELRNN_SOURCES; }
 
-// x (N, B, F), input (D, S, F, 4h), bias (D, 4h), state (D, T, h, 4h), initial (D, 2, h) → output (N, B, h). saved, null
-// where nothing is to be kept: D·N·B·6·⌈h⌉ numbers, ⌈h⌉ whole grains, of the type of the factors.
+// x (N, B, F), input (D, S, F, 4h), bias (D, 4h), state (D, T, h, 4h), initial (D, 2, h) → output (N, B, h). saved,
+// null where nothing is to be kept: D·N·B·6·⌈h⌉ numbers, ⌈h⌉ whole grains, of the type of the factors.
 EXPORT int pixelrnn_line_lstm(int64_t type, int64_t layer, int64_t height, int64_t width, int64_t batch, int64_t in_,
                               int64_t hidden, int64_t threads, const void* x, const void* input, const void* bias,
                               const void* state, const void* initial, void* output, void* saved) {
@@ -286,8 +290,9 @@ EXPORT int pixelrnn_network_row(AnyNetwork* network, uint8_t* levels, const bool
                                 int64_t logits_per_channel, double temperature) {
     return of_network(network, [&](auto& n, auto zero) {
         using T = decltype(zero);
-        const RowOfImages<T> row{levels, known, wanted, uniform, out<T>(logits), in<T>(condition),
-                                 n.width, channels, n.batch, logits_per_channel, temperature};
+        const RowOfImages<T> row{levels,           known,   wanted,   uniform, out<T>(logits),
+                                 in<T>(condition), n.width, channels, n.batch, logits_per_channel,
+                                 temperature};
         return n.row(row) ? OK : NOT_FINITE;
     });
 }

@@ -56,8 +56,8 @@ struct Network : AnyNetwork {
         append(upper, weight, rows_above);
         append(lower, weight + rows_above * out, rows);
         append(lower, bias, 1);
-        const auto kernel = std::make_shared<const Kernel<T>>(Kernel<T>{
-            in, reach.above, reach.beside, out, features(0), channel, Packed<T>(upper), Packed<T>(lower)});
+        const auto kernel = std::make_shared<const Kernel<T>>(
+            Kernel<T>{in, reach.above, reach.beside, out, features(0), channel, Packed<T>(upper), Packed<T>(lower)});
         for (Slice<T>& s : slices) {
             Map<T>& y = add_map(s, out, kept);
             Map<T>* added = plus < 0 ? nullptr : &s.maps[plus];
@@ -66,8 +66,8 @@ struct Network : AnyNetwork {
     }
     void line_lstm(long x, const Layer& layer, const T* input, const T* bias, const T* state, const T* initial,
                    long hidden, Reach kept, bool remembered) {
-        const auto recurrence = std::make_shared<Recurrence<T>>(Recurrence<T>{Shape{layer, 0, width, batch, features(x),
-                                                                                    hidden, 0}, {}});
+        const auto recurrence =
+            std::make_shared<Recurrence<T>>(Recurrence<T>{Shape{layer, 0, width, batch, features(x), hidden, 0}, {}});
         for (long d = 0; d < layer.directions; ++d)
             recurrence->weights.push_back(pack<T>(recurrence->shape, d, input, bias, state, initial));
         for (Slice<T>& s : slices) {
@@ -84,7 +84,7 @@ struct Network : AnyNetwork {
         return finite;
     }
 
-   private:
+private:
     long features(long map) const { return slices[0].maps[map].features; }
     Map<T>& add_map(Slice<T>& slice, long features, Reach kept) {
         return slice.maps.emplace_back(width, slice.images, features, kept.above, kept.beside);

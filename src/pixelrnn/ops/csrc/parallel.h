@@ -14,7 +14,7 @@
 #endif
 
 class Helpers {
-   public:
+public:
     // Those of this process. After a fork the child has none, and begins with new ones.
     static Helpers& get() {
         static std::atomic<Helpers*> own = [] {
@@ -57,7 +57,7 @@ class Helpers {
         if (job.error) std::rethrow_exception(job.error);
     }
 
-   private:
+private:
     struct Job {
         void (*call)(const void*, long);
         const void* work;

@@ -32,14 +32,15 @@ constexpr Tap BESIDE_AND_SELF[] = {{0, -1}, {0, 0}}, SELF[] = {{0, 0}};
 constexpr Tap ROW_ABOVE[] = {{-1, -1}, {-1, 0}, {-1, 1}};
 constexpr Tap ABOVE_AND_LEFT[] = {{-1, 0}, {0, -1}}, ABOVE_AND_RIGHT[] = {{-1, 0}, {0, 1}};
 constexpr Layer LAYERS[] = {
-    {1, BESIDE_AND_SELF, {ROW_ABOVE, {}}, 1, {0, 0}},              // Row LSTM
+    {1, BESIDE_AND_SELF, {ROW_ABOVE, {}}, 1, {0, 0}},         // Row LSTM
     {2, SELF, {ABOVE_AND_LEFT, ABOVE_AND_RIGHT}, 1, {0, 1}},  // Diagonal BiLSTM
 };
 
 // Features of a state are padded to this, whole vectors of any width: what is saved has one shape everywhere.
 constexpr long GRAIN = 16;
 
-constexpr long MOST_IMAGES = 12;  // per thread: one or two product tiles high, and so few that their rows stay in its cache
+constexpr long MOST_IMAGES =
+    12;  // per thread: one or two product tiles high, and so few that their rows stay in its cache
 
 // How a batch is divided, so that all threads are busy to the end.
 inline long images_per_slice(long batch, long threads) {
@@ -176,7 +177,8 @@ void cell_backward(const P* gates, const P* c, const P* c_before, const T* dh, c
             const Kept<T> o = kept(gates + a), f = kept(gates + padded + a);
             const Kept<T> i = kept(gates + 2 * padded + a), g = kept(gates + 3 * padded + a);
             const Vec<T> t = tanh_(load(c + at)), d = load(dh + at);
-            const Vec<T> through = fma(d * o.x, fma(-t, t, Vec<T>{} + 1), load(dc + at));  // from later positions, and from h
+            const Vec<T> through =
+                fma(d * o.x, fma(-t, t, Vec<T>{} + 1), load(dc + at));  // from later positions, and from h
             store(d_gates + a, d * t * o.x * o.distance);
             store(d_gates + padded + a, through * load(c_before + at) * f.x * f.distance);
             store(d_gates + 2 * padded + a, through * g.x * i.x * i.distance);

@@ -178,8 +178,8 @@ inline Vec<float> exp_(Vec<float> x) {
     const Vec<float> r = y - (shifted - magic), r2 = r * r;
     const Vec<float> low = fma(fma(r, zero + 5.550332471162809e-2f, zero + 2.402264791363012e-1f), r2,
                                fma(r, zero + 6.931472028550421e-1f, zero + 1.0f));
-    const Vec<float> high = fma(zero + 1.535336188319500e-4f, r2,
-                                fma(r, zero + 1.339887440266574e-3f, zero + 9.618437357674640e-3f));
+    const Vec<float> high =
+        fma(zero + 1.535336188319500e-4f, r2, fma(r, zero + 1.339887440266574e-3f, zero + 9.618437357674640e-3f));
     const Vec<float> power = fma(high, r2 * r2, low);
     Bits bits, n;
     std::memcpy(&bits, &power, BYTES);
