@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pixelrnn import likelihood
-from pixelrnn.errors import InputError
+from pixelrnn.errors import InputError, check_number
 from pixelrnn.incremental import Program
 from pixelrnn.models.image_model import ImageModel
 from pixelrnn.nn import LayerKind, MaskedConv2d, OutputHead, ResidualBlock
@@ -87,13 +87,10 @@ class PixelRNN(ImageModel):
         }
         super().__init__(config, channels, levels, size, classes)
         # The types too: these arguments may come from a file.
-        for name, value in {"depth": depth, "hidden": hidden, "head": head}.items():
-            if value is not None and not (isinstance(value, int) and value >= 1):
-                raise InputError(f"{name} must be at least 1, got {value!r}")
-        if not (isinstance(condition, int) and condition >= 0):
-            raise InputError(f"condition must not be negative, got {condition!r}")
-        if not (isinstance(dropout, int | float) and 0 <= dropout < 1):
-            raise InputError(f"dropout must be from 0 to below 1, got {dropout!r}")
+        for name, value in {"depth": depth, "hidden": hidden, "head": 1 if head is None else head}.items():
+            check_number(name, value, least=1)
+        check_number("condition", condition, least=0)
+        check_number("dropout", dropout, least=0, below=1, whole=False)
         for name, switch in {"residual": residual, "skip": skip}.items():
             if not isinstance(switch, bool):
                 raise InputError(f"{name} must be true or false, got {switch!r}")
