@@ -2,12 +2,12 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,10 +15,11 @@ from torch import Tensor
 from pixelrnn import likelihood
 from pixelrnn.backend import Backend, backend
 from pixelrnn.bench import floor, naive
-from pixelrnn.errors import InputError
-from pixelrnn.memory import forget_peak, give_back_freed, keep_freed, peak
+from pixelrnn.bench.memory import forget_peak, peak
+from pixelrnn.errors import InputError, check_number
 from pixelrnn.models import PixelRNN
 from pixelrnn.nn import LayerKind
+from pixelrnn.training.memory import keep_freed
 
 Variant = Literal[
     "naive, sliced", "naive, fair", "fair, kept", "reference", "manual", "compiled", "compiled, bf16", "floor"
@@ -26,6 +27,7 @@ Variant = Literal[
 """*Sliced* and *fair* as in `pixelrnn.bench.naive`; *kept* is fair with `keep_freed`, which all of ours have; *bf16* is
 under autocast, all others float32."""
 
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
 NAIVE = ("naive, sliced", "naive, fair", "fair, kept")
 
 OURS: dict[Variant, Backend] = {
@@ -51,8 +53,7 @@ class Task:
 
     def __post_init__(self) -> None:
         for name in ("hidden", "depth", "side", "batch"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
+            check_number(name, getattr(self, name), least=1)
         if self.layer == "pixel-cnn":
             raise InputError("there is no recurrence to measure in pixel-cnn: expected diagonal-bilstm or row-lstm")
 
@@ -133,7 +134,7 @@ class Worker:
 
 
 @contextmanager
-def workers(task: Task, variants: list[Variant], threads: int) -> Iterator[dict[Variant, Worker]]:
+def workers(task: Task, variants: Sequence[Variant], threads: int) -> Iterator[dict[Variant, Worker]]:
     """A process for each variant."""
     started: dict[Variant, Worker] = {}
     try:
@@ -154,8 +155,7 @@ def _serve(connection: Connection, task: Task, variant: Variant, threads: int) -
     except InputError as error:  # no compiler, for instance
         connection.send(error)
         return
-    give_back_freed()  # what the comparison took is not the steps'
-    before = forget_peak()
+    before = forget_peak()  # what the comparison took is not the steps'
     connection.send(computed)
     while True:
         asked = connection.recv()

@@ -2,18 +2,36 @@
 
 import csv
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
 
 from pixelrnn.errors import InputError
-from pixelrnn.evaluation import Score
 from pixelrnn.files import check_output, replacing
-from pixelrnn.pictures import check_arrays
+from pixelrnn.training.evaluation import Score
+
+ARRAYS = {"images", "original", "known", "completed", "levels"}
+"""The names of the arrays that commands write beside a picture."""
 
 
 def arrays_beside(picture: Path) -> Path:
-    """Where the arrays of a picture go; both can be written, and nothing that is not ours is overwritten."""
+    """Where the arrays of a picture go.
+
+    Raises:
+        InputError: the picture has another ending than .png, or would overwrite an .npz that we did not write.
+    """
     check_named(picture, "--out", ".png")
     arrays = picture.with_suffix(".npz")
-    check_arrays(arrays)
+    check_output(arrays)
+    if arrays.exists():
+        try:
+            with np.load(arrays, allow_pickle=False) as found:
+                ours = "levels" in found and set(found) <= ARRAYS
+        except Exception:  # damaged bytes can raise anything
+            ours = False
+        if not ours:
+            raise InputError(f"{arrays} holds something else, and would be overwritten: choose another --out")
     return arrays
 
 
@@ -39,6 +57,17 @@ def keep_what_is_read(written: Path, read: dict[str, Path | str | None]) -> None
     for name, source in read.items():
         if source is not None and written.exists() and written.resolve().is_relative_to(Path(source).resolve()):
             raise InputError(f"{written} is what {name} reads, or in it, and would be overwritten: choose another")
+
+
+def save_arrays(path: Path, levels: int, **tensors: Tensor) -> None:
+    """Writes a compressed .npz: images (N, C, H, W) as `pixelrnn.data.array` reads them, masks, and the levels K."""
+    arrays: dict[str, Any] = {"levels": np.array(levels)}
+    for name, x in tensors.items():
+        array = x.cpu().movedim(1, -1).numpy() if x.ndim == 4 else x.cpu().numpy()
+        arrays[name] = array[..., 0] if array.shape[3:] == (1,) else array
+    # To a file that is open: from a name that does not end with .npz, numpy makes another one.
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def write_scores(path: Path, scores: list[Score]) -> None:

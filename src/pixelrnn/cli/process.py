@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from types import FrameType
 
-import torch
 from cyclopts import CycloptsError
 
 from pixelrnn.cli.commands import app
@@ -36,6 +35,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
     except (MemoryError, OverflowError, RuntimeError) as error:
+        import torch  # here: help needs none of it
+
         # PyTorch tells a lack of memory from other errors by words alone, but for that of a GPU.
         known = isinstance(error, MemoryError | OverflowError | torch.OutOfMemoryError)
         if not known and not any(words in str(error) for words in TOO_LARGE):

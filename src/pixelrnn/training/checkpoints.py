@@ -141,12 +141,10 @@ def averaged_weights(checkpoint: Path, *, epochs: int | None = None) -> dict[str
     data = io.BytesIO(checkpoint.read_bytes())
     try:
         state = torch.load(data, map_location="cpu", weights_only=True)
-        missing = {"callbacks", "loops", "lr_schedulers", "optimizer_states", "state_dict"} - state.keys()
-        epoch: int = state["epoch"]
+        needed = ("epoch", "state_dict", "callbacks", "loops", "lr_schedulers", "optimizer_states")
+        epoch, weights, *_ = (state[name] for name in needed)
     except Exception as error:  # damaged bytes can raise anything
         raise InputError(f"{checkpoint} is damaged, or no checkpoint of a run") from error
-    if missing:
-        raise InputError(f"{checkpoint} is no checkpoint of a run: {', '.join(sorted(missing))} missing")
     if epochs is not None and epoch >= epochs:
         raise InputError(f"{checkpoint} is in epoch {epoch + 1}: train.epochs must be at least that, got {epochs}")
-    return {name.removeprefix("model."): weight for name, weight in state["state_dict"].items()}
+    return {name.removeprefix("model."): weight for name, weight in weights.items()}

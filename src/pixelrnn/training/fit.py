@@ -16,15 +16,14 @@ from torchdata.stateful_dataloader.sampler import StatefulDistributedSampler
 
 from pixelrnn import models
 from pixelrnn.data import Data, load
-from pixelrnn.devices import resolve
-from pixelrnn.errors import InputError
-from pixelrnn.memory import keep_freed
+from pixelrnn.errors import InputError, check_number
 from pixelrnn.models import ImageModel, MultiScalePixelRNN, PixelRNN
 from pixelrnn.models.pretrained import fill
 from pixelrnn.progress import sees_progress
 from pixelrnn.training.checkpoints import Checkpoints, WholeCheckpoints, averaged_weights
-from pixelrnn.training.config import Recipe
+from pixelrnn.training.memory import keep_freed
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA
+from pixelrnn.training.recipe import Recipe, resolve
 from pixelrnn.training.records import Metrics, SampleGrids
 from pixelrnn.training.run_folder import RunFolder
 
@@ -53,8 +52,6 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> ImageModel:
     run = RunFolder(path)
     if resume and not run.last.is_file():
         raise InputError(f"nothing to resume in {path}: no {run.last.relative_to(path)}")
-    if path.exists() and not path.is_dir():
-        raise InputError(f"the run folder {path} is a file")
     if not resume and not run.is_new():
         or_resume = ", or resume the run in it" if run.last.is_file() else ""
         raise InputError(f"the run folder {path} is not empty: choose another{or_resume}")
@@ -130,8 +127,7 @@ def build(recipe: Recipe, data: Data) -> ImageModel:
     if (scale := recipe.train.scale) is not None:
         if not factors:
             raise InputError("train.scale needs model.factors")
-        if not 0 <= scale <= len(factors):
-            raise InputError(f"train.scale must be from 0 to {len(factors)}, got {scale}")
+        check_number("train.scale", scale, least=0, most=len(factors))
     return model
 
 
@@ -165,7 +161,7 @@ def _trainer(recipe: Recipe, run: RunFolder, callbacks: list[pl.Callback], *, st
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     train = recipe.train
     return pl.Trainer(
-        accelerator=resolve(train.device).type,
+        accelerator=resolve(train.device),
         devices=1,
         precision=PRECISION[train.precision],
         max_epochs=train.epochs,

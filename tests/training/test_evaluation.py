@@ -5,7 +5,7 @@ import torch
 
 from pixelrnn import InputError, PixelRNN
 from pixelrnn.data import Data, Images
-from pixelrnn.evaluation import accuracy, check_fit, score
+from pixelrnn.training.evaluation import accuracy, check_fit, score
 
 
 def data(levels: int = 4, channels: int = 1) -> Data:

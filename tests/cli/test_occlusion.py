@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from pixelrnn import InputError
-from pixelrnn.occlusion import kept
+from pixelrnn.cli.occlusion import kept
 
 
 def test_rows() -> None:
