@@ -1,7 +1,8 @@
-"""The errors that the command line prints as one line, and the checks that raise them."""
+"""The errors that the command line prints as one line, the checks that raise them, and signals."""
 
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +26,18 @@ class Stopped(BaseException):
         name = signal.Signals(signum).name
         super().__init__(f"stopped by {name}" + ("; the run was saved and can be resumed" if saved else ""))
         self.signum = signum
+
+
+@contextmanager
+def on_signals(handler: "Callable[[int, object], object] | signal.Handlers", *signums: int) -> Iterator[None]:
+    """Handles these signals so within the block. Does nothing outside the main thread, which alone may handle them."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {signum: signal.signal(signum, handler) for signum in signums if main}
+    try:
+        yield
+    finally:
+        for signum, earlier in before.items():
+            signal.signal(signum, earlier)
 
 
 def check_number(

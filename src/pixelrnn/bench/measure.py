@@ -14,10 +14,10 @@ from pixelrnn.errors import InputError
 from pixelrnn.progress import bar
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-2, torch.bfloat16: 3e-1}
-"""Of a gradient, as a norm relative to the reference in float64. In float64 it shows that the mathematics are the same.
-In float32, which is what is timed, a ReLU whose input is all but zero may fall on either side, and takes with it a few
-thousandths of a gradient; with products of bfloat16 numbers, whose roundings are larger, a tenth and more of a
-small one, though not of the loss. A wrong equation takes a good part."""
+"""The largest norm of the difference from the reference in float64, relative to the reference. In float64 it shows that
+the mathematics are the same. In float32, which is timed, a ReLU whose input is nearly zero may fall on either side and
+change a gradient by a few thousandths; bfloat16 products change a small gradient by a tenth and more, though not the
+loss. A wrong equation changes far more."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,14 @@ def measure(
         with backend("reference"):
             wanted = gradients(task.model().double(), task.images()[:CHECKED], "reference")
         for variant, worker in running.items():
-            for computed in worker.ready():  # the floor computes no gradients
+            for computed in worker.ask("gradients"):  # the floor computes no gradients
                 _check_equal(computed, wanted, variant)
         times: dict[Variant, list[float]] = {variant: [] for variant in variants}
         for _ in range(rounds):
             for variant, worker in running.items():
-                times[variant].append(worker.turn())
+                times[variant].append(worker.ask("turn"))
             progress.advance(shown)
-        return {v: Measurement(task, v, median(times[v]), worker.peak()) for v, worker in running.items()}
+        return {v: Measurement(task, v, median(times[v]), worker.ask("peak")) for v, worker in running.items()}
 
 
 def _check_equal(got: dict[str, Tensor], wanted: dict[str, Tensor], variant: Variant) -> None:

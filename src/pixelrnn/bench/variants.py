@@ -16,7 +16,7 @@ from pixelrnn import likelihood
 from pixelrnn.backend import Backend, backend
 from pixelrnn.bench import floor, naive
 from pixelrnn.bench.memory import forget_peak, peak
-from pixelrnn.errors import InputError, check_number
+from pixelrnn.errors import InputError, check_number, on_signals
 from pixelrnn.models import PixelRNN
 from pixelrnn.nn import LayerKind
 from pixelrnn.training.memory import keep_freed
@@ -91,42 +91,26 @@ IN_A_ROW = 2
 
 
 class Worker:
-    """A process that takes some steps of a variant whenever it is told."""
+    """A process that does what it is asked for: the gradients of a variant, a turn of its steps, or their memory."""
 
     def __init__(self, task: Task, variant: Variant, threads: int) -> None:
         context = get_context("spawn")
         self._ours, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, task, variant, threads), daemon=True)
-        # Ctrl-C is for this process, which ends the others.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.process = context.Process(target=_serve, args=(theirs, task, variant, threads), daemon=True)
+        with on_signals(signal.SIG_IGN, signal.SIGINT):  # Ctrl-C is for this process, which ends the others
+            self.process.start()
+
+    def ask(self, what: Literal["gradients", "turn", "peak"]) -> Any:
+        """Waits for the answer.
+
+        Returns:
+            Of "gradients" those before the first step, in float64 and in float32; of "turn" the mean seconds of
+            `IN_A_ROW` steps; of "peak" the MiB that the steps took beyond what the process held before.
+        """
         try:
-            self._process.start()
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def ready(self) -> list[dict[str, Tensor]]:
-        """What the variant computed for its gradients before its first step, in float64 and in float32."""
-        return self._ask(None)
-
-    def turn(self) -> float:
-        """The mean seconds of `IN_A_ROW` steps, after one that is not counted."""
-        return self._ask("turn")
-
-    def peak(self) -> float:
-        """MiB that the steps took at most, beyond what the process held before."""
-        return self._ask("peak")
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.terminate()
-        self._process.join()
-
-    def _ask(self, what: str | None) -> Any:
-        if what:
             self._ours.send(what)
-        try:
             answer = self._ours.recv()
-        except EOFError:
+        except (EOFError, BrokenPipeError):
             raise InputError("a benchmark's process ended early: there may not be enough memory") from None
         if isinstance(answer, InputError):
             raise answer
@@ -143,7 +127,8 @@ def workers(task: Task, variants: Sequence[Variant], threads: int) -> Iterator[d
         yield started
     finally:
         for worker in started.values():
-            worker.close()
+            worker.process.terminate()
+            worker.process.join()
 
 
 def _serve(connection: Connection, task: Task, variant: Variant, threads: int) -> None:
@@ -153,20 +138,21 @@ def _serve(connection: Connection, task: Task, variant: Variant, threads: int) -
     try:
         step, computed = _prepare(task, variant)
     except InputError as error:  # no compiler, for instance
-        connection.send(error)
-        return
+        connection.recv()
+        return connection.send(error)
     before = forget_peak()  # what the comparison took is not the steps'
-    connection.send(computed)
     while True:
-        asked = connection.recv()
-        if asked == "peak":
-            connection.send(peak() - before)
-        else:
-            step()  # finds the caches full of the other variants' numbers, as no step of a training does
-            begin = time.perf_counter()
-            for _ in range(IN_A_ROW):
-                step()
-            connection.send((time.perf_counter() - begin) / IN_A_ROW)
+        match connection.recv():
+            case "gradients":
+                connection.send(computed)
+            case "peak":
+                connection.send(peak() - before)
+            case "turn":
+                step()  # finds the caches full of the other variants' numbers, as no step of a training does
+                begin = time.perf_counter()
+                for _ in range(IN_A_ROW):
+                    step()
+                connection.send((time.perf_counter() - begin) / IN_A_ROW)
 
 
 def _prepare(task: Task, variant: Variant) -> tuple[Callable[[], None], list[dict[str, Tensor]]]:
