@@ -8,12 +8,12 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from pixelrnn.cli import options
 from pixelrnn.cli.bench import bench
 from pixelrnn.cli.defaults import data_is_its_source, defaults_from_files, whole_numbers
 from pixelrnn.cli.demo import demo
 from pixelrnn.cli.explain import explain
-from pixelrnn.cli.options import Data, Labels, ModelName, Network, OnDevice, Optimisation
-from pixelrnn.data import DataConfig, SplitName
+from pixelrnn.data import DataConfig
 from pixelrnn.errors import InputError, check_number, extra
 from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig
 
@@ -38,9 +38,9 @@ def train(
     *,
     run: Path | None = None,
     resume: Path | None = None,
-    model: Network = ModelConfig(),
-    data: Data = DataConfig(),
-    train: Optimisation = TrainConfig(),
+    model: options.Network = ModelConfig(),
+    data: options.Data = DataConfig(),
+    train: options.Optimisation = TrainConfig(),
 ) -> None:
     """Train a model into a run folder: its recipe, metrics, checkpoints, samples and the best model.
 
@@ -70,15 +70,15 @@ def train(
 
 @app.command
 def evaluate(
-    model: ModelName,
+    model: options.ModelName,
     *,
-    split: Annotated[tuple[SplitName, ...], Parameter(negative="")] = ("valid",),
+    split: options.Splits = ("valid",),
     images: Path | None = None,
     per_image: Path | None = None,
     classify: bool = False,
     batch: int = 64,
-    device: OnDevice = "auto",
-    data: Data = DataConfig(),
+    device: options.OnDevice = "auto",
+    data: options.Data = DataConfig(),
 ) -> None:
     """Print how well a model describes images: nats per image and bits/dim, with their protocol.
 
@@ -125,23 +125,23 @@ def evaluate(
 
 @app.command
 def sample(
-    model: ModelName,
+    model: options.ModelName,
     *,
     n: int = 64,
-    label: Labels = (),
+    label: options.Labels = (),
     out: Path = Path("samples.png"),
     height: int | None = None,
     width: int | None = None,
-    temperature: float = 1.0,
-    seed: int = 0,
-    device: OnDevice = "auto",
+    temperature: options.Temperature = 1.0,
+    seed: options.Seed = 0,
+    device: options.OnDevice = "auto",
 ) -> None:
     """Draw images from a model; write them as a PNG grid, and their levels as an .npz beside it.
 
     Example: `pixelrnn sample runs/digits --n 100 --out samples.png`
 
-    The .npz holds `images`, (N, H, W) or (N, H, W, 3), and how many `levels` they have. `--data.source array --data.key
-    images --data.array-levels 17` reads images of 17 levels again.
+    The .npz holds `images`, (N, H, W) or (N, H, W, 3), and how many `levels` they have. `--data array --data.key images
+    --data.array-levels 17` reads images of 17 levels again.
 
     Parameters
     ----------
@@ -156,10 +156,6 @@ def sample(
         Rows of an image, those of the training images if not given.
     width
         Columns of an image, likewise.
-    temperature
-        Below 1 for likelier images, 1 for the model's own distribution.
-    seed
-        The same seed draws the same images.
     """
     from pixelrnn.cli.inputs import labels_of, load_model
     from pixelrnn.cli.outputs import arrays_beside, save_arrays, square
@@ -185,20 +181,20 @@ def sample(
 
 @app.command
 def complete(
-    model: ModelName,
+    model: options.ModelName,
     *,
-    split: SplitName = "valid",
+    split: options.Split = "valid",
     images: Path | None = None,
     keep_rows: int | None = None,
     box: Annotated[tuple[int, int, int, int] | None, Parameter(negative="")] = None,
     mask: Path | None = None,
-    label: Labels = (),
+    label: options.Labels = (),
     n: int = 10,
     out: Path = Path("completions.png"),
-    temperature: float = 1.0,
-    seed: int = 0,
-    device: OnDevice = "auto",
-    data: Data = DataConfig(),
+    temperature: options.Temperature = 1.0,
+    seed: options.Seed = 0,
+    device: options.OnDevice = "auto",
+    data: options.Data = DataConfig(),
 ) -> None:
     """Cover a part of images and let a model complete them; write original, covered and completed as a PNG.
 
@@ -210,8 +206,6 @@ def complete(
 
     Parameters
     ----------
-    split
-        train, valid or test. The images are those of the run unless --data.source says otherwise.
     images
         Complete this image file, or images of this folder, instead; cropped and scaled to the size of the training
         images.
@@ -228,10 +222,6 @@ def complete(
         How many images, spread evenly over all: data sets are often sorted.
     out
         The picture to write: a column per image. The .npz has its name.
-    temperature
-        Below 1 for likelier completions, 1 for the model's own distribution.
-    seed
-        The same seed draws the same completions.
     """
     import torch
 
@@ -271,7 +261,7 @@ def complete(
 
 
 @app.command
-def data(*, out: Path | None = None, data: Data = DataConfig()) -> None:
+def data(*, out: Path | None = None, data: options.Data = DataConfig()) -> None:
     """Say what the images are: source, levels, size, splits and counts; write some as a PNG grid.
 
     Example: `pixelrnn data --data.source folder --data.path photos --data.size 32 32 --out look.png`

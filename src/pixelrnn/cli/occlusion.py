@@ -7,7 +7,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from pixelrnn.data import pillow
-from pixelrnn.errors import InputError
+from pixelrnn.errors import InputError, check_number
 
 
 def kept(
@@ -18,38 +18,28 @@ def kept(
     box: tuple[int, int, int, int] | None = None,
     mask: Path | None = None,
 ) -> Bool[Tensor, "H W"]:
-    """True where a pixel is kept; the upper half where nothing is said.
+    """True where a pixel is kept: in so many rows, outside the box or where the mask is black; else in the upper half.
 
     Args:
         height: of the images.
         width: of the images.
         rows: how many are kept.
         box: top, left, height and width of what is covered.
-        mask: an image file of the images' size, white where it covers.
-
-    Raises:
-        InputError: more than one of the three is given, a number is out of its range, the box is not in the image, or
-            the mask is no image of this size.
-        OSError: the mask is missing or cannot be opened.
+        mask: an image file of the images' size.
     """
-    if sum(cover is not None for cover in (rows, box, mask)) > 1:
+    if [rows, box, mask].count(None) < 2:
         raise InputError("expected one of --keep-rows, --box and --mask")
     if mask is not None:
         white = torch.from_numpy(pillow.read(mask, mode="grey")[..., 0] >= 128)
         if white.shape != (height, width):
-            raise InputError(
-                f"the mask {mask} is {white.shape[0]}×{white.shape[1]}, expected {height}×{width} as the images are"
-            )
+            size = f"{white.shape[0]}×{white.shape[1]}"
+            raise InputError(f"the mask {mask} is {size}, expected {height}×{width} as the images are")
         return ~white
+    top, left, tall, wide = box or (height // 2 if rows is None else rows, 0, height, width)
+    if box is None:
+        check_number("--keep-rows", top, least=0, most=height)
+    elif min(top, left) < 0 or min(tall, wide) < 1 or top + tall > height or left + wide > width:
+        raise InputError(f"--box {top} {left} {tall} {wide} is not in the images, which are {height}×{width}")
     known = torch.ones(height, width, dtype=torch.bool)
-    if box is not None:
-        top, left, tall, wide = box
-        if min(top, left) < 0 or min(tall, wide) < 1 or top + tall > height or left + wide > width:
-            raise InputError(f"--box {top} {left} {tall} {wide} is not in the images, which are {height}×{width}")
-        known[top : top + tall, left : left + wide] = False
-        return known
-    rows = height // 2 if rows is None else rows
-    if not 0 <= rows <= height:
-        raise InputError(f"--keep-rows must be from 0 to {height}, the height of the images, got {rows}")
-    known[rows:] = False
+    known[top : top + tall, left : left + wide] = False
     return known

@@ -16,11 +16,7 @@ ARRAYS = {"images", "original", "known", "completed", "levels"}
 
 
 def arrays_beside(picture: Path) -> Path:
-    """Where the arrays of a picture go.
-
-    Raises:
-        InputError: the picture has another ending than .png, or would overwrite an .npz that we did not write.
-    """
+    """Where the arrays of a picture go. Refuses to overwrite an .npz that we did not write."""
     check_named(picture, "--out", ".png")
     arrays = picture.with_suffix(".npz")
     check_output(arrays)
@@ -36,24 +32,14 @@ def arrays_beside(picture: Path) -> Path:
 
 
 def check_named(path: Path, option: str, ending: str) -> None:
-    """Asked before long work: the file that an option names can be written, and by its name is none of another kind.
-
-    Raises:
-        InputError: it has another ending, or something that is no file stands there.
-        OSError: its folder cannot be made.
-    """
+    """Refuses, before long work, a file that cannot be written, or whose name has the ending of another kind."""
     if path.suffix.lower() not in ("", ending):
         raise InputError(f"{option} expects a name that ends in {ending}, got {path}")
     check_output(path)
 
 
 def keep_what_is_read(written: Path, read: dict[str, Path | str | None]) -> None:
-    """Raises InputError where a file to be written is one that a command reads, or is in a folder that it reads.
-
-    Args:
-        written: the file.
-        read: what is read, by the option that names it.
-    """
+    """Refuses to overwrite what a command reads, or what is in a folder that it reads; ``read`` is by option."""
     for name, source in read.items():
         if source is not None and written.exists() and written.resolve().is_relative_to(Path(source).resolve()):
             raise InputError(f"{written} is what {name} reads, or in it, and would be overwritten: choose another")

@@ -25,10 +25,7 @@ def load(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None =
     ``test``, those that it holds. Folders inside these are read through. If every image is in one, they are its
     classes; the folders of the training images name them.
 
-    Args:
-        path: the folder.
-        size: (height, width) that every image is cropped (at the centre) and scaled to; if not given, all must agree.
-        mode: what every image is converted to; if not given, all must be grey, or all RGB.
+    ``size`` and ``mode`` are as in `pixelrnn.data.pillow.to_array`; if not given, all images must agree.
 
     Raises:
         InputError: as `read`; or there are subfolders of splits, but none to train on.
@@ -62,8 +59,6 @@ def named(files: Iterable[AnyPath], root: PurePath) -> dict[str, AnyPath]:
 
 def read(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> Images:
     """The images below a folder in the order of their names, but for hidden ones; or one image file.
-
-    ``size`` and ``mode`` are as in `load`.
 
     Raises:
         InputError: no such path, no image in it, an image that cannot be read, or one of another size or mode.

@@ -14,13 +14,12 @@ def load(
 ) -> RawImages:
     """The image column of a data set, with its own splits ``train``, ``validation`` and ``test``, those that it has.
 
-    Where it has one column of class labels, they are the images' classes.
+    If it has one column of class labels, they are the images' classes. ``size`` and ``mode`` are as in
+    `pixelrnn.data.pillow.to_array`; if not given, all images must agree.
 
     Args:
         name: ``owner/name`` on the Hub, or a local folder.
         key: the column, where there is more than one of images.
-        size: (height, width) that every image is cropped (at the centre) and scaled to; if not given, all must agree.
-        mode: what every image is converted to; if not given, all must be grey, or all RGB.
 
     Raises:
         InputError: the library is not installed, the data set is not found, has no split ``train`` or no such column of

@@ -19,12 +19,7 @@ Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 
 def read(file: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> Array:
-    """An image file as `to_array` gives it; of an animation, the first frame.
-
-    Raises:
-        InputError: the file is no image, or damaged; or as in `to_array`.
-        OSError: it is missing or cannot be opened.
-    """
+    """An image file, or the first frame of an animation, as `to_array` gives it. Raises InputError if it is damaged."""
     with (
         file.open("rb") as stream,
         warnings.catch_warnings(),
@@ -69,11 +64,7 @@ def to_array(
 
 
 def stack(named: Iterable[tuple[str, Array]]) -> Images:
-    """Images of one size and mode, with their names.
-
-    Raises:
-        InputError: one differs from the first.
-    """
+    """Images with their names. Raises InputError if one differs from the first in size or mode."""
     names: list[str] = []
     arrays: list[Array] = []
     for name, array in named:

@@ -82,15 +82,7 @@ def load(config: DataConfig) -> Data:
 
 
 def describe(name: str, source: int, levels: int, *, size: tuple[int, int] | None, mode: Mode | None) -> str:
-    """What was done to images to make them those of a model: the first part of a protocol.
-
-    Args:
-        name: of the source.
-        source: its levels S.
-        levels: of the model, K.
-        size: (height, width) that the images were scaled to, if they were.
-        mode: what they were converted to, if they were.
-    """
+    """The first part of a protocol: what took images of ``source`` levels to those of a model, of ``levels``."""
     requantised = f" (v·{levels} // {source})" if levels < source else ""
     scaled = [f"scaled to {size[0]}×{size[1]}"] if size else []
     converted = [f"converted to {mode}"] if mode else []

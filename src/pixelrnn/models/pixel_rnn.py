@@ -167,19 +167,10 @@ class PixelRNN(ImageModel):
         labels: Int[Tensor, " B"] | None = None,
         condition: Float[Tensor, "B c H W"] | None = None,
     ) -> Float[Tensor, "B C H W"]:
-        """log p(x_i | x_<i) of each sub-pixel, in nats.
+        """log p(x_i | x_<i) of each sub-pixel, in nats. Arguments and errors as in `ImageModel.log_prob_map`.
 
-        Of the logits, which for 256 levels are the largest thing by far, some rows at a time are computed, and for the
-        gradient computed again.
-
-        Args:
-            x: images.
-            labels: the class of each image, where the density is conditional on it.
-            condition: the map that it is conditional on, if it is.
-
-        Raises:
-            InputError: x is not a uint8 tensor (B, C, H, W) of the model's channels, or has a level above K − 1; labels
-                or a condition are missing, of another shape, out of range, or not expected.
+        ``condition`` is the map that the density is conditional on, if it is. Large logit tensors are evaluated in
+        chunks of rows, and again for the gradient.
         """
         self.check_images(x)
         body = self._body(self._intensities(x), self.condition_map(x, labels, condition))

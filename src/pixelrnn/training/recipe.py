@@ -22,28 +22,20 @@ class ModelConfig:
 
     layer: Literal["diagonal-bilstm", "row-lstm", "pixel-cnn"] = "diagonal-bilstm"
     """The kind of layer (paper §3.1, §3.2, §3.5)."""
-
     hidden: int = 32
     """Features h of a layer; the residual stream has 2h."""
-
     depth: int = 1
     """Residual blocks."""
-
     head: int | None = None
     """Features between the two output convolutions, 2h if not given."""
-
     residual: bool = True
     """Add each block's input to its output (§3.3)."""
-
     skip: bool = True
     """Feed the output from every block (§3.3), not just the last."""
-
     dropout: float = 0.0
     """The part of each layer's features that training sets to zero, in each image others; the paper has none."""
-
     labels: bool = False
     """Condition on the class of each image, which the data must say."""
-
     factors: Annotated[tuple[int, ...], Parameter(negative="", consume_multiple=True)] = ()
     """Multi-Scale (§3.6): from each scale's image to the next; 4 draws 8×8, then 32×32; 2 2 also 16×16 between."""
 
@@ -54,63 +46,44 @@ class TrainConfig:
 
     epochs: int = 40
     """Passes over the training images."""
-
     batch: int = 32
     """Images per step."""
-
     optimizer: Literal["adam", "rmsprop", "soap"] = "adam"
     """adam, rmsprop as in the paper (§5.2), or soap, Adam in the eigenbasis of Shampoo: fewer steps, each slower."""
-
     learning_rate: float = 2e-3
     """Its highest value."""
-
     schedule: Literal["constant", "cosine"] = "cosine"
     """After the warm-up: constant, or cosine, which falls to zero as the last step is done."""
-
     warmup: int = 0
     """Steps over which the learning rate rises from zero."""
-
     clip: float = 1.0
     """Largest norm of the gradient of the loss (nats per dimension); 0 does not clip."""
-
     ema: float = 0.999
     """Decay of the moving average of the weights, which is validated and exported; 0 takes the weights as they are."""
-
     seed: int = 0
     """Of the initial weights, the order of the images and the sample grids."""
-
     device: Device = "auto"
     """Where to train; auto takes a GPU if there is one."""
-
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of what the products of the forward and backward passes multiply; weights are float32. bfloat16 is faster where
     the processor has instructions for it (AVX512-BF16)."""
-
     start: str | None = None
     """The run folder, or exported model, whose weights training starts from."""
-
     scale: int | None = None
     """Train one scale of a Multi-Scale model, 0 for the smallest, and leave the others; jointly all if not given. The
     run's numbers are then of this scale's terms alone, though of all dimensions."""
-
     sample_every: int = 10
     """Epochs between grids of 16 samples; 0 draws none."""
 
     def __post_init__(self) -> None:
-        for name, limits in _LIMITS.items():
-            check_number(f"train.{name}", getattr(self, name), **limits)
-
-
-_LIMITS: dict[str, dict[str, Any]] = {
-    "epochs": {"least": 1},
-    "batch": {"least": 1},
-    "learning_rate": {"above": 0, "most": 10**6, "whole": False},
-    "warmup": {"least": 0},
-    "clip": {"least": 0, "whole": False},
-    "ema": {"least": 0, "below": 1, "whole": False},
-    "seed": {"least": 0, "most": 2**32 - 1},
-    "sample_every": {"least": 0},
-}
+        check_number("train.epochs", self.epochs, least=1)
+        check_number("train.batch", self.batch, least=1)
+        check_number("train.learning_rate", self.learning_rate, above=0, most=10**6, whole=False)
+        check_number("train.warmup", self.warmup, least=0)
+        check_number("train.clip", self.clip, least=0, whole=False)
+        check_number("train.ema", self.ema, least=0, below=1, whole=False)
+        check_number("train.seed", self.seed, least=0, most=2**32 - 1)
+        check_number("train.sample_every", self.sample_every, least=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
