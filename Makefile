@@ -4,10 +4,12 @@
 #              an MNIST row of the README's results from nothing: train, or go on with a run that was stopped, evaluate,
 #              draw samples and completions; wants the data in $PIXELRNN_DATA
 # make docs    draw the figures, build the documentation into site/
-# All install what they need into .venv; `make PYTHON=python3.12 …` chooses the interpreter.
+# Each installs what it needs into .venv, demo and reproduce less than the others; `make PYTHON=python3.12 …` chooses the
+# interpreter.
 
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
 
 ifeq ($(MAKECMDGOALS)$(RECIPE),reproduce)
 $(error say which: make reproduce RECIPE=mnist-diagonal-1x32)
@@ -15,7 +17,7 @@ endif
 
 .PHONY: demo test reproduce docs clean
 
-demo: .venv/installed
+demo: .venv/train
 	rm -rf runs/demo
 	$(BIN)/pixelrnn train digits --run runs/demo
 	@echo "--- the model, and the two baselines that it must beat"
@@ -25,18 +27,18 @@ demo: .venv/installed
 	$(BIN)/pixelrnn sample runs/demo --out runs/demo/samples.png
 	$(BIN)/pixelrnn complete runs/demo --out runs/demo/completions.png
 
-reproduce: .venv/installed
+reproduce: .venv/train
 	$(BIN)/pixelrnn train $(if $(wildcard runs/$(RECIPE)/checkpoints/last.ckpt),--resume runs/$(RECIPE),$(RECIPE))
 	$(BIN)/pixelrnn evaluate runs/$(RECIPE) --split valid --split test
 	$(BIN)/pixelrnn sample runs/$(RECIPE) --n 100 --out runs/$(RECIPE)/samples.png
 	$(BIN)/pixelrnn complete runs/$(RECIPE) --split test --n 12 --out runs/$(RECIPE)/completions.png
 
-docs: .venv/installed
+docs: .venv/all
 	$(BIN)/pixelrnn explain --out docs/figures
 	$(BIN)/mkdocs build --strict
 	@echo "to read it: $(BIN)/python -m http.server --directory site"
 
-test: .venv/installed
+test: .venv/all
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror src/pixelrnn/compiled/*.h src/pixelrnn/compiled/*.cpp
@@ -44,11 +46,19 @@ test: .venv/installed
 	$(BIN)/pytest -n auto
 
 # torch by itself first, so that nothing else chooses another build of it.
-.venv/installed: pyproject.toml constraints.txt
+.venv/torch: constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev,docs,hf]'
+	$(INSTALL) torch
 	touch $@
+
+.venv/train: .venv/torch pyproject.toml
+	$(INSTALL) --editable '.[train]'
+	touch $@
+
+# All extras, train among them.
+.venv/all: .venv/torch pyproject.toml
+	$(INSTALL) --editable '.[demo,dev,docs,hf,train]'
+	touch .venv/train $@
 
 clean:
 	rm -rf .venv runs site

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pixelrnn.data import Data, DataConfig, load
-from pixelrnn.evaluation import Score
+from pixelrnn.training.evaluation import Score
 
 PSEUDO_COUNTS = [10 ** (k / 4) for k in range(-12, 9)]
 

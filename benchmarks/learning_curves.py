@@ -11,9 +11,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from pixelrnn import recipes
 from pixelrnn.files import replacing
 from pixelrnn.models.pretrained import SHIPPED
+from pixelrnn.training.recipe import read_recipe
 
 PICTURE = Path("docs/learning-curves.png")
 PAPER = {"paper, test: Diagonal BiLSTM, 1×32": 80.75, "paper, test: Diagonal BiLSTM, 7×16": 79.20}
@@ -46,7 +46,7 @@ if __name__ == "__main__":
     binarized = {
         name: run
         for name, run in SHIPPED.items()
-        if recipes.read(run / "config.yaml")["data"]["source"] == "binarized-mnist"
+        if read_recipe(run / "config.yaml")["data"]["source"] == "binarized-mnist"
     }
     figure = draw(binarized)
     with replacing(PICTURE) as temporary:

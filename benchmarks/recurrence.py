@@ -5,8 +5,7 @@
 Let nothing else run. The picture beside them is that of `pixelrnn bench --out docs/bench.png`.
 """
 
-from pixelrnn.bench import Measurement, Task, Variant
-from pixelrnn.bench.command import run, table
+from pixelrnn.bench import Measurement, Task, Variant, measure, table
 
 ROUNDS = 10
 
@@ -26,7 +25,7 @@ def main() -> None:
     results: dict[Task, dict[Variant, Measurement]] = {}
     for task, _, _, _ in TARGETS:
         if task not in results:
-            results[task] = run(task, ROUNDS)
+            results[task] = measure(task, rounds=ROUNDS)
             print(f"{task.layer}\n{table(results[task])}\n")
     for task, variant, against, target in TARGETS:
         ratio = results[task][against].seconds / results[task][variant].seconds

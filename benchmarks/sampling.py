@@ -21,8 +21,8 @@ from torch import Tensor
 from pixelrnn import PixelRNN
 from pixelrnn.bench import naive as usual
 from pixelrnn.bench import time_exponent
+from pixelrnn.bench.memory import forget_peak, peak
 from pixelrnn.likelihood import draw
-from pixelrnn.memory import forget_peak, peak
 from pixelrnn.nn import LayerKind
 from pixelrnn.sampling import naive
 

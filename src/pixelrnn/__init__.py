@@ -1,6 +1,19 @@
 """Pixel Recurrent Neural Networks (van den Oord et al., 2016) in PyTorch."""
 
+from typing import TYPE_CHECKING
+
 from pixelrnn.errors import InputError
-from pixelrnn.models import MultiScalePixelRNN, PixelRNN
+
+if TYPE_CHECKING:
+    from pixelrnn.models import MultiScalePixelRNN, PixelRNN
+else:
+
+    def __getattr__(name: str) -> object:  # PyTorch takes two seconds to import, and `pixelrnn --help` needs none of it
+        if name not in __all__:
+            raise AttributeError(f"module 'pixelrnn' has no attribute {name!r}")
+        from pixelrnn import models
+
+        return getattr(models, name)
+
 
 __all__ = ["InputError", "MultiScalePixelRNN", "PixelRNN"]

@@ -1,6 +1,10 @@
-"""The exceptions that the command line turns into one line and an exit status."""
+"""The errors that the command line prints as one line, the checks that raise them, and signals."""
 
 import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 
 class InputError(ValueError):
@@ -11,7 +15,7 @@ class InputError(ValueError):
 
 
 class Stopped(BaseException):
-    """The work was stopped by a signal: like KeyboardInterrupt no error, and not for a handler of errors to catch.
+    """A signal stopped the work. Like KeyboardInterrupt it is no error, so handlers of errors let it pass.
 
     Args:
         signum: the signal.
@@ -22,3 +26,66 @@ class Stopped(BaseException):
         name = signal.Signals(signum).name
         super().__init__(f"stopped by {name}" + ("; the run was saved and can be resumed" if saved else ""))
         self.signum = signum
+
+
+@contextmanager
+def on_signals(handler: "Callable[[int, object], object] | signal.Handlers", *signums: int) -> Iterator[None]:
+    """Handles these signals so within the block. Does nothing outside the main thread, which alone may handle them."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {signum: signal.signal(signum, handler) for signum in signums if main}
+    try:
+        yield
+    finally:
+        for signum, earlier in before.items():
+            signal.signal(signum, earlier)
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    least: int | float | None = None,
+    above: int | float | None = None,
+    most: int | float | None = None,
+    below: int | float | None = None,
+    whole: bool = True,
+) -> None:
+    """Raises InputError unless the value, which the message calls ``name``, is a number within the limits."""
+    limits = {"at least": least, "above": above, "at most": most, "below": below}
+    words = [f"{word} {limit}" for word, limit in limits.items() if limit is not None]
+    expected = f"from {least} to {most}" if None not in (least, most) else " and ".join(words)
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        expected = "a whole number" if whole else "a number"
+    elif (
+        (least is None or value >= least)
+        and (above is None or value > above)
+        and (most is None or value <= most)
+        and (below is None or value < below)
+    ):
+        return
+    raise InputError(f"{name} must be {expected}, got {value!r}")
+
+
+@contextmanager
+def input_error(message: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Raises InputError, with the message and what was wrong, where an error of these kinds is raised in the block."""
+    try:
+        yield
+    except InputError:
+        raise
+    except kinds as error:
+        raise InputError(f"{message}: {error}") from error
+
+
+@contextmanager
+def extra(name: str, *, wanted_by: str) -> Iterator[None]:
+    """Raises InputError, which says what to install, where the block imports a module that is not installed.
+
+    Args:
+        name: the extra of the package that installs the module.
+        wanted_by: what cannot be done without it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(f"{wanted_by} needs the extra {name!r}: pip install 'pixelrnn[{name}]'") from error

@@ -1,17 +1,14 @@
-"""Images as files: grids of them as PNG, and their levels as arrays."""
+"""Grids of images as PNG files."""
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import UInt8
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from pixelrnn.errors import InputError
-from pixelrnn.files import check_output, replacing
+from pixelrnn.files import replacing
 
 
 def to_8_bit(x: UInt8[Tensor, "*batch"], levels: int) -> UInt8[Tensor, "*batch"]:
@@ -31,44 +28,9 @@ def grid(x: UInt8[Tensor, "N C H W"], *, columns: int) -> UInt8[Tensor, "C heigh
 
 
 def check_drawable(channels: int) -> None:
-    """Raises InputError for images of neither one nor three channels."""
+    """Raises InputError unless image files can hold images of so many channels."""
     if channels not in (1, 3):
-        raise InputError(f"only grey and RGB images can be drawn, these have {channels} channels")
-
-
-def to_array(x: UInt8[Tensor, "N C H W"]) -> NDArray[np.uint8]:
-    """Images as `pixelrnn.data.array` reads them: (N, H, W), or (N, H, W, C) where there are channels."""
-    array: NDArray[np.uint8] = x.cpu().movedim(1, -1).contiguous().numpy()
-    return array[..., 0] if array.shape[3] == 1 else array
-
-
-ARRAYS = {"images", "original", "known", "completed", "levels"}
-"""What the arrays beside pictures are called."""
-
-
-def check_arrays(path: Path) -> None:
-    """Raises InputError where a file stands that does not lie there beside a picture of ours: somebody's data."""
-    check_output(path)
-    if path.exists():
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                ours = "levels" in arrays and set(arrays) <= ARRAYS
-        except Exception:  # damaged bytes can raise anything
-            ours = False
-        if not ours:
-            raise InputError(f"{path} holds something else, and would be overwritten: choose another --out")
-
-
-def save_arrays(path: Path, **arrays: NDArray[np.generic]) -> None:
-    """Writes named arrays as a compressed .npz.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    # To a file that is open: from a name that does not end with .npz, numpy makes another one.
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        named: dict[str, Any] = arrays
-        np.savez_compressed(file, **named)
+        raise InputError(f"image files have 1 channel (grey) or 3 (RGB), these images have {channels} channels")
 
 
 def save_grid(path: Path, x: UInt8[Tensor, "N C H W"], *, columns: int) -> None:

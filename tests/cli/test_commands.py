@@ -159,7 +159,7 @@ def test_classes(
         Image.new("L", (8, 8), 99).save(tmp_path / "images" / folder / name)
     fails(capsys, ["evaluate", own, "--images", str(tmp_path / "images")], "expected a label of 10 per image")
     loose = ["complete", own, "--images", str(tmp_path / "images" / "c.png"), *completions]
-    fails(capsys, loose, "the images have no labels: give --label, of 0, 1, 2")
+    fails(capsys, loose, "the images have no labels: give --label, one of 0, 1, 2")
     assert main([*loose, "--label", "5"]) == 0
     capsys.readouterr()
     (tmp_path / "images" / "c.png").unlink()
@@ -186,7 +186,7 @@ def test_multi_scale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         known = np.broadcast_to(arrays["known"], (2, 8, 8))
         assert (arrays["completed"] == arrays["original"])[known].all()
     fails(
-        capsys, ["train", "--run", str(tmp_path / "x"), "--model.factors", "1"], "factors must be whole numbers from 2"
+        capsys, ["train", "--run", str(tmp_path / "x"), "--model.factors", "1"], "factors must be from 2 to 64, got 1"
     )
 
 
@@ -252,7 +252,7 @@ def test_seeds_temperatures_and_the_data_of_a_run(
     fails(
         capsys,
         ["evaluate", str(own / "model")],
-        r"model is no run folder, which would say what images: give --data\.source",
+        r"model is not a run folder: pass --data\.source",
     )
 
 

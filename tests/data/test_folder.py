@@ -1,9 +1,9 @@
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import pytest
 from PIL import Image
 
-from pixelrnn.data import DataConfig, folder, load
+from pixelrnn.data import DataConfig, folder, load, prepare
 from pixelrnn.errors import InputError
 
 
@@ -17,7 +17,7 @@ def test_images_are_read_through_folders_in_order_of_name(tmp_path: Path) -> Non
     write(tmp_path / "a" / "z.PNG", level=1)
     (tmp_path / "notes.txt").write_text("no image")
     raw = folder.load(tmp_path)
-    assert raw.splits["train"].names == [str(Path("a") / "z.PNG"), "b.png"]
+    assert raw.splits["train"].names == ["a/z.PNG", "b.png"]
     assert raw.splits["train"].pixels[:, 0, 0, 0].tolist() == [1, 2]
     assert raw.levels == 256
     assert folder.read(tmp_path / "b.png").names == ["b.png"]
@@ -78,7 +78,25 @@ def test_folders_are_classes_where_every_image_is_in_one(tmp_path: Path) -> None
 
 
 def test_labels_of_images_by_their_folders() -> None:
-    found = folder.labels([str(Path("b") / "x.png"), str(Path("a") / "b" / "y.png")], ["a", "b"])
+    found = folder.labels(["b/x.png", "a/b/y.png"], ["a", "b"])
     assert found is not None
     assert found.tolist() == [1, 0]
     assert folder.labels(["x.png"], ["a"]) is None
+
+
+@pytest.mark.parametrize("root", [PurePosixPath("/photos"), PureWindowsPath(r"C:\photos")])
+def test_names_and_so_splits_and_classes_are_the_same_on_every_system(root: PurePath) -> None:
+    files = [root / "b" / f"{n}.png" for n in range(20)] + [root / "a" / "deep" / "z.png", root / "B" / "y.png"]
+    names = list(folder.named(files, root))
+    assert names[:3] == ["B/y.png", "a/deep/z.png", "b/0.png"]  # Windows itself ignores the case when it sorts
+    drawn = prepare._draw(names, 0.2, salt="0/valid").nonzero()[:, 0]
+    assert [names[n] for n in drawn] == ["B/y.png", "a/deep/z.png", "b/18.png", "b/19.png", "b/3.png"]
+    labels = folder.labels(names, ["B", "a", "b"])
+    assert labels is not None
+    assert labels.bincount().tolist() == [1, 1, 20]
+
+
+def test_a_backslash_may_be_part_of_a_name() -> None:
+    names = list(folder.named([PurePosixPath(r"photos/a\b.png")], PurePosixPath("photos")))
+    assert names == [r"a\b.png"]
+    assert folder.labels(names, ["a"]) is None

@@ -64,18 +64,18 @@ def test_requantisation() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (DataConfig(levels=18), r"data\.levels is 18, expected 2 to 17, the levels of digits"),
-        (DataConfig(levels=1), r"data\.levels is 1, expected 2 to 17"),
-        (DataConfig(levels=0), r"data\.levels is 0, expected 2 to 17"),
-        (DataConfig(valid=0.0), r"data\.valid 0 drew 0 of 1617 images: expected some, but not all"),
-        (DataConfig(test=1.0), r"data\.test 1 drew 1797 of 1797 images: expected some, but not all"),
-        (DataConfig(test=float("nan")), r"data\.test must be from 0 to 1, got nan"),
-        (DataConfig(valid=-0.5), r"data\.valid must be from 0 to 1, got -0\.5"),
+        (DataConfig(levels=18), r"data\.levels of digits must be from 2 to 17, got 18"),
+        (DataConfig(levels=1), r"data\.levels of digits must be from 2 to 17, got 1"),
+        (DataConfig(levels=0), r"data\.levels of digits must be from 2 to 17, got 0"),
+        (DataConfig(valid=0.0), r"data\.valid 0 draws 0 of 1617 images: choose a part between 0 and 1"),
+        (DataConfig(test=1.0), r"data\.test 1 draws 1797 of 1797 images: choose a part between 0 and 1"),
+        (DataConfig(test=float("nan")), r"data\.test nan draws 0 of 1797 images"),
+        (DataConfig(valid=-0.5), r"data\.valid -0\.5 draws 0 of 1617 images"),
         (DataConfig(size=(8, 8)), r"data\.size has no meaning for data\.source digits"),
         (DataConfig(source="array", path="x", mode="rgb"), r"data\.mode has no meaning for data\.source array"),
         (DataConfig(source="folder"), r"data\.source folder needs data\.path"),
-        (DataConfig(source="folder", path="x", size=(0, 8)), r"data\.size must be from 1 1 to 4096 4096, got 0 8"),
-        (DataConfig(source="array", path="x", array_levels=300), r"data\.array_levels is 300, expected 2 to 256"),
+        (DataConfig(source="folder", path="x", size=(0, 8)), r"data\.size must be from 1 to 4096, got 0"),
+        (DataConfig(source="array", path="x", array_levels=300), r"data\.array_levels must be from 2 to 256, got 300"),
     ],
 )
 def test_what_is_not_possible_is_named(config: DataConfig, message: str) -> None:

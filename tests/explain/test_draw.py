@@ -10,8 +10,8 @@ from PIL import Image
 
 from pixelrnn import PixelRNN, figures
 from pixelrnn.cli import main
+from pixelrnn.cli.explain import explain
 from pixelrnn.explain import FIGURES, FigureName, context, draw
-from pixelrnn.explain.command import explain
 from pixelrnn.models.pretrained import SHIPPED
 
 

@@ -3,18 +3,16 @@ from pixelrnn.nn import DiagonalBiLSTM, RowLSTM
 
 
 def test_the_shapes_are_those_of_the_layers() -> None:
-    row = step.record(RowLSTM(64, 32), 3)
-    assert row == step.Step(
-        x=(16, 64, 28, 28),
-        x_term=(16, 128, 28, 28),
-        h_taps=(1, 3, 28, 16, 32),
-        weight=(1, 3, 32, 128),
-        h_term=(1, 28, 16, 128),
-        sum=(1, 28, 16, 128),
-        gate=(1, 28, 16, 32),
-        line=3,
-    )
+    assert step.record(RowLSTM(64, 32), 3) == {
+        "x": (16, 64, 28, 28),
+        "Kis ⊛ x": (16, 128, 28, 28),
+        "h₋": (1, 3, 28, 16, 32),
+        "Kss": (1, 3, 32, 128),
+        "Kss ⊛ h₋": (1, 28, 16, 128),
+        "sum": (1, 28, 16, 128),
+        "gate": (1, 28, 16, 32),
+    }
     for t, pixels in [(0, 1), (14, 15), (27, 28), (40, 15), (54, 1)]:
         diagonal = step.record(DiagonalBiLSTM(64, 32), t)
-        assert diagonal.h_taps == (2, 2, pixels, 16, 32)
-        assert diagonal.gate == (2, pixels, 16, 32)
+        assert diagonal["h₋"] == (2, 2, pixels, 16, 32)
+        assert diagonal["gate"] == (2, pixels, 16, 32)

@@ -150,7 +150,7 @@ def test_bad_conditions_are_refused() -> None:
         wrong: Any = names
         with pytest.raises(InputError, match="classes must be two or more different names"):
             PixelRNN(classes=wrong)
-    with pytest.raises(InputError, match="condition must not be negative, got -1"):
+    with pytest.raises(InputError, match="condition must be at least 0, got -1"):
         PixelRNN(condition=-1)
 
 
@@ -333,12 +333,13 @@ def test_untrained_models_are_near_uniform() -> None:
         ({"channels": 0}, "channels must be at least 1, got 0"),
         ({"channels": 3, "hidden": 2}, "2 features cannot hold 3 channels"),
         ({"channels": 3, "hidden": 3, "head": 2}, "2 features cannot hold 3 channels"),
-        ({"dropout": 1.0}, r"dropout must be from 0 to below 1, got 1\.0"),
-        ({"dropout": "half"}, "dropout must be from 0 to below 1, got 'half'"),
+        ({"dropout": 1.0}, r"dropout must be at least 0 and below 1, got 1\.0"),
+        ({"dropout": "half"}, "dropout must be a number, got 'half'"),
         ({"levels": "five"}, "levels must be from 2 to 256, got 'five'"),
         ({"residual": "no"}, "residual must be true or false, got 'no'"),
         ({"size": (2.5, 3)}, r"size must be \(height, width\), each at least 1, got \(2\.5, 3\)"),
         ({"head": 0}, "head must be at least 1, got 0"),
+        ({"size": 28}, r"size must be \(height, width\), each at least 1, got 28: pass \(28, 28\) for 28×28"),
         ({"size": (0, 4)}, r"size must be \(height, width\), each at least 1, got \(0, 4\)"),
         ({"layer": "lstm"}, "unknown layer 'lstm'"),
     ],

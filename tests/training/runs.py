@@ -11,7 +11,7 @@ import torch
 
 from pixelrnn.data import DataConfig
 from pixelrnn.training import fit as fit_module
-from pixelrnn.training.config import ModelConfig, Recipe, TrainConfig
+from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig
 
 
 def images(folder: Path) -> DataConfig:

@@ -16,8 +16,8 @@ from pixelrnn.backend import autocast_to_bfloat16
 from pixelrnn.data import Batch, DataConfig, load
 from pixelrnn.nn import OutputHead
 from pixelrnn.pictures import save_grid, to_8_bit
-from pixelrnn.training.config import ModelConfig, Recipe, TrainConfig
 from pixelrnn.training.fit import fit
+from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig
 from pixelrnn.training.records import COLUMNS
 from tests.training.runs import recipe, rows, watched
 

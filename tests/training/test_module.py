@@ -7,8 +7,8 @@ from pytorch_optimizer import SOAP
 
 from pixelrnn import InputError, PixelRNN
 from pixelrnn.data import Batch
-from pixelrnn.training.config import TrainConfig
-from pixelrnn.training.module import LikelihoodTraining, WeightEMA
+from pixelrnn.training.module import LikelihoodTraining, WeightEMA, seed_step
+from pixelrnn.training.recipe import TrainConfig
 
 
 def module(**options: Any) -> LikelihoodTraining:
@@ -38,6 +38,16 @@ def test_the_optimizers() -> None:
     assert isinstance(module(optimizer="adam").configure_optimizers()["optimizer"], torch.optim.Adam)
     assert isinstance(module(optimizer="rmsprop").configure_optimizers()["optimizer"], torch.optim.RMSprop)
     assert isinstance(module(optimizer="soap").configure_optimizers()["optimizer"], SOAP)
+
+
+def test_a_step_of_a_training_has_noise_of_its_own() -> None:
+    drawn = {}
+    for seed, step in [(0, 0), (0, 1), (1, 0), (1, 1), (2**32 - 1, 10**6)]:
+        seed_step(seed, step)
+        drawn[seed, step] = torch.rand(3).tolist()
+        seed_step(seed, step)
+        assert torch.rand(3).tolist() == drawn[seed, step]
+    assert len({tuple(numbers) for numbers in drawn.values()}) == 5
 
 
 def test_a_loss_that_is_no_number_stops_the_training() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import yaml
 
 from pixelrnn.data import DataConfig
-from pixelrnn.training.config import Recipe
+from pixelrnn.training.recipe import Recipe
 from pixelrnn.training.run_folder import RunFolder
 
 

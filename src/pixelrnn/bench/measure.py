@@ -1,7 +1,7 @@
 """Measuring one task: equality first, then the variants in turn."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from pixelrnn.backend import backend
-from pixelrnn.bench.variants import CHECKED, NAIVE, Task, Variant, gradients, workers
+from pixelrnn.bench.variants import CHECKED, NAIVE, VARIANTS, Task, Variant, gradients, workers
 from pixelrnn.errors import InputError
+from pixelrnn.progress import bar
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-2, torch.bfloat16: 3e-1}
-"""Of a gradient, as a norm relative to the reference in float64. In float64 it shows that the mathematics are the same.
-In float32, which is what is timed, a ReLU whose input is all but zero may fall on either side, and takes with it a few
-thousandths of a gradient; with products of bfloat16 numbers, whose roundings are larger, a tenth and more of a
-small one, though not of the loss. A wrong equation takes a good part."""
+"""The largest norm of the difference from the reference in float64, relative to the reference. In float64 it shows that
+the mathematics are the same. In float32, which is timed, a ReLU whose input is nearly zero may fall on either side and
+change a gradient by a few thousandths; bfloat16 products change a small gradient by a tenth and more, though not the
+loss. A wrong equation changes far more."""
 
 
 @dataclass(frozen=True)
@@ -37,37 +38,32 @@ class Measurement:
 
 
 def measure(
-    task: Task,
-    variants: list[Variant],
-    *,
-    rounds: int = 10,
-    threads: int | None = None,
-    on_round: Callable[[], None] = lambda: None,
+    task: Task, variants: Sequence[Variant] = VARIANTS, *, rounds: int = 10, threads: int | None = None
 ) -> dict[Variant, Measurement]:
-    """Times the steps of all variants in turn.
+    """Times the steps of the variants in turn, with a progress bar.
 
     Args:
         task: what a step does.
         variants: in the order of the result.
         rounds: turns of each variant.
         threads: of each process; PyTorch's own choice if not given.
-        on_round: called after each round.
 
     Raises:
-        InputError: a variant's loss or gradients differ from the reference in float64: what is wrong is not timed.
+        InputError: a variant's loss or gradients differ from the reference in float64.
     """
-    with workers(task, variants, threads or torch.get_num_threads()) as running:
+    with workers(task, variants, threads or torch.get_num_threads()) as running, bar() as progress:
+        shown = progress.add_task(f"batch {task.batch}, {task.side}×{task.side}", total=rounds)
         with backend("reference"):
             wanted = gradients(task.model().double(), task.images()[:CHECKED], "reference")
         for variant, worker in running.items():
-            for computed in worker.ready():  # the floor computes no gradients
+            for computed in worker.ask("gradients"):  # the floor computes no gradients
                 _check_equal(computed, wanted, variant)
         times: dict[Variant, list[float]] = {variant: [] for variant in variants}
         for _ in range(rounds):
             for variant, worker in running.items():
-                times[variant].append(worker.turn())
-            on_round()
-        return {v: Measurement(task, v, median(times[v]), worker.peak()) for v, worker in running.items()}
+                times[variant].append(worker.ask("turn"))
+            progress.advance(shown)
+        return {v: Measurement(task, v, median(times[v]), worker.ask("peak")) for v, worker in running.items()}
 
 
 def _check_equal(got: dict[str, Tensor], wanted: dict[str, Tensor], variant: Variant) -> None:
@@ -80,6 +76,20 @@ def _check_equal(got: dict[str, Tensor], wanted: dict[str, Tensor], variant: Var
         allowed = TOLERANCE[torch.bfloat16 if rounded and name != "loss" else value.dtype]
         if not error <= allowed * size:
             raise InputError(f"{variant}: {name} differs from the reference by {error:.1e}, of {size:.1e}: not timed")
+
+
+def table(results: dict[Variant, Measurement]) -> str:
+    """The measurements of one task, a line each."""
+    fair, sliced, floor = (results[name].seconds for name in ("naive, fair", "naive, sliced", "floor"))
+    task = results["floor"].task
+    lines = [f"batch {task.batch:<9} images/s  ms/step  × fair  × sliced  floor÷this  peak MiB"]
+    for name, m in results.items():
+        peak = "" if name == "floor" else f"{m.peak:8.0f}"
+        lines.append(
+            f"{name:<15} {m.images_per_second:8.0f} {1000 * m.seconds:8.1f} {fair / m.seconds:7.1f} "
+            f"{sliced / m.seconds:9.1f} {floor / m.seconds:11.2f}  {peak}"
+        )
+    return "\n".join(lines)
 
 
 def time_exponent(seconds: dict[int, float]) -> float:

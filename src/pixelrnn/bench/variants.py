@@ -2,12 +2,12 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,10 +15,11 @@ from torch import Tensor
 from pixelrnn import likelihood
 from pixelrnn.backend import Backend, backend
 from pixelrnn.bench import floor, naive
-from pixelrnn.errors import InputError
-from pixelrnn.memory import forget_peak, give_back_freed, keep_freed, peak
+from pixelrnn.bench.memory import forget_peak, peak
+from pixelrnn.errors import InputError, check_number, on_signals
 from pixelrnn.models import PixelRNN
 from pixelrnn.nn import LayerKind
+from pixelrnn.training.memory import keep_freed
 
 Variant = Literal[
     "naive, sliced", "naive, fair", "fair, kept", "reference", "manual", "compiled", "compiled, bf16", "floor"
@@ -26,6 +27,7 @@ Variant = Literal[
 """*Sliced* and *fair* as in `pixelrnn.bench.naive`; *kept* is fair with `keep_freed`, which all of ours have; *bf16* is
 under autocast, all others float32."""
 
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
 NAIVE = ("naive, sliced", "naive, fair", "fair, kept")
 
 OURS: dict[Variant, Backend] = {
@@ -51,8 +53,7 @@ class Task:
 
     def __post_init__(self) -> None:
         for name in ("hidden", "depth", "side", "batch"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
+            check_number(name, getattr(self, name), least=1)
         if self.layer == "pixel-cnn":
             raise InputError("there is no recurrence to measure in pixel-cnn: expected diagonal-bilstm or row-lstm")
 
@@ -90,42 +91,26 @@ IN_A_ROW = 2
 
 
 class Worker:
-    """A process that takes some steps of a variant whenever it is told."""
+    """A process that does what it is asked for: the gradients of a variant, a turn of its steps, or their memory."""
 
     def __init__(self, task: Task, variant: Variant, threads: int) -> None:
         context = get_context("spawn")
         self._ours, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, task, variant, threads), daemon=True)
-        # Ctrl-C is for this process, which ends the others.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.process = context.Process(target=_serve, args=(theirs, task, variant, threads), daemon=True)
+        with on_signals(signal.SIG_IGN, signal.SIGINT):  # Ctrl-C is for this process, which ends the others
+            self.process.start()
+
+    def ask(self, what: Literal["gradients", "turn", "peak"]) -> Any:
+        """Waits for the answer.
+
+        Returns:
+            Of "gradients" those before the first step, in float64 and in float32; of "turn" the mean seconds of
+            `IN_A_ROW` steps; of "peak" the MiB that the steps took beyond what the process held before.
+        """
         try:
-            self._process.start()
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def ready(self) -> list[dict[str, Tensor]]:
-        """What the variant computed for its gradients before its first step, in float64 and in float32."""
-        return self._ask(None)
-
-    def turn(self) -> float:
-        """The mean seconds of `IN_A_ROW` steps, after one that is not counted."""
-        return self._ask("turn")
-
-    def peak(self) -> float:
-        """MiB that the steps took at most, beyond what the process held before."""
-        return self._ask("peak")
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.terminate()
-        self._process.join()
-
-    def _ask(self, what: str | None) -> Any:
-        if what:
             self._ours.send(what)
-        try:
             answer = self._ours.recv()
-        except EOFError:
+        except (EOFError, BrokenPipeError):
             raise InputError("a benchmark's process ended early: there may not be enough memory") from None
         if isinstance(answer, InputError):
             raise answer
@@ -133,7 +118,7 @@ class Worker:
 
 
 @contextmanager
-def workers(task: Task, variants: list[Variant], threads: int) -> Iterator[dict[Variant, Worker]]:
+def workers(task: Task, variants: Sequence[Variant], threads: int) -> Iterator[dict[Variant, Worker]]:
     """A process for each variant."""
     started: dict[Variant, Worker] = {}
     try:
@@ -142,7 +127,8 @@ def workers(task: Task, variants: list[Variant], threads: int) -> Iterator[dict[
         yield started
     finally:
         for worker in started.values():
-            worker.close()
+            worker.process.terminate()
+            worker.process.join()
 
 
 def _serve(connection: Connection, task: Task, variant: Variant, threads: int) -> None:
@@ -152,21 +138,21 @@ def _serve(connection: Connection, task: Task, variant: Variant, threads: int) -
     try:
         step, computed = _prepare(task, variant)
     except InputError as error:  # no compiler, for instance
-        connection.send(error)
-        return
-    give_back_freed()  # what the comparison took is not the steps'
-    before = forget_peak()
-    connection.send(computed)
+        connection.recv()
+        return connection.send(error)
+    before = forget_peak()  # what the comparison took is not the steps'
     while True:
-        asked = connection.recv()
-        if asked == "peak":
-            connection.send(peak() - before)
-        else:
-            step()  # finds the caches full of the other variants' numbers, as no step of a training does
-            begin = time.perf_counter()
-            for _ in range(IN_A_ROW):
-                step()
-            connection.send((time.perf_counter() - begin) / IN_A_ROW)
+        match connection.recv():
+            case "gradients":
+                connection.send(computed)
+            case "peak":
+                connection.send(peak() - before)
+            case "turn":
+                step()  # finds the caches full of the other variants' numbers, as no step of a training does
+                begin = time.perf_counter()
+                for _ in range(IN_A_ROW):
+                    step()
+                connection.send((time.perf_counter() - begin) / IN_A_ROW)
 
 
 def _prepare(task: Task, variant: Variant) -> tuple[Callable[[], None], list[dict[str, Tensor]]]:

@@ -1,4 +1,4 @@
-"""What the command line leaves open, filled from files; and what it says, checked before anything is made of it."""
+"""Fills unset options from recipes and run folders, and checks the ones that are set."""
 
 import re
 from pathlib import Path
@@ -7,9 +7,8 @@ from typing import Any
 from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
 
-from pixelrnn import recipes
 from pixelrnn.errors import InputError
-from pixelrnn.models import pretrained
+from pixelrnn.training.recipe import find_recipe, read_recipe
 
 
 def data_is_its_source(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -23,22 +22,27 @@ def data_is_its_source(app: App, commands: tuple[str, ...], arguments: ArgumentC
 
 
 def defaults_from_files(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Fills what the command line left open: `train` from its recipe, others from the run that they are pointed at."""
+    """Fills unset options: those of `train` from its recipe, those of other commands from the run that they name."""
     given = {a.names[0].lstrip("-").lower(): a.tokens[0].value for a in arguments if a.tokens}
     path, defaults = Path(), dict[str, Any]()
     if commands == ("train",):
-        path = _run_config(Path(given["resume"])) if "resume" in given else recipes.find(given.get("recipe", "digits"))
-        defaults = recipes.read(path)
+        resume = given.get("resume")
+        path = Path(resume) / "config.yaml" if resume is not None else find_recipe(given.get("recipe", "digits"))
+        if not path.is_file():
+            raise InputError(f"nothing to resume in {resume}: no config.yaml")
+        defaults = read_recipe(path)
     else:
         takes_data = any("--data" in a.names for a in arguments)
         if "images" in given and (other := [name for name in given if name == "split" or name.startswith("data.")]):
-            raise InputError(f"--images takes files as they are: --{other[0]} says nothing about them")
+            raise InputError(f"--images cannot be combined with --{other[0]}: it takes files as they are")
         if "model" in given and takes_data and "data.source" not in given:
-            path = pretrained.find(given["model"]) / "config.yaml"
-            if path.is_file() and "data" in (recorded := recipes.read(path)):
+            from pixelrnn.models.pretrained import find  # here: it imports PyTorch
+
+            path = find(given["model"]) / "config.yaml"
+            if path.is_file() and "data" in (recorded := read_recipe(path)):
                 defaults = {"data": recorded["data"]}
             elif "images" not in given and path.parent.exists():
-                raise InputError(f"{given['model']} is no run folder, which would say what images: give --data.source")
+                raise InputError(f"{given['model']} is not a run folder: pass --data.source")
     Dict({commands[0]: defaults}, source=str(path))(app, commands, arguments)
 
 
@@ -49,9 +53,3 @@ def whole_numbers(app: App, commands: tuple[str, ...], arguments: ArgumentCollec
             for token in argument.tokens:
                 if "." in token.value or len(token.value) > 10:
                     raise InputError(f"{argument.names[0]} must be a whole number below 10¹⁰, got {token.value}")
-
-
-def _run_config(run: Path) -> Path:
-    if not (run / "config.yaml").is_file():
-        raise InputError(f"nothing to resume in {run}: no config.yaml")
-    return run / "config.yaml"

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from pixelrnn import models
 from pixelrnn.data import Data, DataConfig, Images, Mode, describe, folder, load, requantise
-from pixelrnn.devices import Device, resolve
 from pixelrnn.errors import InputError
-from pixelrnn.evaluation import check_fit
 from pixelrnn.models import ImageModel
+from pixelrnn.pictures import check_drawable
+from pixelrnn.training.evaluation import check_fit
+from pixelrnn.training.recipe import Device, resolve
 
 
 def load_model(name: str, device: Device) -> ImageModel:
@@ -29,8 +30,7 @@ def load_data(config: DataConfig, model: ImageModel) -> Data:
 
 def own_images(path: Path, model: ImageModel) -> tuple[Images, str]:
     """All images in a file or folder as the model wants them, and what was done to them."""
-    if model.channels not in (1, 3):
-        raise InputError(f"the model is of {model.channels} channels, image files have 1 or 3")
+    check_drawable(model.channels)
     mode: Mode = "grey" if model.channels == 1 else "rgb"
     raw = folder.read(path, size=model.size, mode=mode)
     protocol = describe(path.name, 256, model.levels, size=model.size, mode=mode)
@@ -40,14 +40,19 @@ def own_images(path: Path, model: ImageModel) -> tuple[Images, str]:
     return own, protocol
 
 
-def labels_of(model: ImageModel, names: tuple[str, ...], n: int) -> Int[Tensor, " n"] | None:
-    """The named classes for n images in turn; all classes where none is named."""
+def labels_of(
+    model: ImageModel, names: tuple[str, ...], n: int, *, own: Images | None = None
+) -> Int[Tensor, " n"] | None:
+    """The named classes for n images in turn; where none is named, those of the images, or all classes for new ones."""
     if model.classes is None:
         if names:
             raise InputError("the model is not conditional on a class: --label says nothing to it")
         return None
-    for name in names:
-        if name not in model.classes:
-            raise InputError(f"no class {name!r}: the model has {', '.join(model.classes)}")
+    if unknown := [name for name in names if name not in model.classes]:
+        raise InputError(f"no class {unknown[0]!r}: the model has {', '.join(model.classes)}")
+    if own is not None and not names:
+        if own.labels is None:
+            raise InputError(f"the images have no labels: give --label, one of {', '.join(model.classes)}")
+        return own.labels.to(model.device)
     chosen = torch.tensor([model.classes.index(name) for name in names or model.classes], device=model.device)
     return chosen[torch.arange(n, device=model.device) % len(chosen)]

@@ -2,43 +2,58 @@
 
 import csv
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
 
 from pixelrnn.errors import InputError
-from pixelrnn.evaluation import Score
 from pixelrnn.files import check_output, replacing
-from pixelrnn.pictures import check_arrays
+from pixelrnn.training.evaluation import Score
+
+ARRAYS = {"images", "original", "known", "completed", "levels"}
+"""The names of the arrays that commands write beside a picture."""
 
 
 def arrays_beside(picture: Path) -> Path:
-    """Where the arrays of a picture go; both can be written, and nothing that is not ours is overwritten."""
+    """Where the arrays of a picture go. Refuses to overwrite an .npz that we did not write."""
     check_named(picture, "--out", ".png")
     arrays = picture.with_suffix(".npz")
-    check_arrays(arrays)
+    check_output(arrays)
+    if arrays.exists():
+        try:
+            with np.load(arrays, allow_pickle=False) as found:
+                ours = "levels" in found and set(found) <= ARRAYS
+        except Exception:  # damaged bytes can raise anything
+            ours = False
+        if not ours:
+            raise InputError(f"{arrays} holds something else, and would be overwritten: choose another --out")
     return arrays
 
 
 def check_named(path: Path, option: str, ending: str) -> None:
-    """Asked before long work: the file that an option names can be written, and by its name is none of another kind.
-
-    Raises:
-        InputError: it has another ending, or something that is no file stands there.
-        OSError: its folder cannot be made.
-    """
+    """Refuses, before long work, a file that cannot be written, or whose name has the ending of another kind."""
     if path.suffix.lower() not in ("", ending):
         raise InputError(f"{option} expects a name that ends in {ending}, got {path}")
     check_output(path)
 
 
 def keep_what_is_read(written: Path, read: dict[str, Path | str | None]) -> None:
-    """Raises InputError where a file to be written is one that a command reads, or is in a folder that it reads.
-
-    Args:
-        written: the file.
-        read: what is read, by the option that names it.
-    """
+    """Refuses to overwrite what a command reads, or what is in a folder that it reads; ``read`` is by option."""
     for name, source in read.items():
         if source is not None and written.exists() and written.resolve().is_relative_to(Path(source).resolve()):
             raise InputError(f"{written} is what {name} reads, or in it, and would be overwritten: choose another")
+
+
+def save_arrays(path: Path, levels: int, **tensors: Tensor) -> None:
+    """Writes a compressed .npz: images (N, C, H, W) as `pixelrnn.data.array` reads them, masks, and the levels K."""
+    arrays: dict[str, Any] = {"levels": np.array(levels)}
+    for name, x in tensors.items():
+        array = x.cpu().movedim(1, -1).numpy() if x.ndim == 4 else x.cpu().numpy()
+        arrays[name] = array[..., 0] if array.shape[3:] == (1,) else array
+    # To a file that is open: from a name that does not end with .npz, numpy makes another one.
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def write_scores(path: Path, scores: list[Score]) -> None:

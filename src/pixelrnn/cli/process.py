@@ -2,17 +2,13 @@
 
 import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from io import TextIOWrapper
-from types import FrameType
 
-import torch
 from cyclopts import CycloptsError
 
 from pixelrnn.cli.commands import app
-from pixelrnn.errors import InputError, Stopped
+from pixelrnn.errors import InputError, Stopped, on_signals
 
 TOO_LARGE = ("can't allocate memory", "bad_alloc", "calculation overflowed")
 
@@ -27,7 +23,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":  # names of files need not be UTF-8
         sys.stdout.reconfigure(errors="surrogateescape")
     try:
-        with _cleaning_up_on_sigterm():
+        with on_signals(_terminate, signal.SIGTERM):
             app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         return _fail(str(error), 2)
@@ -36,6 +32,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
     except (MemoryError, OverflowError, RuntimeError) as error:
+        import torch  # here: help needs none of it
+
         # PyTorch tells a lack of memory from other errors by words alone, but for that of a GPU.
         known = isinstance(error, MemoryError | OverflowError | torch.OutOfMemoryError)
         if not known and not any(words in str(error) for words in TOO_LARGE):
@@ -48,21 +46,9 @@ def main(tokens: Sequence[str] | None = None) -> int:
     return 0
 
 
-@contextmanager
-def _cleaning_up_on_sigterm() -> Iterator[None]:
-    """Lets SIGTERM unwind the stack, which removes temporary files, instead of ending the process where it stands."""
-
-    def terminate(signum: int, frame: FrameType | None) -> None:
-        raise Stopped(signum)
-
-    if threading.current_thread() is not threading.main_thread():  # no other may handle signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _terminate(signum: int, frame: object) -> None:
+    """Unwinds the stack, which removes temporary files, instead of ending the process where it stands."""
+    raise Stopped(signum)
 
 
 def _fail(message: str, status: int) -> int:

@@ -1,7 +1,20 @@
 """Images from every source, uint8 until the model."""
 
-from pixelrnn.data.config import DataConfig, Mode
-from pixelrnn.data.images import Batch, Images, SplitName
-from pixelrnn.data.prepare import Data, describe, load, requantise
+from typing import TYPE_CHECKING
+
+from pixelrnn.data.config import DataConfig, Mode, SplitName
+
+if TYPE_CHECKING:
+    from pixelrnn.data.images import Batch, Images
+    from pixelrnn.data.prepare import Data, describe, load, requantise
+else:
+
+    def __getattr__(name: str) -> object:  # all but the configuration needs PyTorch, see pixelrnn/__init__.py
+        if name not in __all__:
+            raise AttributeError(f"module 'pixelrnn.data' has no attribute {name!r}")
+        from pixelrnn.data import images, prepare
+
+        return getattr(images if name in ("Batch", "Images") else prepare, name)
+
 
 __all__ = ["Batch", "Data", "DataConfig", "Images", "Mode", "SplitName", "describe", "load", "requantise"]

@@ -3,11 +3,17 @@
 import torch
 
 from pixelrnn.data.images import RawImages, from_array
+from pixelrnn.errors import extra
 
 
 def load() -> RawImages:
-    """All 1,797 digits; the source has no splits of its own."""
-    from sklearn.datasets import load_digits  # here: the import takes longer than many a command
+    """All 1,797 digits; the source has no splits of its own.
+
+    Raises:
+        InputError: scikit-learn is not installed (extra ``train``).
+    """
+    with extra("train", wanted_by="data.source digits"):
+        from sklearn.datasets import load_digits
 
     digits = load_digits()
     images = from_array(digits.images.astype("uint8"), levels=17, name="digits")

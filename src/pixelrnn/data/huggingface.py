@@ -1,12 +1,11 @@
 """Data sets of the Hugging Face Hub, or local folders that the ``datasets`` library reads (extra ``hf``)."""
 
 import torch
-from PIL import Image
 
 from pixelrnn.data import pillow
-from pixelrnn.data.config import Mode
-from pixelrnn.data.images import Images, RawImages, SplitName, own_splits
-from pixelrnn.errors import InputError
+from pixelrnn.data.config import Mode, SplitName
+from pixelrnn.data.images import Images, RawImages, own_splits
+from pixelrnn.errors import InputError, extra, input_error
 from pixelrnn.progress import track
 
 
@@ -15,26 +14,21 @@ def load(
 ) -> RawImages:
     """The image column of a data set, with its own splits ``train``, ``validation`` and ``test``, those that it has.
 
-    Where it has one column of class labels, they are the images' classes.
+    If it has one column of class labels, they are the images' classes. ``size`` and ``mode`` are as in
+    `pixelrnn.data.pillow.to_array`; if not given, all images must agree.
 
     Args:
         name: ``owner/name`` on the Hub, or a local folder.
         key: the column, where there is more than one of images.
-        size: (height, width) that every image is cropped (at the centre) and scaled to; if not given, all must agree.
-        mode: what every image is converted to; if not given, all must be grey, or all RGB.
 
     Raises:
         InputError: the library is not installed, the data set is not found, has no split ``train`` or no such column of
             images, or its images differ in size or mode.
     """
-    try:
+    with extra("hf", wanted_by="data.source huggingface"):
         import datasets
-    except ImportError as error:
-        raise InputError("a Hugging Face data set needs the library: pip install 'pixelrnn[hf]'") from error
-    try:
+    with input_error(f"no data set {name!r}", OSError, ValueError, datasets.exceptions.DatasetsError):
         loaded = datasets.load_dataset(name)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise InputError(f"no data set {name!r}: {str(error).splitlines()[0]}") from error
 
     splits: dict[SplitName, Images] = {}
     classes: list[str] | None = None
@@ -43,28 +37,18 @@ def load(
         columns = [c for c, feature in rows.features.items() if isinstance(feature, datasets.Image)]
         chosen = key or (columns[0] if len(columns) == 1 else None)
         if chosen not in columns:
-            raise InputError(f"{name} has the image columns {columns}, expected {key or 'one'}: say which with key")
-        try:
+            raise InputError(f"{name} has the image columns {', '.join(columns)}: pass one of them as key, got {key!r}")
+        with input_error(f"{name}, {part} cannot be read", Exception):  # damaged bytes can raise anything
+            named = ((f"{part}/{n}", image) for n, image in enumerate(track(rows[chosen], f"reading {part}")))
             splits[split] = pillow.stack(
-                (f"{part}/{n}", _array(image, size=size, mode=mode, name=f"{name}, {part}/{n}"))
-                for n, image in enumerate(track(rows[chosen], f"reading {part}"))
+                (place, pillow.to_array(image, size=size, mode=mode, name=f"{name}, {place}")) for place, image in named
             )
-        except InputError:
-            raise
-        except Exception as error:  # damaged bytes can raise anything
-            raise InputError(f"{name}, {part} cannot be read: {error}") from error
-        named = [c for c, feature in rows.features.items() if isinstance(feature, datasets.ClassLabel)]
-        labels = [-1 if label is None else label for label in rows[named[0]]] if len(named) == 1 else [-1]
+        columns = [c for c, feature in rows.features.items() if isinstance(feature, datasets.ClassLabel)]
+        labels = [-1 if label is None else label for label in rows[columns[0]]] if len(columns) == 1 else [-1]
         if min(labels) >= 0:  # all are known
             splits[split].labels = torch.tensor(labels)
-            classes = rows.features[named[0]].names
+            classes = rows.features[columns[0]].names
     if not splits:
         raise InputError(f"{name} has the splits {', '.join(loaded)}, expected train")
     labelled = all(images.labels is not None for images in splits.values())
     return RawImages(name, 256, splits, classes if labelled else None)
-
-
-def _array(image: Image.Image | None, *, size: tuple[int, int] | None, mode: Mode | None, name: str) -> pillow.Array:
-    if image is None:
-        raise InputError(f"{name} has no image")
-    return pillow.to_array(image, size=size, mode=mode, name=name)

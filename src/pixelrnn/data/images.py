@@ -1,8 +1,8 @@
 """Sets of images: uint8 until the model."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,19 +10,14 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pixelrnn.data.config import SplitName
 from pixelrnn.errors import InputError
 
-SplitName = Literal["train", "valid", "test"]
-
 # What sources call their splits.
-SPLIT_NAMES: dict[str, SplitName] = {
-    "train": "train",
-    "training": "train",
-    "valid": "valid",
-    "val": "valid",
-    "validation": "valid",
-    "test": "test",
-    "testing": "test",
+SPLIT_NAMES: dict[SplitName, set[str]] = {
+    "train": {"train", "training"},
+    "valid": {"valid", "val", "validation"},
+    "test": {"test", "testing"},
 }
 
 
@@ -33,23 +28,18 @@ class Batch(NamedTuple):
     labels: Int[Tensor, " B"] | None
 
 
+@dataclass(eq=False)
 class Images(Dataset[Batch]):
-    """Images of one size, with a name for each.
+    """Images of one size, with a name for each."""
 
-    Args:
-        pixels: levels, (N, C, H, W).
-        names: of each image, its file or its place in the source; 0 to N − 1 if not given.
-        labels: the class of each image, where it is known.
-    """
+    pixels: UInt8[Tensor, "N C H W"]
+    names: list[str] = field(default_factory=list)
+    """The file of each image, or its place in the source; 0 to N − 1 if not given."""
+    labels: Int[Tensor, " N"] | None = None
+    """The class of each image, where it is known."""
 
-    def __init__(
-        self,
-        pixels: UInt8[Tensor, "N C H W"],
-        names: list[str] | None = None,
-        labels: Int[Tensor, " N"] | None = None,
-    ) -> None:
-        self.pixels, self.labels = pixels, labels
-        self.names = names if names is not None else [str(n) for n in range(len(pixels))]
+    def __post_init__(self) -> None:
+        self.names = self.names or [str(n) for n in range(len(self.pixels))]
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -98,18 +88,12 @@ class RawImages:
 
 
 def own_splits(available: Iterable[str], *, name: str) -> dict[SplitName, str]:
-    """Which of the parts that a source has are its splits: none, or ``train`` at least.
-
-    Raises:
-        InputError: a split has two names, or there are others but none to train on; the message calls the source
-            ``name``.
-    """
+    """Which of the parts that a source has are its splits: none, or ``train`` at least. The errors name the source."""
     found: dict[SplitName, str] = {}
     for part in available:
-        split = SPLIT_NAMES.get(part.lower())
-        if split in found:
-            raise InputError(f"{name} has both {found[split]} and {part}, expected one of them")
-        if split is not None:
+        for split in (split for split, names in SPLIT_NAMES.items() if part.lower() in names):
+            if split in found:
+                raise InputError(f"{name} has both {found[split]} and {part}, expected one of them")
             found[split] = part
     if found and "train" not in found:
         raise InputError(f"{name} has {' and '.join(found.values())}, expected train too")
@@ -117,22 +101,13 @@ def own_splits(available: Iterable[str], *, name: str) -> dict[SplitName, str]:
 
 
 def from_array(array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", *, levels: int, name: str) -> Images:
-    """Images from an array of levels, (N, H, W) or (N, H, W, C) with the channels last.
-
-    Raises:
-        InputError: another shape, a type that holds no whole numbers, no images, or a level outside 0 to
-            ``levels`` − 1.
-    """
-    if array.dtype.kind not in "bui":
-        raise InputError(f"{name} holds {array.dtype} values, expected whole numbers (uint8)")
-    if array.dtype.kind == "b" and levels != 2:
-        raise InputError(f"{name} holds {array.dtype} values, that is 2 levels, expected {levels}")
-    if array.ndim == 3:
-        array = array[..., None]
-    if array.ndim != 4 or array.shape[-1] not in (1, 2, 3, 4):
-        raise InputError(f"{name} has shape {array.shape}, expected (N, H, W) or (N, H, W, C) with C from 1 to 4")
-    if array.size == 0:
-        raise InputError(f"{name} has shape {array.shape}: no images")
+    """Images from an array of levels 0 to ``levels`` − 1, (N, H, W) or (N, H, W, C). Raises InputError for others."""
+    if array.dtype.kind not in "bui" or (array.dtype.kind == "b" and levels != 2):
+        raise InputError(f"{name} holds {array.dtype} values, expected whole numbers (uint8), or bool for 2 levels")
+    shape, array = array.shape, array[..., None] if array.ndim == 3 else array
+    if array.ndim != 4 or array.size == 0 or array.shape[-1] > 4:
+        wanted = "(N, H, W) or (N, H, W, C) with C from 1 to 4, and at least one image"
+        raise InputError(f"{name} has shape {shape}, expected {wanted}")
     lowest, highest = int(array.min()), int(array.max())
     if lowest < 0 or highest >= levels:
         raise InputError(f"{name} has a level {highest if highest >= levels else lowest}, expected 0 to {levels - 1}")

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pixelrnn.data.images import Images, RawImages, SplitName, from_array
-from pixelrnn.errors import InputError
+from pixelrnn.data.config import SplitName
+from pixelrnn.data.images import Images, RawImages, from_array
+from pixelrnn.errors import InputError, input_error
 
 PREFIXES: dict[SplitName, str] = {"train": "train", "test": "t10k"}
 
@@ -30,12 +31,11 @@ def load(folder: Path) -> RawImages:
     if not all(_find(folder, name) for name in labels.values()):
         return RawImages("mnist", 256, splits)
     for split, name in labels.items():
-        digits = torch.from_numpy(read_idx(folder, name, dimensions=1).astype(np.int64))
-        if len(digits) != len(splits[split]):
-            raise InputError(f"{name} in {folder} has {len(digits)} labels, expected {len(splits[split])}")
-        if digits.max() > 9:
-            raise InputError(f"{name} in {folder} has a label {digits.max()}, expected 0 to 9")
-        splits[split].labels = digits
+        digits = read_idx(folder, name, dimensions=1)
+        if len(digits) != len(splits[split]) or digits.max() > 9:
+            has = f"{len(digits)} labels up to {digits.max(initial=0)}"
+            raise InputError(f"{name} in {folder} has {has}, expected {len(splits[split])} from 0 to 9")
+        splits[split].labels = torch.from_numpy(digits.astype(np.int64))
     return RawImages("mnist", 256, splits, classes=[str(digit) for digit in range(10)])
 
 
@@ -48,10 +48,8 @@ def read_idx(folder: Path, name: str, *, dimensions: int) -> NDArray[np.uint8]:
     path = _find(folder, name)
     if path is None:
         raise InputError(f"no {name} or {name}.gz in {folder}")
-    try:
+    with input_error(f"{path} is damaged", EOFError, gzip.BadGzipFile, zlib.error):
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{path} is damaged: {error}") from error
     header = 4 * (1 + dimensions)
     magic, *shape = struct.unpack(f">{1 + dimensions}I", data[:header]) if len(data) >= header else (0,)
     if magic != 2048 + dimensions:

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pixelrnn.data.config import Mode
 from pixelrnn.data.images import Images
-from pixelrnn.errors import InputError
+from pixelrnn.errors import InputError, input_error
 
 PILLOW_MODES: dict[Mode, str] = {"grey": "L", "rgb": "RGB"}
 
@@ -19,38 +19,37 @@ Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 
 def read(file: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> Array:
-    """An image file as `to_array` gives it; of an animation, the first frame.
-
-    Raises:
-        InputError: the file is no image, or damaged; or as in `to_array`.
-        OSError: it is missing or cannot be opened.
-    """
-    with file.open("rb") as stream, warnings.catch_warnings():
+    """An image file, or the first frame of an animation, as `to_array` gives it. Raises InputError if it is damaged."""
+    with (
+        file.open("rb") as stream,
+        warnings.catch_warnings(),
+        input_error(f"{file} cannot be read", Exception),  # damaged bytes can raise anything
+    ):
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             with Image.open(stream) as image:
                 return to_array(image, size=size, mode=mode, name=str(file))
-        except InputError:
-            raise
         except UnidentifiedImageError as error:
             raise InputError(f"{file} is no image that Pillow can read") from error
-        except Exception as error:  # damaged bytes can raise anything
-            raise InputError(f"{file} cannot be read: {error}") from error
 
 
-def to_array(image: Image.Image, *, size: tuple[int, int] | None = None, mode: Mode | None = None, name: str) -> Array:
+def to_array(
+    image: Image.Image | None, *, size: tuple[int, int] | None = None, mode: Mode | None = None, name: str
+) -> Array:
     """An image as uint8 (H, W, C), turned upright where its EXIF data says so.
 
     Args:
-        image: of 8 bits per channel or fewer.
+        image: of 8 bits per channel or fewer; None is refused.
         size: (height, width) to crop (at the centre) and scale to.
         mode: what to convert to; if not given, the image must be grey or RGB.
         name: of the image, for the error.
 
     Raises:
-        InputError: more than 8 bits per channel, or neither grey nor RGB and no ``mode`` given.
+        InputError: no image, more than 8 bits per channel, or neither grey nor RGB and no ``mode`` given.
     """
+    if image is None:
+        raise InputError(f"{name} has no image")
     image = ImageOps.exif_transpose(image)  # reads the pixels: what is damaged shows here
     if image.mode.startswith(("I", "F")):
         raise InputError(f"{name} has mode {image.mode}, more than 8 bits per channel: expected 8")
@@ -65,11 +64,7 @@ def to_array(image: Image.Image, *, size: tuple[int, int] | None = None, mode: M
 
 
 def stack(named: Iterable[tuple[str, Array]]) -> Images:
-    """Images of one size and mode, with their names.
-
-    Raises:
-        InputError: one differs from the first.
-    """
+    """Images with their names. Raises InputError if one differs from the first in size or mode."""
     names: list[str] = []
     arrays: list[Array] = []
     for name, array in named:

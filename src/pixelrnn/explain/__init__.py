@@ -13,28 +13,18 @@ generation               a digit being drawn: pixels, predictions, surprise
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Literal, get_args
 
 from pixelrnn import figures
-from pixelrnn.explain import context, generation, lines, masks, mirror, step
+from pixelrnn.errors import extra
 
-FigureName = Literal[
-    "mask-grey",
-    "mask-rgb",
-    "context",
-    "influence",
-    "rows",
-    "diagonals",
-    "skewing",
-    "row-step",
-    "diagonal-step",
-    "shift",
-    "generation",
-]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Still = Literal["mask-grey", "mask-rgb", "context", "influence", "row-step", "diagonal-step", "shift"]
+Animation = Literal["rows", "diagonals", "skewing", "generation"]
+FigureName = Literal[Still, Animation]
 FIGURES: tuple[FigureName, ...] = get_args(FigureName)
-
 StillFormat = Literal["png", "svg"]
 
 
@@ -48,27 +38,31 @@ def draw(name: FigureName, folder: Path, *, models: Sequence[str], still: StillF
         still: the format of what is not animated.
 
     Raises:
-        InputError: a model is not found, or is not of black and white images.
+        InputError: matplotlib is not installed (extra ``train``); a model is not found, or is not of black and white
+            images.
         OSError: the file cannot be written.
     """
-    drawings: dict[FigureName, Callable[[], Figure | Iterator[Figure]]] = {
+    with extra("train", wanted_by="pixelrnn.explain"):
+        from pixelrnn.explain import context, generation, lines, masks, mirror, step
+
+    stills: dict[str, Callable[[], Figure]] = {
         "mask-grey": masks.of_one_channel,
         "mask-rgb": masks.of_rgb,
         "context": context.by_depth,
         "influence": partial(context.of_trained, models),
-        "rows": lines.rows,
-        "diagonals": lines.diagonals,
-        "skewing": lines.skewing,
         "row-step": step.of_row,
         "diagonal-step": step.of_diagonal,
         "shift": mirror.shift,
+    }
+    animations: dict[str, Callable[[], Iterator[Figure]]] = {
+        "rows": lines.rows,
+        "diagonals": lines.diagonals,
+        "skewing": lines.skewing,
         "generation": partial(generation.of_digit, models[0]),
     }
-    drawn = drawings[name]()
-    if isinstance(drawn, Figure):
-        path = folder / f"{name}.{still}"
-        figures.save(path, drawn)
+    path = folder / f"{name}.{still if name in stills else 'gif'}"
+    if name in stills:
+        figures.save(path, stills[name]())
     else:
-        path = folder / f"{name}.gif"
-        figures.save_animation(path, drawn, seconds=0.25 if name == "generation" else 0.9)
+        figures.save_animation(path, animations[name](), seconds=0.25 if name == "generation" else 0.9)
     return path

@@ -88,15 +88,10 @@ def _draw_arrow(axes: Axes, i: int, j: int, di: int, dj: int) -> None:
 def _draw_skewed(axes: Axes, lines: Lines, t: int, *, whole: bool) -> None:
     """Row i, column s holds the value at i·(W − 1) + s of the memory; ``whole`` shows those on no line too."""
     state, width = _state(lines, 0, t), lines.width
-    colours: list[list[str | None]] = []
-    labels: list[list[str]] = []
-    for i in range(lines.height):
-        places = [i * (width - 1) + s for s in range(lines.height + width - 1)]
-        on_line = [i <= s < i + width for s in range(len(places))]
-        rest = LIGHT if whole else None
-        colours.append([state[p] if on else rest for p, on in zip(places, on_line, strict=True)])
-        labels.append([str(p) for p in places])
-    draw_cells(axes, colours, labels)
+    rest = LIGHT if whole else None
+    places = [[i * (width - 1) + s for s in range(lines.height + width - 1)] for i in range(lines.height)]
+    colours = [[state[p] if i <= s < i + width else rest for s, p in enumerate(row)] for i, row in enumerate(places)]
+    draw_cells(axes, colours, [[str(p) for p in row] for row in places])
     axes.add_patch(Rectangle((t, 0), 1, lines.height, fill=False, edgecolor=BLACK, linewidth=1.6, zorder=3))
     line = lines.positions[0][t]
     i, j = divmod(line[len(line) // 2], width)

@@ -45,8 +45,10 @@ class ImageModel(nn.Module, ABC):
             raise InputError(f"channels must be at least 1, got {channels!r}")
         if not (isinstance(levels, int) and 2 <= levels <= 256):
             raise InputError(f"levels must be from 2 to 256, got {levels!r}")
-        if size is not None and not (len(size) == 2 and all(isinstance(n, int) and n >= 1 for n in size)):
-            raise InputError(f"size must be (height, width), each at least 1, got {tuple(size)}")
+        if size is not None and not (
+            isinstance(size, Sequence) and len(size) == 2 and all(isinstance(n, int) and n >= 1 for n in size)
+        ):
+            raise InputError(f"size must be (height, width), each at least 1, got {size!r}: pass (28, 28) for 28×28")
         if classes is not None and not (
             isinstance(classes, list | tuple)
             and all(isinstance(name, str) for name in classes)

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from pixelrnn import likelihood
-from pixelrnn.errors import InputError
+from pixelrnn.errors import check_number
 from pixelrnn.models.image_model import ImageModel
 from pixelrnn.models.pixel_rnn import PixelRNN
 from pixelrnn.nn import UpsamplingNetwork
@@ -53,10 +53,11 @@ class MultiScalePixelRNN(ImageModel):
         size: Sequence[int] | None = None,
         **options: Any,
     ) -> None:
-        if not factors or not all(isinstance(f, int) and 2 <= f <= 64 for f in factors):
-            raise InputError(f"factors must be whole numbers from 2 to 64, got {list(factors)}")
-        if upsampled is not None and not (isinstance(upsampled, int) and upsampled >= 1):
-            raise InputError(f"upsampled must be at least 1, got {upsampled!r}")
+        check_number("the number of factors", len(factors), least=1)
+        for factor in factors:
+            check_number("factors", factor, least=2, most=64)
+        if upsampled is not None:
+            check_number("upsampled", upsampled, least=1)
         smallest = PixelRNN(**options)
         features = upsampled or smallest.config["hidden"]
         larger = [PixelRNN(**options, condition=features) for _ in factors]
@@ -86,8 +87,7 @@ class MultiScalePixelRNN(ImageModel):
         Raises:
             InputError: there is no such scale; or as in `log_prob_map`.
         """
-        if not 0 <= scale < len(self.scales):
-            raise InputError(f"scale must be from 0 to {len(self.scales) - 1}, got {scale}")
+        check_number("scale", scale, least=0, most=len(self.scales) - 1)
         self.check_images(x)
         image = self._images(x)[scale]
         if scale == 0:

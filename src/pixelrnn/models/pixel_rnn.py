@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pixelrnn import likelihood
-from pixelrnn.errors import InputError
+from pixelrnn.errors import InputError, check_number
 from pixelrnn.incremental import Program
 from pixelrnn.models.image_model import ImageModel
 from pixelrnn.nn import LayerKind, MaskedConv2d, OutputHead, ResidualBlock
@@ -87,13 +87,10 @@ class PixelRNN(ImageModel):
         }
         super().__init__(config, channels, levels, size, classes)
         # The types too: these arguments may come from a file.
-        for name, value in {"depth": depth, "hidden": hidden, "head": head}.items():
-            if value is not None and not (isinstance(value, int) and value >= 1):
-                raise InputError(f"{name} must be at least 1, got {value!r}")
-        if not (isinstance(condition, int) and condition >= 0):
-            raise InputError(f"condition must not be negative, got {condition!r}")
-        if not (isinstance(dropout, int | float) and 0 <= dropout < 1):
-            raise InputError(f"dropout must be from 0 to below 1, got {dropout!r}")
+        for name, value in {"depth": depth, "hidden": hidden, "head": 1 if head is None else head}.items():
+            check_number(name, value, least=1)
+        check_number("condition", condition, least=0)
+        check_number("dropout", dropout, least=0, below=1, whole=False)
         for name, switch in {"residual": residual, "skip": skip}.items():
             if not isinstance(switch, bool):
                 raise InputError(f"{name} must be true or false, got {switch!r}")
@@ -170,19 +167,10 @@ class PixelRNN(ImageModel):
         labels: Int[Tensor, " B"] | None = None,
         condition: Float[Tensor, "B c H W"] | None = None,
     ) -> Float[Tensor, "B C H W"]:
-        """log p(x_i | x_<i) of each sub-pixel, in nats.
+        """log p(x_i | x_<i) of each sub-pixel, in nats. Arguments and errors as in `ImageModel.log_prob_map`.
 
-        Of the logits, which for 256 levels are the largest thing by far, some rows at a time are computed, and for the
-        gradient computed again.
-
-        Args:
-            x: images.
-            labels: the class of each image, where the density is conditional on it.
-            condition: the map that it is conditional on, if it is.
-
-        Raises:
-            InputError: x is not a uint8 tensor (B, C, H, W) of the model's channels, or has a level above K − 1; labels
-                or a condition are missing, of another shape, out of range, or not expected.
+        ``condition`` is the map that the density is conditional on, if it is. Large logit tensors are evaluated in
+        chunks of rows, and again for the gradient.
         """
         self.check_images(x)
         body = self._body(self._intensities(x), self.condition_map(x, labels, condition))

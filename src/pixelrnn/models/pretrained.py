@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pixelrnn.errors import InputError
+from pixelrnn.errors import InputError, input_error
 from pixelrnn.files import replacing
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -43,18 +43,12 @@ def load(kinds: Sequence[type[Model]], name: str | Path) -> Model:
     """Reads both files of a model, which must be of one of these kinds; see `ImageModel.from_pretrained`."""
     config_path, weights_path = _find(name, CONFIG), _find(name, WEIGHTS)
     by_name = {cls.__name__: cls for cls in kinds}
-    wrong = f"{config_path} is not the configuration of a {' or a '.join(by_name)}"
-    try:
+    malformed = (json.JSONDecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError)
+    with input_error(f"{config_path} is not the configuration of a {' or a '.join(by_name)}", *malformed):
         config = json.loads(config_path.read_text(encoding="utf-8"))
-        if (kind := config.pop(KIND, None)) not in by_name:
-            raise InputError(f"{wrong}: its model is {kind}")
-        model = by_name[kind](**config)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, TypeError, AttributeError) as error:
-        raise InputError(f"{wrong}: {error}") from error
-    try:
+        model = by_name[config.pop(KIND)](**config)
+    with input_error(f"{weights_path} is damaged, or no safetensors file", SafetensorError):
         weights = load_file(weights_path)
-    except SafetensorError as error:
-        raise InputError(f"{weights_path} is damaged, or no safetensors file: {error}") from error
     fill(model, weights, source=str(weights_path))
     return model.eval()
 

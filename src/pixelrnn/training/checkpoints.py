@@ -3,12 +3,8 @@
 import io
 import math
 import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
@@ -50,29 +46,16 @@ class Checkpoints(pl.Callback):
         self.signum: int | None = None
         self.saved = time.monotonic()
 
-    @contextmanager
-    def stop_on_signals(self) -> Iterator[None]:
-        """Within this context SIGINT and SIGTERM stop the training where it can be resumed, by raising `Stopped`."""
-        if threading.current_thread() is not threading.main_thread():  # no other may handle signals
-            yield
-            return
-        before = {signum: signal.signal(signum, self._on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
-
-    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+    def on_signal(self, signum: int, frame: object) -> None:
+        """Stops the training where it can be resumed, by raising `Stopped` there."""
         self.signum = signum
         signal.signal(signum, signal.SIG_DFL)  # a second one ends the process at once
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.stop_if_asked()
-        # Lightning has put a handler of its own before this one, after which it ends the process wherever its loops
-        # ask, with nothing saved and as if all were well.
-        if signal.getsignal(signal.SIGINT) == self._on_signal:
-            signal.signal(signal.SIGTERM, self._on_signal)
+        # Lightning has replaced this handler. Its own would exit with status 0 without saving.
+        if signal.getsignal(signal.SIGINT) == self.on_signal:
+            signal.signal(signal.SIGTERM, self.on_signal)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -141,12 +124,10 @@ def averaged_weights(checkpoint: Path, *, epochs: int | None = None) -> dict[str
     data = io.BytesIO(checkpoint.read_bytes())
     try:
         state = torch.load(data, map_location="cpu", weights_only=True)
-        missing = {"callbacks", "loops", "lr_schedulers", "optimizer_states", "state_dict"} - state.keys()
-        epoch: int = state["epoch"]
+        needed = ("epoch", "state_dict", "callbacks", "loops", "lr_schedulers", "optimizer_states")
+        epoch, weights, *_ = (state[name] for name in needed)
     except Exception as error:  # damaged bytes can raise anything
         raise InputError(f"{checkpoint} is damaged, or no checkpoint of a run") from error
-    if missing:
-        raise InputError(f"{checkpoint} is no checkpoint of a run: {', '.join(sorted(missing))} missing")
     if epochs is not None and epoch >= epochs:
         raise InputError(f"{checkpoint} is in epoch {epoch + 1}: train.epochs must be at least that, got {epochs}")
-    return {name.removeprefix("model."): weight for name, weight in state["state_dict"].items()}
+    return {name.removeprefix("model."): weight for name, weight in weights.items()}

@@ -1,11 +1,12 @@
 """Training a model from a recipe into a run folder."""
 
 import logging
+import signal
 import warnings
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import LearningRateMonitor, RichProgressBar
@@ -16,22 +17,20 @@ from torchdata.stateful_dataloader.sampler import StatefulDistributedSampler
 
 from pixelrnn import models
 from pixelrnn.data import Data, load
-from pixelrnn.devices import resolve
-from pixelrnn.errors import InputError
-from pixelrnn.memory import keep_freed
+from pixelrnn.errors import InputError, check_number, on_signals
 from pixelrnn.models import ImageModel, MultiScalePixelRNN, PixelRNN
 from pixelrnn.models.pretrained import fill
 from pixelrnn.progress import sees_progress
 from pixelrnn.training.checkpoints import Checkpoints, WholeCheckpoints, averaged_weights
-from pixelrnn.training.config import Recipe
+from pixelrnn.training.memory import keep_freed
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA
+from pixelrnn.training.recipe import Recipe, resolve
 from pixelrnn.training.records import Metrics, SampleGrids
 from pixelrnn.training.run_folder import RunFolder
 
-# What Lightning and torchdata say to their own developers, and that our images, in memory, want no worker processes.
+# Lightning's and torchdata's warnings to their own developers, and the advice to load images, which we have in memory,
+# with worker processes.
 LIBRARY_WARNINGS = (".*does not have many workers", "'set_vital' is deprecated", ".*LeafSpec.* is deprecated")
-
-PRECISION: dict[str, Literal["32-true", "bf16-mixed"]] = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 
 
 def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> ImageModel:
@@ -53,8 +52,6 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> ImageModel:
     run = RunFolder(path)
     if resume and not run.last.is_file():
         raise InputError(f"nothing to resume in {path}: no {run.last.relative_to(path)}")
-    if path.exists() and not path.is_dir():
-        raise InputError(f"the run folder {path} is a file")
     if not resume and not run.is_new():
         or_resume = ", or resume the run in it" if run.last.is_file() else ""
         raise InputError(f"the run folder {path} is not empty: choose another{or_resume}")
@@ -67,12 +64,11 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> ImageModel:
     keep_freed()
     pl.seed_everything(recipe.train.seed, verbose=False)
     model = build(recipe, data)
-    if recipe.train.start is not None and not resume:
-        _start_from(recipe.train.start, model)
     if resume:
-        weights = averaged_weights(run.last, epochs=recipe.train.epochs)
-        fill(build(recipe, data), weights, source=str(run.last))
-    if not resume:
+        fill(model, averaged_weights(run.last, epochs=recipe.train.epochs), source=str(run.last))
+    else:
+        if recipe.train.start is not None:
+            _start_from(recipe.train.start, model)
         run.metrics.unlink(missing_ok=True)  # of a run that ended before its first checkpoint
     run.write_config(recipe)
 
@@ -90,29 +86,6 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> ImageModel:
     return model.eval()
 
 
-def _export_best(model: ImageModel, run: RunFolder) -> None:
-    if run.best.is_file():
-        fill(model, averaged_weights(run.best), source=str(run.best))
-        model.save_pretrained(run.model)
-
-
-def _run(recipe: Recipe, run: RunFolder, data: Data, model: ImageModel, *, resume: bool) -> None:
-    batch = recipe.train.batch
-    # The order of an epoch follows from the seed and its number alone. The loader's own shuffling goes on from a
-    # generator that more than the shuffling draws from: it resumes the epoch, but not the ones after it.
-    order = StatefulDistributedSampler(data.train, num_replicas=1, rank=0, shuffle=True, seed=recipe.train.seed)
-    training = StatefulDataLoader(data.train, batch_size=batch, sampler=order, collate_fn=_whole_batch)
-    # No gradients are kept in validation, so its batches may be larger.
-    validation = DataLoader(data.valid, batch_size=4 * batch, collate_fn=_whole_batch)
-
-    module = LikelihoodTraining(model, recipe.train, steps=len(training) * recipe.train.epochs)
-    checkpoints = Checkpoints(run)
-    callbacks = _callbacks(recipe, run, checkpoints, channels=data.channels, dimensions=data.train.dimensions)
-    with checkpoints.stop_on_signals():
-        trainer = _trainer(recipe, run, callbacks, steps_per_epoch=len(training))
-        trainer.fit(module, training, validation, ckpt_path=str(run.last) if resume else None, weights_only=True)
-
-
 def build(recipe: Recipe, data: Data) -> ImageModel:
     """The model of a recipe, for the images at hand.
 
@@ -120,19 +93,16 @@ def build(recipe: Recipe, data: Data) -> ImageModel:
         InputError: the recipe is not possible for them.
     """
     options = asdict(recipe.model)
-    if labels := options.pop("labels"):
-        if data.classes is None:
-            raise InputError(f"model.labels: the images ({data.protocol}) have no labels")
-        labels = data.classes
-    factors = options.pop("factors")
-    options |= {"channels": data.channels, "levels": data.levels, "size": data.size, "classes": labels or None}
-    model = MultiScalePixelRNN(factors=factors, **options) if factors else PixelRNN(**options)
-    if (scale := recipe.train.scale) is not None:
+    labels, factors, scale = options.pop("labels"), options.pop("factors"), recipe.train.scale
+    if labels and data.classes is None:
+        raise InputError(f"model.labels: the images ({data.protocol}) have no labels")
+    if scale is not None:
         if not factors:
             raise InputError("train.scale needs model.factors")
-        if not 0 <= scale <= len(factors):
-            raise InputError(f"train.scale must be from 0 to {len(factors)}, got {scale}")
-    return model
+        check_number("train.scale", scale, least=0, most=len(factors))
+    options |= {"channels": data.channels, "levels": data.levels, "size": data.size}
+    options["classes"] = data.classes if labels else None
+    return MultiScalePixelRNN(factors=factors, **options) if factors else PixelRNN(**options)
 
 
 def _start_from(name: str, model: ImageModel) -> None:
@@ -145,9 +115,44 @@ def _start_from(name: str, model: ImageModel) -> None:
     fill(model, started.state_dict(), source=name)
 
 
-def _callbacks(
-    recipe: Recipe, run: RunFolder, checkpoints: Checkpoints, *, channels: int, dimensions: int
-) -> list[pl.Callback]:
+def _export_best(model: ImageModel, run: RunFolder) -> None:
+    if run.best.is_file():
+        fill(model, averaged_weights(run.best), source=str(run.best))
+        model.save_pretrained(run.model)
+
+
+def _run(recipe: Recipe, run: RunFolder, data: Data, model: ImageModel, *, resume: bool) -> None:
+    train = recipe.train
+    # The order of an epoch follows from the seed and its number alone. The loader's own shuffling goes on from a
+    # generator that more than the shuffling draws from: it resumes the epoch, but not the ones after it.
+    order = StatefulDistributedSampler(data.train, num_replicas=1, rank=0, shuffle=True, seed=train.seed)
+    training = StatefulDataLoader(data.train, batch_size=train.batch, sampler=order, collate_fn=_whole_batch)
+    # No gradients are kept in validation, so its batches may be larger.
+    validation = DataLoader(data.valid, batch_size=4 * train.batch, collate_fn=_whole_batch)
+
+    module = LikelihoodTraining(model, train, steps=len(training) * train.epochs)
+    checkpoints = Checkpoints(run)
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    with on_signals(checkpoints.on_signal, signal.SIGINT, signal.SIGTERM):
+        trainer = pl.Trainer(
+            accelerator=resolve(train.device),
+            devices=1,
+            precision="32-true" if train.precision == "float32" else "bf16-mixed",
+            max_epochs=train.epochs,
+            gradient_clip_val=train.clip or None,
+            logger=TensorBoardLogger(run.path, name=run.tensorboard.name, version="", default_hp_metric=False),
+            callbacks=_callbacks(recipe, run, checkpoints, data),
+            plugins=[WholeCheckpoints()],
+            enable_checkpointing=False,
+            enable_progress_bar=sees_progress(),
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=min(10, len(training)),
+        )
+        trainer.fit(module, training, validation, ckpt_path=str(run.last) if resume else None, weights_only=True)
+
+
+def _callbacks(recipe: Recipe, run: RunFolder, checkpoints: Checkpoints, data: Data) -> list[pl.Callback]:
     train = recipe.train
     # In this order: checkpoints are saved when all is updated, samples drawn when all is saved.
     callbacks: list[pl.Callback] = [LearningRateMonitor("step")]
@@ -155,30 +160,10 @@ def _callbacks(
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
     if train.ema:
         callbacks.append(WeightEMA(train.ema))
-    callbacks += [Metrics(run, dimensions=dimensions, scale=train.scale), checkpoints]
-    if train.sample_every and channels in (1, 3):  # others cannot be drawn
+    callbacks += [Metrics(run, dimensions=data.train.dimensions, scale=train.scale), checkpoints]
+    if train.sample_every and data.channels in (1, 3):  # others cannot be drawn
         callbacks.append(SampleGrids(run, every=train.sample_every, seed=train.seed, checkpoints=checkpoints))
     return callbacks
-
-
-def _trainer(recipe: Recipe, run: RunFolder, callbacks: list[pl.Callback], *, steps_per_epoch: int) -> pl.Trainer:
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    train = recipe.train
-    return pl.Trainer(
-        accelerator=resolve(train.device).type,
-        devices=1,
-        precision=PRECISION[train.precision],
-        max_epochs=train.epochs,
-        gradient_clip_val=train.clip or None,
-        logger=TensorBoardLogger(run.path, name=run.tensorboard.name, version="", default_hp_metric=False),
-        callbacks=callbacks,
-        plugins=[WholeCheckpoints()],
-        enable_checkpointing=False,
-        enable_progress_bar=sees_progress(),
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=min(10, steps_per_epoch),
-    )
 
 
 def _whole_batch(batch: Any) -> Any:

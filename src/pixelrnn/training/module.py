@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float, UInt8
@@ -13,8 +14,12 @@ from torch import Tensor
 from pixelrnn.data import Batch
 from pixelrnn.errors import InputError
 from pixelrnn.models import ImageModel, MultiScalePixelRNN
-from pixelrnn.randomness import seed_step
-from pixelrnn.training.config import TrainConfig
+from pixelrnn.training.recipe import TrainConfig
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Seeds PyTorch's own generators for one step of a training, so that its noise follows from seed and step alone."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0]))
 
 
 class LikelihoodTraining(pl.LightningModule):

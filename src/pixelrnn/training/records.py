@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from pixelrnn.data import Batch
-from pixelrnn.errors import InputError
+from pixelrnn.errors import InputError, input_error
 from pixelrnn.files import replacing
 from pixelrnn.likelihood import bits_per_dim
 from pixelrnn.pictures import grid, save_grid, to_8_bit
@@ -46,11 +46,11 @@ class Metrics(pl.Callback):
         self.nats, self.images, self.seconds = state_dict["nats"], state_dict["images"], state_dict["seconds"]
 
     def _read(self) -> list[dict[str, Any]]:
-        try:
-            with self.run.metrics.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise InputError(f"{self.run.metrics} is damaged: {error}") from error
+        with (
+            input_error(f"{self.run.metrics} is damaged", csv.Error, UnicodeDecodeError),
+            self.run.metrics.open(newline="", encoding="utf-8") as file,
+        ):
+            rows = list(csv.DictReader(file))
         for row in rows:
             if tuple(row) != COLUMNS or None in row.values() or not row["step"].isdecimal():
                 raise InputError(f"{self.run.metrics} is damaged: expected the columns {', '.join(COLUMNS)}")

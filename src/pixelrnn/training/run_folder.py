@@ -14,10 +14,9 @@ from typing import Any
 
 import yaml
 
-from pixelrnn import recipes
 from pixelrnn.errors import InputError
 from pixelrnn.files import replacing
-from pixelrnn.training.config import Recipe
+from pixelrnn.training.recipe import Recipe, read_recipe
 
 # What may differ when a run resumes; anything else would make it a run that no recipe describes.
 CHANGEABLE = {("train", "epochs"), ("train", "device"), ("train", "sample_every")}
@@ -48,7 +47,7 @@ class RunFolder:
         if self.metrics.is_file() and self.metrics.read_bytes().count(b"\n") <= 2:  # at most one epoch, not saved
             entries.remove(self.metrics.name)
         ours = entries <= {self.config.name, self.tensorboard.name} and self.config.is_file()
-        return not entries or (ours and recipes.read(self.config).keys() == _plain(Recipe()).keys())
+        return not entries or (ours and read_recipe(self.config).keys() == _plain(Recipe()).keys())
 
     def write_config(self, recipe: Recipe) -> None:
         """Records the recipe."""
@@ -57,7 +56,7 @@ class RunFolder:
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Raises InputError where a recipe is not that of the run, but for what may change when it resumes."""
-        recorded, defaults = recipes.read(self.config), _plain(Recipe())
+        recorded, defaults = read_recipe(self.config), _plain(Recipe())
         for section, values in _plain(recipe).items():
             for key, value in values.items():
                 before = recorded.get(section, {}).get(key, defaults[section][key])

@@ -1,16 +1,10 @@
 import socket
-import sys
 from pathlib import Path
 
 import pytest
 
 from pixelrnn import PixelRNN
 from tests.cli.checks import fails
-
-
-def test_without_gradio(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "gradio", None)
-    fails(capsys, ["demo"], r"pixelrnn demo needs Gradio: pip install 'pixelrnn\[demo\]'")
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1"])
@@ -33,4 +27,4 @@ def test_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("gradio", reason="the extra demo is not installed")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        fails(capsys, ["demo", "--port", str(port)], f"--port {port} is in use, or not for us: choose another")
+        fails(capsys, ["demo", "--port", str(port)], f"cannot listen on --port {port}: .*Address already in use")

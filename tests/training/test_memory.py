@@ -6,7 +6,7 @@ import pytest
 
 FAULTS = """
 import resource
-from pixelrnn.memory import keep_freed
+from pixelrnn.training.memory import keep_freed
 keep_freed()
 def use():
     bytearray(64 << 20)  # which is zeroed, so that every page is touched

@@ -63,7 +63,8 @@ def score(model: ImageModel, images: Images, *, split: str, protocol: str, batch
     scores = []
     for x, labels in track(images.batches(batch), f"evaluating {split}"):
         given = labels.to(model.device) if model.classes and labels is not None else None
-        scores.append(-model.log_prob(x.to(model.device), labels=given).double().cpu())
+        each = -model.log_prob(x.to(model.device), labels=given)
+        scores.append(each.cpu().double())  # in this order: MPS has no float64
     # Averaged in float64: the rounding of 10,000 images must not show in the third decimal.
     nats = torch.cat(scores)
     if not nats.isfinite().all():

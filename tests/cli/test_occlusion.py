@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from pixelrnn import InputError
-from pixelrnn.occlusion import kept
+from pixelrnn.cli.occlusion import kept
 
 
 def test_rows() -> None:
@@ -32,7 +32,7 @@ def test_bad_covers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected one of --keep-rows, --box and --mask"):
         kept(4, 4, rows=2, box=(0, 0, 1, 1))
     for rows in (-1, 5):
-        with pytest.raises(InputError, match=f"--keep-rows must be from 0 to 4, the height of the images, got {rows}"):
+        with pytest.raises(InputError, match=f"--keep-rows must be from 0 to 4, got {rows}"):
             kept(4, 4, rows=rows)
     for box in ((-1, 0, 2, 2), (0, 0, 0, 1), (3, 0, 2, 1), (0, 4, 1, 1)):
         with pytest.raises(InputError, match="is not in the images, which are 4×4"):

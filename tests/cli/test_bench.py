@@ -3,21 +3,21 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pixelrnn.bench import Measurement, Task, command
-from pixelrnn.bench.variants import Variant
+from pixelrnn.bench import Measurement, Task, Variant
+from pixelrnn.bench.variants import VARIANTS
 from pixelrnn.cli import main
 
 
-def fake(task: Task, variants: list[Variant], **_: object) -> dict[Variant, Measurement]:
+def fake(task: Task, **_: object) -> dict[Variant, Measurement]:
     """A step of the first variant takes a microsecond for each pixel of each image, of the next half of that, …"""
     pixels = task.side**2 * task.batch
-    return {v: Measurement(task, v, 1e-6 * pixels / (k + 1), 100.0 + k) for k, v in enumerate(variants)}
+    return {v: Measurement(task, v, 1e-6 * pixels / (k + 1), 100.0 + k) for k, v in enumerate(VARIANTS)}
 
 
 def test_the_table_and_the_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "measure", fake)
+    monkeypatch.setattr("pixelrnn.bench.measure", fake)
     assert main(["bench", "--batch", "10", "--side", "10", "--out", str(tmp_path / "bench.png")]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("diagonal-bilstm, h = 32, depth 1, 10×10 binary images")
@@ -32,7 +32,7 @@ def test_the_table_and_the_picture(
 def test_bad_input_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for tokens, message in (
         (["--rounds", "0"], "--rounds must be at least 1, got 0"),
-        (["--batch", "0"], "--batch must be at least 1, got 0"),
+        (["--batch", "0"], "batch must be at least 1, got 0"),
         (["--empty-batch"], "--batch must be given at least once"),
         (["--out", str(tmp_path)], "is a folder, expected a file to write"),
     ):

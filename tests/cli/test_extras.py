@@ -1,0 +1,73 @@
+"""What works in a core installation, and what a command says that lacks its extra."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BLOCKED = """
+import importlib.abc, sys
+
+class Missing(importlib.abc.MetaPathFinder):
+    names = {"datasets", "gradio", "matplotlib", "sklearn", "tensorboard", "torchdata"}
+    names |= {"pytorch_lightning", "pytorch_optimizer"}
+
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+"""
+
+
+def python(code: str, *, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """Runs code in a process that has none of the extras' modules."""
+    command = [sys.executable, "-W", "error", "-c", BLOCKED + code]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@pytest.mark.slow  # a process of its own: here everything is imported
+def test_commands_run_without_the_extras_or_say_which_they_lack(tmp_path: Path) -> None:
+    model = ["mnist-class", "--n", "1"]
+    works = [
+        ["--help"],
+        ["sample", *model],
+        ["complete", *model, "--label", "3", "--images", "samples.png"],
+        ["evaluate", "mnist-class", "--images", "photos"],
+    ]
+    lacks = {
+        "pixelrnn train needs the extra 'train': pip install 'pixelrnn[train]'": ["train"],
+        "pixelrnn bench --out needs the extra 'train': pip install 'pixelrnn[train]'": ["bench", "--out", "bench.png"],
+        "pixelrnn.explain needs the extra 'train': pip install 'pixelrnn[train]'": ["explain"],
+        "pixelrnn demo needs the extra 'demo': pip install 'pixelrnn[demo]'": ["demo"],
+        "data.source digits needs the extra 'train': pip install 'pixelrnn[train]'": ["data"],
+        "data.source huggingface needs the extra 'hf': pip install 'pixelrnn[hf]'": [
+            *("data", "--data", "huggingface", "--data.path", "owner/name")
+        ],
+    }
+    code = f"""
+import os
+import pixelrnn, pixelrnn.nn
+from pixelrnn.cli import main
+
+os.makedirs("photos/7")
+for tokens in {works!r}:
+    assert main(tokens) == 0, tokens
+    if tokens[0] == "sample":
+        os.link("samples.png", "photos/7/a.png")
+for tokens in {[*lacks.values()]!r}:
+    assert main(tokens) == 1, tokens
+"""
+    done = python(code, cwd=tmp_path)
+    assert done.stderr.splitlines() == [f"pixelrnn: {message}" for message in lacks]
+    assert done.returncode == 0
+
+
+def test_help_and_the_import_need_no_pytorch() -> None:
+    for work in ("import pixelrnn", "from pixelrnn.cli import main; main(['--help']); main(['train', '--help'])"):
+        done = python(f"Missing.names |= {{'numpy', 'torch', 'jaxtyping'}}\n{work}")
+        assert (done.returncode, done.stderr) == (0, "")
+    assert "Serve a page to play with" in " ".join(
+        python("from pixelrnn.cli import main; main(['--help'])").stdout.split()
+    )

@@ -1,0 +1,67 @@
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from pixelrnn.cli import app
+from pixelrnn.errors import InputError
+from pixelrnn.nn import LayerKind
+from pixelrnn.training.recipe import SHIPPED, ModelConfig, TrainConfig, find_recipe, read_recipe, resolve
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, r"train\.epochs must be at least 1, got 0"),
+        ({"batch": 0}, r"train\.batch must be at least 1, got 0"),
+        ({"warmup": -1}, r"train\.warmup must be at least 0, got -1"),
+        ({"clip": float("nan")}, r"train\.clip must be at least 0, got nan"),
+        ({"sample_every": -1}, r"train\.sample_every must be at least 0, got -1"),
+        ({"learning_rate": 0.0}, r"train\.learning_rate must be above 0 and at most 1000000, got 0\.0"),
+        ({"learning_rate": float("nan")}, r"train\.learning_rate must be above 0 and at most 1000000, got nan"),
+        ({"learning_rate": float("inf")}, r"train\.learning_rate must be above 0 and at most 1000000, got inf"),
+        ({"seed": 2**32}, r"train\.seed must be from 0 to 4294967295, got 4294967296"),
+        ({"ema": 1.0}, r"train\.ema must be at least 0 and below 1, got 1\.0"),
+    ],
+)
+def test_values_out_of_range_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TrainConfig(**options)
+
+
+def test_the_layers_are_those_that_there_are() -> None:
+    assert get_args(get_type_hints(ModelConfig)["layer"]) == get_args(LayerKind)
+
+
+@pytest.mark.parametrize("path", SHIPPED.values(), ids=SHIPPED)
+def test_what_comes_with_the_package_is_understood(path: Path) -> None:
+    assert find_recipe(path.stem) == path
+    app.parse_args(["train", path.stem], exit_on_error=False, print_error=False)
+
+
+def test_sections_may_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("model:\ndata: {source: digits}\n")
+    assert read_recipe(find_recipe(str(tmp_path / "a.yaml"))) == {"model": {}, "data": {"source": "digits"}}
+
+
+@pytest.mark.parametrize("text", ["", "model", "- model", "model: row-lstm", "1: {}", "model: {2: 3}"])
+def test_what_has_no_sections_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"a\.yaml is no recipe: expected the sections model, data and train"):
+        read_recipe(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("data", [b"model: [", b"\xff\xfe", b"[" * 5000])
+def test_what_is_no_yaml_is_refused(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.yaml is not YAML"):
+        read_recipe(tmp_path / "a.yaml")
+
+
+def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, device in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
+        assert resolve("auto") == device
+        assert resolve("cpu") == "cpu"
+    with pytest.raises(InputError, match="device cuda cannot be used here: PyTorch finds no GPU"):
+        resolve("cuda")
