@@ -10,6 +10,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
+COMPILED := hatch_build.py src/pixelrnn/ops/build.py $(wildcard src/pixelrnn/ops/csrc/*)
 
 ifeq ($(MAKECMDGOALS)$(RECIPE),reproduce)
 $(error say which: make reproduce RECIPE=mnist-diagonal-1x32)
@@ -41,7 +42,7 @@ docs: .venv/all
 test: .venv/all
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run -Werror src/pixelrnn/compiled/*.h src/pixelrnn/compiled/*.cpp
+	$(BIN)/clang-format --dry-run -Werror src/pixelrnn/ops/csrc/*
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
 
@@ -51,12 +52,12 @@ test: .venv/all
 	$(INSTALL) torch
 	touch $@
 
-.venv/train: .venv/torch pyproject.toml
+.venv/train: .venv/torch pyproject.toml $(COMPILED)
 	$(INSTALL) --editable '.[train]'
 	touch $@
 
 # All extras, train among them.
-.venv/all: .venv/torch pyproject.toml
+.venv/all: .venv/torch pyproject.toml $(COMPILED)
 	$(INSTALL) --editable '.[demo,dev,docs,hf,train]'
 	touch .venv/train $@
 

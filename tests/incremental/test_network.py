@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 import torch
+from pixelrnn.backend import Backend, backend
 from torch import Tensor
 
 from pixelrnn import InputError, PixelRNN
-from pixelrnn.backend import Backend, backend
 from pixelrnn.incremental import Network, Program, RowOfImages, reference, start
 from pixelrnn.likelihood import draw
 from pixelrnn.nn import LayerKind, MaskedConv2d

@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 import torch
+from pixelrnn.backend import Backend, backend
 
 from pixelrnn import PixelRNN
-from pixelrnn.backend import Backend, backend
 from pixelrnn.incremental import RowOfImages, compiled, reference
 from pixelrnn.nn import LayerKind
 from pixelrnn.sampling import Row, incremental, naive

@@ -12,9 +12,9 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pixelrnn import InputError, MultiScalePixelRNN, PixelRNN
-from pixelrnn.backend import autocast_to_bfloat16
 from pixelrnn.data import Batch, DataConfig, load
 from pixelrnn.nn import OutputHead
+from pixelrnn.ops import autocast_to_bfloat16
 from pixelrnn.pictures import save_grid, to_8_bit
 from pixelrnn.training.fit import fit
 from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig
@@ -162,7 +162,7 @@ def test_bfloat16_trains_with_every_optimizer(
     forward = OutputHead.forward
 
     def recording(self: OutputHead, x: torch.Tensor) -> torch.Tensor:
-        asked.add(autocast_to_bfloat16(x.device))
+        asked.add(autocast_to_bfloat16(x))
         return forward(self, x)
 
     monkeypatch.setattr(OutputHead, "forward", recording)

@@ -8,9 +8,9 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from pixelrnn.backend import backend
 from pixelrnn.bench.variants import CHECKED, NAIVE, VARIANTS, Task, Variant, gradients, workers
 from pixelrnn.errors import InputError
+from pixelrnn.ops import backend
 from pixelrnn.progress import bar
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-2, torch.bfloat16: 3e-1}
@@ -72,7 +72,7 @@ def _check_equal(got: dict[str, Tensor], wanted: dict[str, Tensor], variant: Var
         raise InputError(f"{variant} gives no gradient for {', '.join(sorted(missing))}, so no time is given")
     for name, value in got.items():
         error, size = (value - wanted[name]).norm().item(), wanted[name].norm().item()
-        rounded = variant == "compiled, bf16" and value.dtype == torch.float32
+        rounded = variant == "cpu, bf16" and value.dtype == torch.float32
         allowed = TOLERANCE[torch.bfloat16 if rounded and name != "loss" else value.dtype]
         if not error <= allowed * size:
             raise InputError(f"{variant}: {name} differs from the reference by {error:.1e}, of {size:.1e}: not timed")

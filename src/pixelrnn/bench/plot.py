@@ -16,11 +16,11 @@ def save_plot(path: Path, by_side: list[Results], by_batch: list[Results]) -> No
     """Writes the picture, a PNG; each list holds all variants at rising sides, or batches."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    task = by_side[0]["compiled"].task
-    _draw(left, by_side, [r["compiled"].task.side for r in by_side])
+    task = by_side[0]["cpu"].task
+    _draw(left, by_side, [r["cpu"].task.side for r in by_side])
     left.set(xlabel="image side (pixels)", ylabel="seconds per step", title=f"{task.layer}, batch {task.batch}")
-    _draw(right, by_batch, [r["compiled"].task.batch for r in by_batch])
-    side = by_batch[0]["compiled"].task.side
+    _draw(right, by_batch, [r["cpu"].task.batch for r in by_batch])
+    side = by_batch[0]["cpu"].task.side
     right.set(xlabel="batch (images)", title=f"{task.layer}, {side}×{side}")
     left.legend(frameon=False)
     with replacing(path) as temporary:

@@ -13,17 +13,15 @@ import torch
 from torch import Tensor
 
 from pixelrnn import likelihood
-from pixelrnn.backend import Backend, backend
 from pixelrnn.bench import floor, naive
 from pixelrnn.bench.memory import forget_peak, peak
 from pixelrnn.errors import InputError, check_number, on_signals
 from pixelrnn.models import PixelRNN
 from pixelrnn.nn import LayerKind
+from pixelrnn.ops import Backend, backend
 from pixelrnn.training.memory import keep_freed
 
-Variant = Literal[
-    "naive, sliced", "naive, fair", "fair, kept", "reference", "manual", "compiled", "compiled, bf16", "floor"
-]
+Variant = Literal["naive, sliced", "naive, fair", "fair, kept", "reference", "manual", "cpu", "cpu, bf16", "floor"]
 """*Sliced* and *fair* as in `pixelrnn.bench.naive`; *kept* is fair with `keep_freed`, which all of ours have; *bf16* is
 under autocast, all others float32."""
 
@@ -33,12 +31,12 @@ NAIVE = ("naive, sliced", "naive, fair", "fair, kept")
 OURS: dict[Variant, Backend] = {
     "reference": "reference",
     "manual": "manual",
-    "compiled": "compiled",
-    "compiled, bf16": "compiled",
+    "cpu": "cpu",
+    "cpu, bf16": "cpu",
 }
 
 CHECKED = 26
-"""Images whose gradients are compared: more than two threads of the compiled backend take in one go."""
+"""Images whose gradients are compared: more than two threads of the backend cpu take in one go."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +72,7 @@ def loss(model: PixelRNN, x: Tensor, variant: Variant) -> Tensor:
     if variant in NAIVE:
         logits = naive.logits(model, intensities, sliced=variant == "naive, sliced")
         return -likelihood.log_prob_map(logits, x).sum(dim=(1, 2, 3)).mean()
-    with torch.autocast("cpu", torch.bfloat16, enabled=variant == "compiled, bf16"):
+    with torch.autocast("cpu", torch.bfloat16, enabled=variant == "cpu, bf16"):
         return -model.log_prob(x).mean()
 
 

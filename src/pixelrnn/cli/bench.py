@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pixelrnn.errors import InputError, check_number, extra, input_error
+from pixelrnn.errors import InputError, check_number, extra
 from pixelrnn.files import check_output
 
 SIDES = (8, 16, 32, 64)
@@ -47,7 +47,7 @@ def bench(
     import torch
 
     from pixelrnn.bench import Task, measure, table, time_exponent
-    from pixelrnn.compiled import BuildError, operators
+    from pixelrnn.ops import cpu
 
     check_number("--rounds", rounds, least=1)
     if not batch:
@@ -56,8 +56,8 @@ def bench(
         with extra("train", wanted_by="pixelrnn bench --out"):
             from pixelrnn.bench.plot import save_plot
         check_output(out)
-    with input_error("nothing to measure", BuildError):
-        operators()  # before any process wants them
+    if not cpu.available:
+        raise InputError(f"nothing to measure without the compiled library: {cpu.variant}")
     tasks = [Task(layer=layer, hidden=hidden, depth=depth, side=side, batch=b) for b in batch]
     print(f"{layer}, h = {hidden}, depth {depth}, {side}×{side} binary images, {torch.get_num_threads()} threads")
     for task in tasks:
@@ -66,7 +66,7 @@ def bench(
         sides = [Task(layer=layer, hidden=hidden, depth=depth, side=s, batch=batch[0]) for s in SIDES]
         batches = [Task(layer=layer, hidden=hidden, depth=depth, side=side, batch=b) for b in BATCHES]
         by_side, by_batch = ([measure(task, rounds=min(rounds, 2)) for task in sweep] for sweep in (sides, batches))
-        exponent = time_exponent({s**2: results["compiled"].seconds for s, results in zip(SIDES, by_side, strict=True)})
-        print(f"compiled: time ∝ pixels^{exponent:.2f} from {SIDES[0]}×{SIDES[0]} to {SIDES[-1]}×{SIDES[-1]}")
+        exponent = time_exponent({s**2: results["cpu"].seconds for s, results in zip(SIDES, by_side, strict=True)})
+        print(f"cpu: time ∝ pixels^{exponent:.2f} from {SIDES[0]}×{SIDES[0]} to {SIDES[-1]}×{SIDES[-1]}")
         save_plot(out, by_side, by_batch)
         print(f"plot: {out}")

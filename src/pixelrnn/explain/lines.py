@@ -1,4 +1,4 @@
-"""Which pixels are computed together: the lines of both LSTMs, step by step, as `pixelrnn.recurrence` walks them."""
+"""Which pixels are computed together: the lines of both LSTMs, step by step, as `pixelrnn.ops` walks them."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from pixelrnn.figures import BLACK, LIGHT, ORANGE, SKY, WHITE, draw_cells, legend, new_figure
-from pixelrnn.recurrence import Lines, diagonal_lines, row_lines
+from pixelrnn.ops.lines import Lines, diagonal_lines, row_lines
 
 HEIGHT, WIDTH = 5, 7
 MEANINGS = {"computed in this step": ORANGE, "computed before": SKY, "computed later": WHITE}

@@ -6,10 +6,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pixelrnn import causality
-from pixelrnn.backend import backend
 from pixelrnn.causality import LEAK_MEANING, MEANINGS, draw_context
 from pixelrnn.figures import legend, new_figure
 from pixelrnn.nn import DiagonalBiLSTM
+from pixelrnn.ops import backend
 
 SIZE, AT = (9, 11), (5, 5)
 

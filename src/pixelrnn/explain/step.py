@@ -9,9 +9,9 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pixelrnn.backend import backend
 from pixelrnn.figures import BLACK, LIGHT, ORANGE, SKY, WHITE, new_figure
 from pixelrnn.nn import DiagonalBiLSTM, RowLSTM
+from pixelrnn.ops import backend
 
 BATCH, HIDDEN, SIDE = 16, 32, 28
 

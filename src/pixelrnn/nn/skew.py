@@ -5,7 +5,7 @@ column t of the skewed map, and a convolution can compute it at once. In storage
 nothing more: pixel (i, j) of a map lies at i·W + j, and in a skewed map of width V it must lie at i·V + (i + j). With
 rows padded to V + 1 values, i·(V + 1) + j is both: the padded map read with rows one shorter *is* the skewed map.
 
-The layers never build it: they walk the diagonals of the unskewed map as strided slices (`pixelrnn.recurrence.lines`).
+The layers never build it: they walk the diagonals of the unskewed map as strided slices (`pixelrnn.ops.lines`).
 These functions are for people who want to see the paper's picture, and for the test that the two agree.
 """
 
