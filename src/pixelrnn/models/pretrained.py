@@ -59,11 +59,9 @@ def fill(model: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> 
     Raises:
         InputError: they are not; the message names ``source`` and the first weight that is wrong.
     """
-    own = model.state_dict()
-    for name in sorted(own.keys() | weights.keys()):
-        if name not in weights or name not in own or own[name].shape != weights[name].shape:
-            got = tuple(weights[name].shape) if name in weights else "missing"
-            wanted = tuple(own[name].shape) if name in own else "no such weight"
+    given, own = ({name: (*w.shape,) for name, w in state.items()} for state in (weights, model.state_dict()))
+    for name in sorted(own.keys() | given.keys()):
+        if (got := given.get(name, "missing")) != (wanted := own.get(name, "no such weight")):
             raise InputError(f"{source} belongs to another configuration: {name} is {got}, expected {wanted}")
         if weights[name].dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
             raise InputError(f"{source} has weights of type {weights[name].dtype}, expected float32, in {name}")
