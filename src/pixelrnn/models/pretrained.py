@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -79,10 +77,12 @@ def _find(name: str | Path, file: str) -> Path:
             raise InputError(f"no model in {name}: {file} is missing")
         path.open("rb").close()  # what cannot be opened says so by its own name
         return path
+    from huggingface_hub import errors, hf_hub_download  # here: a model in a folder does not wait for its import
+
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries
     try:
         return Path(hf_hub_download(str(name), file))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (errors.HFValidationError, errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
         known = ", ".join(SHIPPED)
         raise InputError(
             f"no model {str(name)!r}: neither a folder here, nor one of {known}, nor found on the Hugging Face Hub"
