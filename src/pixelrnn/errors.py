@@ -74,7 +74,7 @@ def input_error(message: str, *kinds: type[Exception]) -> Iterator[None]:
     except InputError:
         raise
     except kinds as error:
-        raise InputError(f"{message}: {error}") from error
+        raise InputError(f"{message}: {' '.join(str(error).split())}") from error
 
 
 @contextmanager

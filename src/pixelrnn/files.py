@@ -1,10 +1,10 @@
 """Writing files so that none is ever half-written."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pixelrnn.errors import InputError
 
@@ -25,7 +25,7 @@ def check_output(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside ``path`` to write to; renames it to ``path`` if all went well, else removes it.
+    """Gives a temporary path to write to, and renames it to ``path`` if all went well.
 
     Whoever reads ``path`` finds the old file or the new one, whole.
 
@@ -34,19 +34,12 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: the folder cannot be made or written to, or the disk is full; it names ``path``.
     """
     path = check_output(path)
-    temporary: Path | None = None
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-        os.close(descriptor)
-        temporary = Path(name)
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp made it private
-        temporary.replace(path)
+        with TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as beside:
+            temporary = Path(beside) / path.name
+            temporary.touch()
+            yield temporary
+            temporary.replace(path)
     except OSError as error:
         error.filename, error.filename2 = str(path), None  # not the temporary name, nor none at all
         raise
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)

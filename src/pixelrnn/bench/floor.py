@@ -18,14 +18,13 @@ PIECE = 1024
 def step(model: PixelRNN, rows: int) -> Callable[[], None]:
     """A function that does the arithmetic of one training step of a model on N·B = ``rows`` positions."""
     products, units = _work(model)
-    pieces = [(min(PIECE, rows), rows // PIECE or 1), (rows % PIECE if rows > PIECE else 0, 1)]
-    work = [(_piece(products, units, size), times) for size, times in pieces if size]
+    calls = _piece(products, units, PIECE) * (rows // PIECE) if rows >= PIECE else []
+    if rows % PIECE:
+        calls += _piece(products, units, rows % PIECE)
 
     def run() -> None:
-        for calls, times in work:
-            for _ in range(times):
-                for call in calls:
-                    call()
+        for call in calls:
+            call()
 
     return run
 

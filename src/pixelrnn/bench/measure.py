@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import linear_regression, median
 
 import torch
 from torch import Tensor
@@ -94,6 +94,4 @@ def table(results: dict[Variant, Measurement]) -> str:
 
 def time_exponent(seconds: dict[int, float]) -> float:
     """The exponent p of time ∝ pixelsᵖ, by least squares: 1 where time grows linearly with the number of pixels."""
-    points = [(math.log(pixels), math.log(time)) for pixels, time in seconds.items()]
-    x, y = (sum(values) / len(points) for values in zip(*points, strict=True))
-    return sum((a - x) * (b - y) for a, b in points) / sum((a - x) ** 2 for a, _ in points)
+    return linear_regression([*map(math.log, seconds)], [*map(math.log, seconds.values())]).slope

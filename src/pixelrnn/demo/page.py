@@ -45,11 +45,7 @@ def _contexts() -> gr.HTML:
 
 
 def page(model: ImageModel, name: str) -> gr.Blocks:
-    """Lays out the page.
-
-    Args:
-        model: of grey images of one size.
-        name: of the model, as the page shows it.
+    """Lays out the page for a model of grey images of one size, which is shown under this name.
 
     Raises:
         InputError: the model cannot be sampled with nothing but a class given.
@@ -105,11 +101,7 @@ def page(model: ImageModel, name: str) -> gr.Blocks:
 
 
 def serve(blocks: gr.Blocks, port: int) -> None:
-    """Starts to serve the page to this machine, and to nobody else.
-
-    Raises:
-        OSError: the port cannot be used.
-    """
+    """Starts to serve the page to this machine, and to nobody else."""
     font = ("system-ui", "sans-serif")  # the system's own, which are not asked for anywhere
     theme = gr.themes.Base(primary_hue=gr.themes.Color(*[BLUE] * 11), font=font, font_mono=("monospace",))
     colours = "".join(f"--{name}: {colour};" for name, colour in COLOURS.items())

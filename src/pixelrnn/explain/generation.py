@@ -12,15 +12,7 @@ from pixelrnn.sampling import Row
 
 
 def of_digit(name: str, *, seed: int = 0) -> Iterator[Figure]:
-    """A frame for each row of a sample.
-
-    Args:
-        name: of a model as `from_pretrained` takes it, of black and white images of one size.
-        seed: of the sample.
-
-    Raises:
-        InputError: the model is another.
-    """
+    """A frame for each row of a sample of a model of black and white images, named as for `from_pretrained`."""
     model = black_and_white(name)
     assert model.size is not None
     height, width = model.size

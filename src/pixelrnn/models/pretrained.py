@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -59,11 +57,9 @@ def fill(model: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> 
     Raises:
         InputError: they are not; the message names ``source`` and the first weight that is wrong.
     """
-    own = model.state_dict()
-    for name in sorted(own.keys() | weights.keys()):
-        if name not in weights or name not in own or own[name].shape != weights[name].shape:
-            got = tuple(weights[name].shape) if name in weights else "missing"
-            wanted = tuple(own[name].shape) if name in own else "no such weight"
+    given, own = ({name: (*w.shape,) for name, w in state.items()} for state in (weights, model.state_dict()))
+    for name in sorted(own.keys() | given.keys()):
+        if (got := given.get(name, "missing")) != (wanted := own.get(name, "no such weight")):
             raise InputError(f"{source} belongs to another configuration: {name} is {got}, expected {wanted}")
         if weights[name].dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
             raise InputError(f"{source} has weights of type {weights[name].dtype}, expected float32, in {name}")
@@ -81,10 +77,12 @@ def _find(name: str | Path, file: str) -> Path:
             raise InputError(f"no model in {name}: {file} is missing")
         path.open("rb").close()  # what cannot be opened says so by its own name
         return path
+    from huggingface_hub import errors, hf_hub_download  # here: a model in a folder does not wait for its import
+
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries
     try:
         return Path(hf_hub_download(str(name), file))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (errors.HFValidationError, errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
         known = ", ".join(SHIPPED)
         raise InputError(
             f"no model {str(name)!r}: neither a folder here, nor one of {known}, nor found on the Hugging Face Hub"

@@ -35,9 +35,6 @@ class Checkpoints(pl.Callback):
     A run resumes exactly from the end of a batch, but not from within a validation. So the state is kept before the
     last batch of every epoch too: if the signal comes in that batch or in the validation, resuming repeats that one
     batch.
-
-    Args:
-        run: the folder.
     """
 
     def __init__(self, run: RunFolder) -> None:
@@ -105,9 +102,8 @@ class Checkpoints(pl.Callback):
         # A step can leave weights behind that only the next loss would show to be broken.
         for name, weight in trainer.lightning_module.named_parameters():
             if not weight.isfinite().all():
-                raise InputError(
-                    f"{name} is not finite at step {trainer.global_step}: lower train.learning_rate or train.clip"
-                )
+                at = f"at step {trainer.global_step}"
+                raise InputError(f"{name} is not finite {at}: lower train.learning_rate or train.clip")
         trainer.save_checkpoint(path)
 
 

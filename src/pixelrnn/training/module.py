@@ -25,10 +25,7 @@ def seed_step(seed: int, step: int) -> None:
 class LikelihoodTraining(pl.LightningModule):
     """Maximum likelihood: the loss is the nats per dimension, −log p(x) / (C·H·W), averaged over a batch.
 
-    Args:
-        model: what is trained.
-        config: how.
-        steps: of the whole training, which the schedule spans.
+    ``steps`` are those of the whole training, which the schedule spans.
     """
 
     def __init__(self, model: ImageModel, config: TrainConfig, *, steps: int) -> None:
@@ -104,9 +101,6 @@ class WeightEMA(WeightAveraging):
 
     The decay rises to its value as (1 + n)/(10 + n) over the first n steps, so that the random initial weights are
     forgotten even in a short run.
-
-    Args:
-        decay: of the average, from 0 to below 1.
     """
 
     def __init__(self, decay: float) -> None:

@@ -26,10 +26,7 @@ COLUMNS = ("epoch", "step", "train_nats", "train_bits_per_dim", "valid_nats", "v
 class Metrics(pl.Callback):
     """Writes a row of ``metrics.csv`` after every validation, and prints it.
 
-    Args:
-        run: the folder.
-        dimensions: C·H·W of an image.
-        scale: the one scale of a Multi-Scale model that is trained, if it is one.
+    ``dimensions`` is C·H·W of an image, ``scale`` the one scale of a Multi-Scale model that is trained, if it is one.
     """
 
     def __init__(self, run: RunFolder, *, dimensions: int, scale: int | None = None) -> None:
@@ -85,13 +82,8 @@ class Metrics(pl.Callback):
 class SampleGrids(pl.Callback):
     """Draws 16 samples after a validation, as a picture and into TensorBoard.
 
-    They are drawn from ``last.ckpt``, and so from the averaged weights, when all is saved: a signal may come.
-
-    Args:
-        run: the folder.
-        every: epochs between grids; the last epoch is always drawn.
-        seed: of the samples, the same in every grid.
-        checkpoints: asked after every row whether a signal has come.
+    They are drawn from ``last.ckpt``, and so from the averaged weights, when all is saved. A signal stops them after a
+    row. ``every`` counts the epochs between grids; the last epoch is always drawn.
     """
 
     def __init__(self, run: RunFolder, *, every: int, seed: int, checkpoints: Checkpoints) -> None:

@@ -23,11 +23,7 @@ CHANGEABLE = {("train", "epochs"), ("train", "device"), ("train", "sample_every"
 
 
 class RunFolder:
-    """The places in a run folder.
-
-    Args:
-        path: of the folder.
-    """
+    """The places in a run folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

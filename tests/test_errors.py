@@ -1,0 +1,67 @@
+import signal
+import threading
+from typing import Any
+
+import pytest
+
+from pixelrnn.errors import InputError, check_number, extra, input_error, on_signals
+
+
+@pytest.mark.parametrize(
+    ("value", "limits", "expected"),
+    [
+        (0, {"least": 1}, "at least 1, got 0"),
+        (5, {"least": 1, "most": 4}, "from 1 to 4, got 5"),
+        (0.0, {"above": 0, "most": 2, "whole": False}, r"above 0 and at most 2, got 0\.0"),
+        (1.0, {"least": 0, "below": 1, "whole": False}, r"at least 0 and below 1, got 1\.0"),
+        (float("nan"), {"least": 0, "whole": False}, "at least 0, got nan"),
+        (1.5, {"least": 1}, r"a whole number, got 1\.5"),
+        (True, {"least": 1}, "a whole number, got True"),
+        ("many", {"least": 1, "whole": False}, "a number, got 'many'"),
+    ],
+)
+def test_numbers_outside_their_limits_are_named(value: object, limits: dict[str, Any], expected: str) -> None:
+    with pytest.raises(InputError, match=f"^n must be {expected}$"):
+        check_number("n", value, **limits)
+
+
+def test_numbers_on_their_limits_are_taken() -> None:
+    for value, limits in ((1, {"least": 1}), (4, {"most": 4}), (0.5, {"above": 0, "below": 1, "whole": False})):
+        check_number("n", value, **limits)  # type: ignore[arg-type]
+
+
+def test_other_errors_become_input_errors_of_one_line() -> None:
+    with pytest.raises(InputError, match=r"^a\.npy is damaged: cut short$"), input_error("a.npy is damaged", EOFError):
+        raise EOFError("cut\n short")
+    with pytest.raises(InputError, match=r"^its own$"), input_error("a.npy is damaged", Exception):
+        raise InputError("its own")
+    with pytest.raises(KeyError), input_error("a.npy is damaged", EOFError):
+        raise KeyError
+
+
+def test_a_module_that_is_missing_names_its_extra() -> None:
+    needs = r"^a figure needs the extra 'train': pip install 'pixelrnn\[train\]'$"
+    with pytest.raises(InputError, match=needs), extra("train", wanted_by="a figure"):
+        import pixelrnn.nothing  # type: ignore[import-not-found]  # noqa: F401
+
+
+def test_signals_are_handled_within_the_block_only() -> None:
+    seen: list[int] = []
+    before = signal.getsignal(signal.SIGTERM)
+    with on_signals(lambda signum, _: seen.append(signum), signal.SIGTERM):
+        signal.raise_signal(signal.SIGTERM)
+    assert seen == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_only_the_main_thread_handles_signals() -> None:
+    entered = []
+
+    def work() -> None:
+        with on_signals(signal.SIG_IGN, signal.SIGTERM):
+            entered.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert entered == [signal.getsignal(signal.SIGTERM)]
