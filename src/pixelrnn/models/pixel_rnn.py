@@ -123,15 +123,10 @@ class PixelRNN(ImageModel):
 
     def _body(self, intensities: Tensor, condition: Tensor | None) -> Float[Tensor, "B stream H W"]:
         # The LSTM layers compute on positions, and so does then all that comes before and after them.
-        by_position = self.config["layer"] != "pixel-cnn"
-        if by_position:
+        if self.config["layer"] != "pixel-cnn":
             intensities = store_by_position(intensities)
             condition = None if condition is None else store_by_position(condition)
         x = self.first(intensities)
-        if not by_position and len(x) > 1:
-            # PyTorch's convolutions are faster with the features innermost, and keep them there. One image's map would
-            # then count as stored by position, for which its 3×3 convolutions are slower.
-            x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
         to_output = None
         for n, block in enumerate(self.blocks):
             x = block(x, condition)
