@@ -59,6 +59,12 @@ class ImageModel(nn.Module, ABC):
         self.config = {**config, "size": self.size, "classes": self.classes}
 
     @abstractmethod
+    def forward(
+        self, x: UInt8[Tensor, "B C H W"], *, labels: Int[Tensor, " B"] | None = None
+    ) -> Float[Tensor, "B logits C H W"]:
+        """The logits of every sub-pixel given all before it. Arguments and errors as in `log_prob_map`."""
+
+    @abstractmethod
     def log_prob_map(
         self, x: UInt8[Tensor, "B C H W"], *, labels: Int[Tensor, " B"] | None = None
     ) -> Float[Tensor, "B C H W"]:

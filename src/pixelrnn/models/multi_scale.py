@@ -67,6 +67,21 @@ class MultiScalePixelRNN(ImageModel):
         self.scales = torch.nn.ModuleList([smallest, *larger])
         self.upsampling = torch.nn.ModuleList(UpsamplingNetwork(self.channels, features, f) for f in factors)
 
+    def forward(
+        self, x: UInt8[Tensor, "B C H W"], *, labels: Int[Tensor, " B"] | None = None
+    ) -> Float[Tensor, "B logits C H W"]:
+        """See `ImageModel.forward`. The logits of a pixel are those of the first scale which has it."""
+        self.check_images(x)
+        images = self._images(x)
+        logits = self.scales[0](images[0], labels=labels)
+        for k, factor in enumerate(self.factors, start=1):
+            around = self.scales[k](
+                images[k], labels=labels, condition=self._upsampled(images[k - 1], k, images[k].shape)
+            )
+            around[:, :, :, ::factor, ::factor] = logits
+            logits = around
+        return logits
+
     def log_prob_map(
         self, x: UInt8[Tensor, "B C H W"], *, labels: Int[Tensor, " B"] | None = None
     ) -> Float[Tensor, "B C H W"]:
