@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from pixelrnn import likelihood
+from pixelrnn import likelihood, sampling
 from pixelrnn.errors import InputError
 from pixelrnn.models.image_model import ImageModel
 from pixelrnn.models.pixel_rnn import PixelRNN
@@ -128,7 +128,8 @@ class MultiScalePixelRNN(ImageModel):
 
         Their logits are not a number where the scale before has drawn the pixel, too.
         """
-        known = self.check_completion(x, known, temperature)
+        sampling.check_images(x, 256, self.channels)
+        known = sampling.check_completion(x, known, self.levels)
         options: dict[str, Any] = {"labels": labels, "temperature": temperature, "generator": generator}
         images, masks = self._images(x), self._images(known[:, None])
         on_last = {"on_row": on_row}

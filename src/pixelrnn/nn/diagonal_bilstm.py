@@ -16,7 +16,6 @@ Its state at (i, j) has seen (i, j + 1), which comes later, so its output is mov
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pixelrnn.incremental import Program
 from pixelrnn.nn.masked_conv import MaskedConv2d
 from pixelrnn.nn.state_to_state import StateToState
 from pixelrnn.recurrence import diagonal_lines
@@ -49,9 +48,3 @@ class DiagonalBiLSTM(nn.Module):
         self, x: Float[Tensor, "B in_features H W"], condition: Float[Tensor, "B c H W"] | None = None
     ) -> Float[Tensor, "B hidden H W"]:
         return self.state_to_state(x, self.input_to_state, diagonal_lines(*x.shape[-2:]), condition)
-
-    def incremental(self, program: Program, x: int) -> int:
-        """The same as steps of a program, of maps instead of tensors."""
-        return self.state_to_state.incremental(
-            program, x, self.input_to_state, diagonal_lines(program.height, program.width)
-        )

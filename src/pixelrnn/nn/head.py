@@ -5,7 +5,6 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pixelrnn.incremental import Program
 from pixelrnn.nn.masked_conv import MaskedConv2d
 
 
@@ -41,9 +40,3 @@ class OutputHead(nn.Module):
         for layer in self.layers:
             x = layer(x, relu=True)
         return x.unflatten(1, (-1, self.channels))
-
-    def incremental(self, program: Program, x: int) -> int:
-        """The same as steps of a program, of maps instead of tensors; C·logits features."""
-        for layer in self.layers:
-            x = layer.incremental(program, x, relu=True)
-        return x

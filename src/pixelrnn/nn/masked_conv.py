@@ -4,7 +4,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pixelrnn.incremental import Program
 from pixelrnn.nn import positionwise
 from pixelrnn.nn.masks import MaskType, mask
 from pixelrnn.nn.raster import is_stored_by_position, to_map, to_positions
@@ -66,12 +65,6 @@ class MaskedConv2d(nn.Conv2d):
             return self._as_product(x, relu, plus)
         y = F.conv2d(F.relu(x) if relu else x, self.masked_weight, self.bias, padding=self.padding)
         return y if plus is None else y + plus
-
-    def incremental(self, program: Program, x: int, *, relu: bool = False, plus: int | None = None) -> int:
-        """The same as steps of a program, of maps instead of tensors."""
-        # None of the taps below the centre is open.
-        weight = self.masked_weight[:, :, : self.margin[0] + 1]
-        return program.convolution(program.relu(x) if relu else x, weight, self.bias, plus)
 
     def _as_product(
         self, x: Float[Tensor, "B f H W"], relu: bool, plus: Float[Tensor, "B g H W"] | None

@@ -8,6 +8,7 @@ LSTM layers nothing is rearranged.
 
 from jaxtyping import Float
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 
 def to_positions(maps: Float[Tensor, "B f H W"]) -> Float[Tensor, "N B f"]:
@@ -22,6 +23,8 @@ def to_map(positions: Float[Tensor, "N B f"], height: int, width: int) -> Float[
 
 def store_by_position(maps: Float[Tensor, "B f H W"]) -> Float[Tensor, "B f H W"]:
     """The same map, stored by position."""
+    if has_torch_function_unary(maps):  # a proxy of `torch.fx`, whose shape is not known
+        return handle_torch_function(store_by_position, (maps,), maps)
     return to_map(to_positions(maps).contiguous(), *maps.shape[2:])
 
 

@@ -6,7 +6,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pixelrnn.errors import InputError
-from pixelrnn.incremental import Program
 from pixelrnn.nn.diagonal_bilstm import DiagonalBiLSTM
 from pixelrnn.nn.masked_conv import MaskedConv2d
 from pixelrnn.nn.row_lstm import RowLSTM
@@ -85,18 +84,3 @@ class ResidualBlock(nn.Module):
             return widen(self.dropout(y), relu=True, plus=plus)
         lstm, widen = self.transform
         return widen(self.dropout(lstm(x, condition)), plus=plus)
-
-    def incremental(self, program: Program, x: int) -> int:
-        """The same as steps of a program, of maps instead of tensors."""
-        plus = x if self.residual else None
-        if self.layer == "pixel-cnn":
-            narrow, convolution, widen = self.transform
-            conditional = None
-            if self.condition is not None:
-                weight = self.condition.weight
-                conditional = program.convolution(program.condition, weight, weight.new_zeros(len(weight)), None)
-            y = narrow.incremental(program, x, relu=True)
-            y = convolution.incremental(program, y, relu=True, plus=conditional)
-            return int(widen.incremental(program, y, relu=True, plus=plus))
-        lstm, widen = self.transform
-        return int(widen.incremental(program, lstm.incremental(program, x), plus=plus))

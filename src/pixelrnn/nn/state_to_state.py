@@ -4,7 +4,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pixelrnn.incremental import Program
 from pixelrnn.nn.masked_conv import MaskedConv2d
 from pixelrnn.nn.raster import to_map, to_positions
 from pixelrnn.recurrence import Lines, line_lstm
@@ -49,12 +48,6 @@ class StateToState(nn.Module):
             positions = torch.cat([positions, to_positions(condition)], dim=2)
         states = line_lstm(positions, *self._weights(input_to_state, lines), lines)
         return to_map(states, lines.height, lines.width)
-
-    def incremental(self, program: Program, x: int, input_to_state: MaskedConv2d, lines: Lines) -> int:
-        """The same as steps of a program, of maps instead of tensors."""
-        if self.condition is not None:
-            x = program.concatenate(x, program.condition)
-        return program.line_lstm(x, *self._weights(input_to_state, lines), lines)
 
     def _weights(self, input_to_state: MaskedConv2d, lines: Lines) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Kis, its bias, Kss and the initial states, as `line_lstm` wants them."""
