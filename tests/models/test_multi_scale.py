@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
 
 from pixelrnn import InputError, MultiScalePixelRNN, PixelRNN
+from pixelrnn.likelihood import log_prob_map
 from pixelrnn.models import from_pretrained
 from pixelrnn.nn import LayerKind
 from pixelrnn.ops import Backend, backend
@@ -35,6 +38,41 @@ def test_the_probabilities_of_all_images_sum_to_one(
     p = model_of(factors=factors, layer=layer).log_prob(every_image(*size)).exp()
     assert p.max() > 1.1 * p.min()
     assert p.sum().item() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize(("factors", "levels"), [((2,), 2), ((2, 3), 4)])
+def test_the_logits_are_those_of_the_log_probabilities(layer: LayerKind, factors: tuple[int, ...], levels: int) -> None:
+    model = model_of(factors=factors, layer=layer, channels=3, levels=levels, classes=["a", "b"])
+    x, labels = torch.randint(levels, (2, 3, 7, 8), dtype=torch.uint8), torch.tensor([1, 0])
+    logits = model(x, labels=labels)
+    assert logits.shape == (2, 1 if levels == 2 else levels, 3, 7, 8)
+    scores, expected = log_prob_map(logits, x), model.log_prob_map(x, labels=labels)
+    torch.testing.assert_close(scores, expected, rtol=0, atol=1e-10)
+    for got, wanted in zip(*(gradients(model, each) for each in (scores, expected)), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=0, atol=1e-10)
+
+
+def gradients(model: MultiScalePixelRNN, scores: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return torch.autograd.grad(scores.sum(), list(model.parameters()))
+
+
+def test_it_trains_under_distributed_data_parallel(tmp_path: Path) -> None:
+    model, calls = model_of(factors=(2,), classes=["a", "b"]), list[str]()
+    x, labels = torch.randint(2, (2, 1, 5, 4), dtype=torch.uint8), torch.tensor([1, 0])
+    expected = gradients(model, model.log_prob_map(x, labels=labels))
+    model.register_forward_hook(lambda *_: calls.append("forward"))
+    for name, parameter in model.named_parameters():
+        parameter.register_hook(lambda _, name=name: calls.append(name))
+    distributed.init_process_group("gloo", init_method=(tmp_path / "store").as_uri(), rank=0, world_size=1)
+    try:
+        parallel = DistributedDataParallel(model)
+        log_prob_map(parallel(x, labels=labels), x).sum().backward()
+    finally:
+        distributed.destroy_process_group()
+    assert sorted(calls) == sorted(["forward", *dict(model.named_parameters())])
+    for parameter, gradient in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=0, atol=1e-10)
 
 
 def test_each_scale_adds_the_terms_of_its_own_pixels() -> None:

@@ -53,17 +53,6 @@ def test_the_conditional_network_equals_the_oracle(layer: LayerKind, batch: int)
     )
 
 
-@pytest.mark.parametrize("batch", [1, 2])
-def test_pixel_cnn_keeps_the_features_of_several_images_innermost(batch: int) -> None:
-    model = PixelRNN(layer="pixel-cnn", levels=2, hidden=2, depth=2)
-    convolutions = [*model.blocks, *model.skips]
-    in_order = []  # the ordinary one, which a map of 3×4 positions and four features cannot share with the other
-    for module in convolutions:
-        module.register_forward_hook(lambda _, __, y: in_order.append(y.is_contiguous()))
-    model.log_prob(torch.zeros(batch, 1, 3, 4, dtype=torch.uint8))
-    assert in_order == [batch == 1] * len(convolutions)
-
-
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("depth", [1, 3])

@@ -1,6 +1,5 @@
 """What all densities of images share: what they are of, the checks of what they are given, sampling, files."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from pixelrnn.errors import InputError
 from pixelrnn.models import pretrained
-from pixelrnn.sampling import Row
+from pixelrnn.sampling import Row, blank_images, check_images, described
 
 Model = TypeVar("Model", bound="ImageModel")
 
@@ -59,6 +58,12 @@ class ImageModel(nn.Module, ABC):
         self.size: tuple[int, int] | None = (size[0], size[1]) if size else None
         self.classes = None if classes is None else list(classes)
         self.config = {**config, "size": self.size, "classes": self.classes}
+
+    @abstractmethod
+    def forward(
+        self, x: UInt8[Tensor, "B C H W"], *, labels: Int[Tensor, " B"] | None = None
+    ) -> Float[Tensor, "B logits C H W"]:
+        """The logits of every sub-pixel given all before it. Arguments and errors as in `log_prob_map`."""
 
     @abstractmethod
     def log_prob_map(
@@ -122,13 +127,9 @@ class ImageModel(nn.Module, ABC):
         height, width = own_height if height is None else height, own_width if width is None else width
         if height is None or width is None:
             raise InputError("the model has no size of its own: give height and width")
-        for name, value in {"n": n, "height": height, "width": width}.items():
-            if not (isinstance(value, int) and value >= 1):
-                raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
-        nothing = torch.zeros(n, self.channels, height, width, dtype=torch.uint8, device=self.device)
-        known = torch.zeros(height, width, dtype=torch.bool, device=nothing.device)
+        blank = blank_images(n, self.channels, (height, width), self.device)
         options: dict[str, Any] = {"temperature": temperature, "generator": generator, "on_row": on_row, **given}
-        return self.complete(nothing, known, **options)
+        return self.complete(*blank, **options)
 
     @abstractmethod
     def complete(
@@ -189,9 +190,7 @@ class ImageModel(nn.Module, ABC):
 
     def check_images(self, x: Tensor) -> None:
         """Raises InputError unless x is what `log_prob_map` takes."""
-        self._check_shape(x)
-        if self.levels < 256 and (highest := int(x.max())) >= self.levels:
-            raise InputError(f"images have a level {highest}, expected 0 to {self.levels - 1}")
+        check_images(x, self.levels, self.channels)
 
     def check_labels(self, labels: Tensor | None, batch: int) -> None:
         """Raises InputError unless the labels are what a batch of images needs."""
@@ -202,35 +201,8 @@ class ImageModel(nn.Module, ABC):
         if labels is None:
             raise InputError(f"the model is conditional on a class: expected a label of {len(self.classes)} per image")
         if tuple(labels.shape) != (batch,) or labels.is_floating_point() or labels.dtype == torch.bool:
-            raise InputError(
-                f"labels are a {_name(labels.dtype)} tensor {tuple(labels.shape)}, expected whole numbers ({batch},)"
-            )
+            raise InputError(f"labels are a {described(labels)}, expected whole numbers ({batch},)")
         lowest, highest = int(labels.min()), int(labels.max())
         if lowest < 0 or highest >= len(self.classes):
             wrong = lowest if lowest < 0 else highest
             raise InputError(f"labels have a class {wrong}, expected 0 to {len(self.classes) - 1}")
-
-    def check_completion(self, x: Tensor, known: Tensor, temperature: float) -> Bool[Tensor, "B H W"]:
-        """The mask of each image. Raises InputError for what `complete` does not take."""
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise InputError(f"temperature must be a finite number above 0, got {temperature}")
-        batch, _, height, width = self._check_shape(x)
-        if known.dtype != torch.bool or tuple(known.shape) not in ((height, width), (batch, height, width)):
-            raise InputError(
-                f"known is a {_name(known.dtype)} tensor {tuple(known.shape)}, expected bool "
-                f"({height}, {width}) or ({batch}, {height}, {width})"
-            )
-        known = known.expand(batch, height, width)
-        self.check_images(torch.where(known[:, None], x, 0))
-        return known
-
-    def _check_shape(self, x: Tensor) -> torch.Size:
-        if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] != self.channels or 0 in x.shape:
-            raise InputError(
-                f"images are a {_name(x.dtype)} tensor {tuple(x.shape)}, expected uint8 (B, {self.channels}, H, W)"
-            )
-        return x.shape
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

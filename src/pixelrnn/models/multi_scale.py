@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from pixelrnn import likelihood
+from pixelrnn import likelihood, sampling
 from pixelrnn.errors import check_number
 from pixelrnn.models.image_model import ImageModel
 from pixelrnn.models.pixel_rnn import PixelRNN
@@ -68,6 +68,21 @@ class MultiScalePixelRNN(ImageModel):
         self.scales = torch.nn.ModuleList([smallest, *larger])
         self.upsampling = torch.nn.ModuleList(UpsamplingNetwork(self.channels, features, f) for f in factors)
 
+    def forward(
+        self, x: UInt8[Tensor, "B C H W"], *, labels: Int[Tensor, " B"] | None = None
+    ) -> Float[Tensor, "B logits C H W"]:
+        """See `ImageModel.forward`. The logits of a pixel are those of the first scale which has it."""
+        self.check_images(x)
+        images = self._images(x)
+        logits = self.scales[0](images[0], labels=labels)
+        for k, factor in enumerate(self.factors, start=1):
+            around = self.scales[k](
+                images[k], labels=labels, condition=self._upsampled(images[k - 1], k, images[k].shape)
+            )
+            around[:, :, :, ::factor, ::factor] = logits
+            logits = around
+        return logits
+
     def log_prob_map(
         self, x: UInt8[Tensor, "B C H W"], *, labels: Int[Tensor, " B"] | None = None
     ) -> Float[Tensor, "B C H W"]:
@@ -113,7 +128,8 @@ class MultiScalePixelRNN(ImageModel):
 
         Their logits are not a number where the scale before has drawn the pixel, too.
         """
-        known = self.check_completion(x, known, temperature)
+        sampling.check_images(x, 256, self.channels)
+        known = sampling.check_completion(x, known, self.levels)
         options: dict[str, Any] = {"labels": labels, "temperature": temperature, "generator": generator}
         images, masks = self._images(x), self._images(known[:, None])
         on_last = {"on_row": on_row}

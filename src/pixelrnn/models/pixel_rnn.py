@@ -9,13 +9,12 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from pixelrnn import likelihood
+from pixelrnn import likelihood, sampling
 from pixelrnn.errors import InputError, check_number
-from pixelrnn.incremental import Program
 from pixelrnn.models.image_model import ImageModel
 from pixelrnn.nn import LayerKind, MaskedConv2d, OutputHead, ResidualBlock
-from pixelrnn.nn.raster import store_by_position
-from pixelrnn.sampling import Row, incremental
+from pixelrnn.nn.raster import by_position
+from pixelrnn.sampling import Row
 
 MOST_LOGITS = 2**24
 """That are held at a time where only their likelihood is wanted: 64 MiB in float32."""
@@ -119,35 +118,15 @@ class PixelRNN(ImageModel):
         return self.head(self._body(intensities, condition))
 
     def _body(self, intensities: Tensor, condition: Tensor | None) -> Float[Tensor, "B stream H W"]:
-        # The LSTM layers compute on positions, and so does then all that comes before and after them.
-        by_position = self.config["layer"] != "pixel-cnn"
-        if by_position:
-            intensities = store_by_position(intensities)
-            condition = None if condition is None else store_by_position(condition)
-        x = self.first(intensities)
-        if not by_position and len(x) > 1:
-            # PyTorch's convolutions are faster with the features innermost, and keep them there. One image's map would
-            # then count as stored by position, for which its 3×3 convolutions are slower.
-            x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+        # Stored by position from here on: in that layout no layer rearranges anything (`pixelrnn.nn.raster`).
+        x = by_position(self.first(by_position(intensities)))
+        condition = None if condition is None else by_position(condition)
         to_output = None
         for n, block in enumerate(self.blocks):
             x = block(x, condition)
             if self.skips:
                 to_output = self.skips[n](x, plus=to_output)
         return x if to_output is None else to_output
-
-    @torch.no_grad()
-    def incremental(self, height: int, width: int) -> Program:
-        """The same network as steps that can be carried out position by position, for images of a size."""
-        conditional = self.condition_features + len(self.classes or ())
-        program = Program(height, width, self.channels, self.levels, condition_features=conditional)
-        x, to_output = self.first.incremental(program, 0), None
-        for n, block in enumerate(self.blocks):
-            x = block.incremental(program, x)
-            if self.skips:
-                to_output = self.skips[n].incremental(program, x, plus=to_output)
-        self.head.incremental(program, x if to_output is None else to_output)
-        return program
 
     def forward(
         self,
@@ -196,15 +175,10 @@ class PixelRNN(ImageModel):
         on_row: Callable[[Row], None] | None = None,
     ) -> UInt8[Tensor, "B C H W"]:
         """See `ImageModel.complete`; ``condition`` is the map that the density is conditional on, if it is."""
-        known = self.check_completion(x, known, temperature)
+        sampling.check_images(x, 256, self.channels)  # unknown pixels may have any level
         given = self.condition_map(x, labels, condition)
-        program, completed = self.incremental(*x.shape[2:]), torch.empty_like(x)
-        options: dict[str, Any] = {"temperature": temperature, "generator": generator}
-        for row in incremental.complete(program, x, known, condition=given, **options):
-            completed[:, :, row.index] = row.pixels
-            if on_row is not None:
-                on_row(row)
-        return completed
+        options: dict[str, Any] = {"temperature": temperature, "generator": generator, "on_row": on_row}
+        return sampling.complete(self, x, known, levels=self.levels, condition=given, method="logits", **options)
 
     def _intensities(self, x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         return likelihood.intensities(x, self.levels, self.first.weight.dtype)

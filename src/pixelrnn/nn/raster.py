@@ -8,6 +8,7 @@ image so once (`by_position`). Every layer gives its output in the layout of its
 
 from jaxtyping import Float
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from pixelrnn.errors import InputError
 
@@ -24,6 +25,8 @@ def to_map(positions: Float[Tensor, "N B f"], height: int, width: int) -> Float[
 
 def by_position(maps: Float[Tensor, "B f H W"]) -> Float[Tensor, "B f H W"]:
     """The same map, stored by position."""
+    if has_torch_function_unary(maps):  # a proxy of `torch.fx` stands for it
+        return handle_torch_function(by_position, (maps,), maps)
     return maps.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)
 
 

@@ -1,14 +1,47 @@
-"""The steps of a program as they read, in PyTorch: any device, float32 and float64."""
+"""The steps as they read, in PyTorch: any device, float32 and float64.
 
+- A masked convolution sums the taps above for a whole row when that row begins. At a position only those to the left
+  and the one in the centre are left.
+- The Row LSTM and the first direction of the Diagonal BiLSTM read the row above likewise. At a position only the input
+  and the state beside it are left.
+- The mirror of the Diagonal BiLSTM goes from right to left, and its output moves down one row. So a row of it is
+  scanned when the row of the image is complete.
+
+All positions together cost about one forward pass. A position may be computed again, which replaces what it was: once
+for each channel, as R, then G, then B become known.
+"""
+
+from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from pixelrnn.errors import InputError
-from pixelrnn.incremental.program import Concatenate, Convolution, LineLSTM, Program, Relu, RowOfImages, Step
 from pixelrnn.likelihood import draw, intensities, logits_per_channel
+from pixelrnn.ops.lines import Lines
+from pixelrnn.ops.threads import one_thread
+from pixelrnn.sampling.trace import Concatenate, LineLSTM, Program, Relu, Step
+
+
+@dataclass(frozen=True, eq=False)
+class RowOfImages:
+    """One row of a batch of images, positions outermost: what is known of it, and how the rest is drawn."""
+
+    levels: UInt8[Tensor, "W C B"]
+    """Of the images; what is not known is replaced."""
+    known: Bool[Tensor, "W B"]
+    """What is kept."""
+    uniform: Float[Tensor, "W C B"]
+    """The number in [0, 1) that each sub-pixel is drawn at, float64."""
+    wanted: Bool[Tensor, " W"]
+    """In which columns logits are computed: at least where something is not known."""
+    temperature: float = 1.0
+    """Divides the log-probabilities of every draw."""
+    condition: Float[Tensor, "W B c"] | None = None
+    """The row of the map that the network is conditioned on, if it is."""
 
 
 class Map:
@@ -34,35 +67,36 @@ class Map:
 
 
 class ReluStep:
-    def __init__(self, x: Map, y: Map) -> None:
-        self.x, self.y = x, y
+    def __init__(self, to: Map, x: Map) -> None:
+        self.to, self.x = to, x
 
     def next_row(self) -> None:
         pass
 
     def compute(self, columns: range) -> None:
-        torch.clamp(self.x.at(columns), min=0, out=self.y.at(columns))
+        torch.clamp(self.x.at(columns), min=0, out=self.to.at(columns))
 
 
 class ConcatenateStep:
-    def __init__(self, x: Map, y: Map, z: Map) -> None:
-        self.x, self.y, self.z = x, y, z
+    def __init__(self, to: Map, x: Map, y: Map) -> None:
+        self.to, self.x, self.y = to, x, y
 
     def next_row(self) -> None:
         pass
 
     def compute(self, columns: range) -> None:
-        torch.cat([self.x.at(columns), self.y.at(columns)], dim=-1, out=self.z.at(columns))
+        torch.cat([self.x.at(columns), self.y.at(columns)], dim=-1, out=self.to.at(columns))
 
 
 class ConvolutionStep:
     """The taps above are summed once for a whole row; those in the row are left for each position."""
 
-    def __init__(self, step: Convolution, x: Map, y: Map, plus: Map | None) -> None:
-        self.x, self.y, self.plus, self.bias = x, y, plus, step.bias
-        self.above, self.beside = step.reach
-        self.taps = step.weight.permute(2, 3, 1, 0)  # (rows, columns, F, G)
-        self.upper = step.bias.expand(x.width, y.rows.shape[2], -1)
+    def __init__(self, weights: tuple[Tensor, ...], to: Map, x: Map, plus: Map | None = None) -> None:
+        weight, self.bias = weights
+        self.to, self.x, self.plus = to, x, plus
+        self.above, self.beside = weight.shape[2] - 1, weight.shape[3] // 2
+        self.taps = weight.permute(2, 3, 1, 0)  # (rows, columns, F, G)
+        self.upper = self.bias.expand(x.width, x.rows.shape[2], -1)
 
     def next_row(self) -> None:
         if self.above:
@@ -76,23 +110,24 @@ class ConvolutionStep:
     def compute(self, columns: range) -> None:
         seen = torch.cat([self.x.at(columns, dj=dj) for dj in range(-self.beside, 1)], dim=-1)
         y = self.upper[columns.start : columns.stop] + seen @ self.taps[-1, : self.beside + 1].flatten(0, 1)
-        self.y.at(columns).copy_(y if self.plus is None else y + self.plus.at(columns))
+        self.to.at(columns).copy_(y if self.plus is None else y + self.plus.at(columns))
 
 
 class Scan:
     """One direction of an LSTM: its states and cells in the current row and the one above."""
 
-    def __init__(self, step: LineLSTM, d: int, x: Map) -> None:
-        self.x, self.lines, self.bias = x, step.lines, step.bias[d]
-        self.inputs = list(zip(step.lines.inputs[d], step.input_to_state[d], strict=True))
-        taps = list(zip(step.lines.taps[d], step.state_to_state[d], strict=True))
+    def __init__(self, lines: Lines, d: int, weights: tuple[Tensor, ...], x: Map) -> None:
+        input_to_state, self.bias, state_to_state, initial_states = (weight[d] for weight in weights)
+        self.x = x
+        self.inputs = list(zip(lines.inputs[d], input_to_state, strict=True))
+        taps = list(zip(lines.taps[d], state_to_state, strict=True))
         self.taps_above = [(dj, kernel) for (di, dj), kernel in taps if di < 0]
         self.taps_beside = [(dj, kernel) for (di, dj), kernel in taps if di == 0]  # one at most
-        self.cell = step.lines.taps[d][step.lines.cell]
-        batch, hidden = x.rows.shape[2], step.initial.shape[2]
+        self.cell = lines.taps[d][lines.cell]
+        batch, hidden = x.rows.shape[2], initial_states.shape[1]
         # What is outside the image, beside it and above, holds the initial state.
         self.h, self.c = (Map(x.rows, x.width, batch, hidden, (1, 1)) for _ in range(2))
-        for states, initial in zip((self.h, self.c), step.initial[d], strict=True):
+        for states, initial in zip((self.h, self.c), initial_states, strict=True):
             states.rows.copy_(initial.expand_as(states.rows))
         self.upper = x.rows.new_empty(0)
 
@@ -127,11 +162,11 @@ class Scan:
 
 
 class LineLSTMStep:
-    def __init__(self, step: LineLSTM, x: Map, y: Map) -> None:
-        self.x, self.y = x, y
-        scans = [Scan(step, d, x) for d in range(len(step.bias))]
+    def __init__(self, lines: Lines, weights: tuple[Tensor, ...], to: Map, x: Map) -> None:
+        self.to, self.x = to, x
         # A direction whose states go to the row below is scanned when its row is complete, and so one row late.
-        late = [di > 0 for di, _ in step.lines.outputs]
+        late = [di > 0 for di, _ in lines.outputs]
+        scans = [Scan(lines, d, weights, x) for d in range(len(late))]
         self.now = [scan for scan, is_late in zip(scans, late, strict=True) if not is_late]
         self.late = [scan for scan, is_late in zip(scans, late, strict=True) if is_late]
         self.i = -1
@@ -148,45 +183,63 @@ class LineLSTMStep:
         for scan in self.now:
             scan.compute(columns, above=0)
         scans = self.now + (self.late if self.i else [])
-        self.y.at(columns).copy_(torch.stack([scan.h.at(columns) for scan in scans]).sum(dim=0))
+        self.to.at(columns).copy_(torch.stack([scan.h.at(columns) for scan in scans]).sum(dim=0))
 
 
 class Network:
-    """See `pixelrnn.incremental.start`."""
+    """A network at work on a batch of images, of which it has seen the rows so far.
 
-    def __init__(self, program: Program, batch: int) -> None:
-        self.program = program
-        like, width = program.like, program.width
-        self.maps = [Map(like, width, batch, f, program.kept(n)) for n, f in enumerate(program.features)]
-        self.steps = [self._step(*both) for both in zip(program.steps, self.maps[program.inputs :], strict=True)]
-        self.remembered = [step for step, is_read in zip(self.steps, program.remembered(), strict=True) if is_read]
+    Args:
+        program: its steps.
+        weights: the `pixelrnn.sampling.trace.operands` of each.
+        width: columns of the images.
+        batch: how many images.
+    """
 
-    def _step(self, step: Step, y: Map) -> ReluStep | ConcatenateStep | ConvolutionStep | LineLSTMStep:
-        x = self.maps[step.x]
+    def __init__(self, program: Program, weights: list[tuple[Tensor, ...]], width: int, batch: int) -> None:
+        self.program, self.like = program, weights[-1][0]
+        sizes = zip(program.features, program.kept, strict=True)
+        self.maps = [Map(self.like, width, batch, features, kept) for features, kept in sizes]
+        made = self.maps[program.inputs :]
+        self.steps = [self._step(*each) for each in zip(program.steps, weights, made, strict=True)]
+        self.remembered = [step for step, is_read in zip(self.steps, program.remembered, strict=True) if is_read]
+
+    def _step(
+        self, step: Step, weights: tuple[Tensor, ...], to: Map
+    ) -> ReluStep | ConcatenateStep | ConvolutionStep | LineLSTMStep:
+        read: Any = [self.maps[number] for number in step.reads]
         if isinstance(step, Relu):
-            return ReluStep(x, y)
+            return ReluStep(to, *read)
         if isinstance(step, Concatenate):
-            return ConcatenateStep(x, self.maps[step.y], y)
-        if isinstance(step, Convolution):
-            return ConvolutionStep(step, x, y, None if step.plus is None else self.maps[step.plus])
-        return LineLSTMStep(step, x, y)
+            return ConcatenateStep(to, *read)
+        if isinstance(step, LineLSTM):
+            return LineLSTMStep(step.lines, weights, to, *read)
+        return ConvolutionStep(weights, to, *read)
 
     @torch.no_grad()
+    @one_thread()  # of operations as small as a position's
     def row(self, given: RowOfImages) -> Float[Tensor, "W C B logits"]:
-        """See `pixelrnn.incremental.Network`."""
+        """The next row, in the order of generation. What is not known is drawn, and written into ``given.levels``.
+
+        Returns:
+            The logits of every sub-pixel given all before it; NaN where they are not wanted.
+
+        Raises:
+            InputError: a wanted logit is not finite.
+        """
         program, levels, wanted = self.program, given.levels, given.wanted
         for part in (*self.maps, *(self.steps if wanted.any() else self.remembered)):
             part.next_row()
         image, last = self.maps[0], self.maps[-1]
         if given.condition is not None:
-            self.maps[program.condition].at(range(program.width)).copy_(given.condition)
+            self.maps[1].at(range(len(levels))).copy_(given.condition)
         logits = last.rows.new_full((*levels.shape, logits_per_channel(program.levels)), torch.nan)
 
         def show(columns: range, channels: slice) -> None:
             shown = levels[columns.start : columns.stop, channels].transpose(1, 2)
             image.at(columns)[..., channels] = intensities(shown, program.levels, image.rows.dtype)
 
-        for is_wanted, group in groupby(range(program.width), key=wanted.tolist().__getitem__):
+        for is_wanted, group in groupby(range(len(levels)), key=wanted.tolist().__getitem__):
             columns = [*group]
             if not is_wanted:  # together, and no more than what later positions read
                 run = range(columns[0], columns[-1] + 1)

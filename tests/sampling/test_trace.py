@@ -1,0 +1,490 @@
+import gc
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from torch.utils.checkpoint import checkpoint
+
+from pixelrnn import InputError, PixelRNN
+from pixelrnn.nn import DiagonalBiLSTM, LayerKind, MaskedConv2d, ResidualBlock, RowLSTM
+from pixelrnn.ops import backend
+from pixelrnn.sampling import naive, sample, trace
+from tests.sampling.networks import LAYERS, Mixed, Network, model_of, parallel, randomized, rows, seeded, traced
+
+
+def conv(features: int = 2, out: int = 2, kernel: int = 1, channels: int = 1) -> MaskedConv2d:
+    return MaskedConv2d("B", features, out, kernel, channels=channels)
+
+
+def mask_a(out: int = 2, channels: int = 1) -> MaskedConv2d:
+    return MaskedConv2d("A", channels, out, 7, channels=channels)
+
+
+def test_what_later_steps_read_of_a_map_is_kept() -> None:
+    def forward(own: Any, x: Tensor) -> Tensor:
+        image = own.first(x)
+        below = own.row(own.diagonal(own.narrow(image)))
+        return own.last(torch.cat([own.wide(image), below], dim=1)).unflatten(1, (1, 1))
+
+    modules = {"first": mask_a(), "narrow": conv(), "diagonal": DiagonalBiLSTM(2, 2), "row": RowLSTM(2, 2)}
+    program = traced(Network(forward, **modules, wide=conv(kernel=5), last=conv(4, 1)), levels=2)
+    image, first, narrow, diagonal, row, *others = program.kept
+    assert image == (3, 3)
+    assert first == (2, 2)
+    assert narrow == (1, 0)  # the mirror reads a row when it is complete
+    assert diagonal == (0, 1)
+    assert [row, *others] == [(0, 0)] * 4
+
+
+def test_the_features_of_every_map() -> None:
+    network = Network(
+        lambda own, x: own.last(own.row(own.first(x)), relu=True).unflatten(1, (4, 3)),
+        first=MaskedConv2d("A", 3, 8, 3, channels=3),
+        row=RowLSTM(8, 5, channels=3),
+        last=MaskedConv2d("B", 5, 12, 1, channels=3),
+    )
+    program = traced(network, channels=3)
+    assert program.features == (3, 8, 5, 5, 12)
+    assert [type(step).__name__ for step in program.steps] == ["Convolution", "LineLSTM", "Relu", "Convolution"]
+
+
+def test_steps_that_only_the_logits_need_are_told_from_those_that_are_remembered() -> None:
+    program = traced(PixelRNN(levels=2, hidden=2, depth=2))
+    kinds = [type(step).__name__ for step in program.steps]
+    assert [kind for kind, needed in zip(kinds, program.remembered, strict=True) if needed] == [
+        *("Convolution", "LineLSTM", "Convolution", "LineLSTM")  # the first, and one block; the last block's LSTM
+    ]
+    # In a PixelCNN, the 3×3 convolutions read a row above; of the last one only its input is needed.
+    program = traced(PixelRNN(layer="pixel-cnn", levels=2, hidden=2, depth=1))
+    kept = [step for step, needed in zip(program.steps, program.remembered, strict=True) if needed]
+    assert [step.reach for step in kept if isinstance(step, trace.Convolution)] == [(3, 3), (0, 0)]
+
+
+def test_an_addition_is_made_with_a_map_that_nothing_else_reads() -> None:
+    def forward(own: Any, x: Tensor) -> Tensor:
+        x = own.first(x)
+        own.row(x)  # is left out
+        y = own.b(x + own.a(x))
+        return own.last(y + own.row(y)).unflatten(1, (1, 1))
+
+    network = Network(forward, first=mask_a(), a=conv(), b=conv(), row=RowLSTM(2, 2), last=conv(2, 1))
+    names: dict[Any, str | None] = {weakref.ref(module): name for name, module in network.named_children()} | {
+        None: None
+    }
+    steps: Any = traced(network, levels=2).steps
+    assert [(step.x, step.y, names[step.layer]) for step in steps] == [
+        *((0, None, "first"), (1, 1, "a"), (2, None, "b"), (3, None, "row")),
+        *((3, 4, None), (5, None, "last")),
+    ]
+
+
+def in_place(own: Any, x: Tensor) -> Tensor:
+    x = own.first(x)
+    y, same = x, own.dropout(x)
+    y += own.a(x)
+    z = own.b(same)  # of the sum
+    own.relu(z)
+    x.relu_()
+    x.add_(z)
+    return own.last(y + same).unflatten(1, (3, 1))  # both of which are x
+
+
+@pytest.mark.parametrize("name", ["reference", "cpu"])
+def test_operations_in_place_change_all_that_is_the_same_map(name: Any) -> None:
+    modules = {"first": mask_a(), "a": conv(), "b": conv(), "last": conv(2, 3)}
+    network = randomized(Network(in_place, **modules, dropout=nn.Dropout(), relu=nn.ReLU(inplace=True)).eval())
+    x = torch.randint(3, (2, 1, 4, 3), dtype=torch.uint8)
+    with backend(name), torch.no_grad():
+        torch.testing.assert_close(rows(network, x, 3), parallel(network, 3)(x), rtol=0, atol=1e-10)
+
+
+def ending(change: Callable[..., Any], **modules: nn.Module) -> Network:
+    """A network of grey images and four levels that changes the map before its last layer."""
+    given = {"first": mask_a(), "last": conv(2, 4), **modules}
+    return Network(lambda own, x: own.last(change(own, own.first(x))).unflatten(1, (4, 1)), **given)
+
+
+class OwnMask(nn.Conv2d):
+    """As public code masks."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight * 0)
+
+
+class Inner(nn.Module):
+    def __init__(self, *modules: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(modules)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def replaced(module: Any) -> Any:
+    module.forward = lambda x: x
+    return module
+
+
+BY_POSITION = "cannot be computed position by position; use "
+REFUSED: dict[str, tuple[Network, str]] = {
+    "another module": (
+        ending(lambda own, x: own.inner(x), inner=Inner(conv(), nn.BatchNorm2d(2))),
+        f"inner.layers.1: BatchNorm2d {BY_POSITION}MaskedConv2d, RowLSTM, DiagonalBiLSTM, +, torch.cat, relu",
+    ),
+    "a function": (ending(lambda own, x: F.gelu(x)), f"Network: the operation gelu {BY_POSITION}"),
+    "a function of a child": (
+        ending(lambda own, x: own.inner(x), inner=Inner(nn.Softplus())),
+        "inner.layers.0: Softplus",
+    ),
+    "a method": (ending(lambda own, x: x.view(1, 2, 3)), f"Network: the operation view {BY_POSITION}"),
+    "an operator": (ending(lambda own, x: x * 2), f"Network: the operation mul {BY_POSITION}"),
+    "an index": (ending(lambda own, x: x[:, :2]), f"Network: the operation getitem {BY_POSITION}"),
+    "the shape": (ending(lambda own, x: x if x.shape[2] > 1 else x.relu()), f"Network: .shape {BY_POSITION}"),
+    "the batch": (
+        ending(lambda own, x: x if len(x) > 1 else x.relu()),
+        "Network: a branch on a map or its shape, which are not known while forward is traced; branch on",
+    ),
+    "a value": (ending(lambda own, x: x if x.max() > 1 else x.relu()), f"Network: the operation max {BY_POSITION}"),
+    "control flow": (
+        ending(lambda own, x: x if x else x.relu()),
+        "Network: a branch on a map or its shape, which are not known while forward is traced; branch on",
+    ),
+    "a loop": (
+        ending(lambda own, x: sum(each for each in x)),
+        "Network: a loop over a map or its shape, which are not known",
+    ),
+    "what is not contiguous": (ending(lambda own, x: x.permute(0, 2, 3, 1)), "Network: the operation permute"),
+    "a number": (ending(lambda own, x: x + 1), "Network: 1 is not a map; only maps are added and concatenated"),
+    "a tensor": (ending(lambda own, x: x + torch.ones(2, 1, 1)), "Network: a Tensor is not a map; only maps"),
+    "a weight": (ending(lambda own, x: x + own.first.bias), "Network: a Parameter is not a map; only maps"),
+    "a factor": (ending(lambda own, x: torch.add(x, x, alpha=2)), "Network: add(alpha=2)"),
+    "another dimension": (ending(lambda own, x: torch.cat([x, x], dim=2)), f"Network: cat(dim=2) {BY_POSITION}dim=1"),
+    "broadcasting": (
+        ending(lambda own, x: x + own.one(x), one=conv(2, 1)),
+        "Network: a map has 1 features, expected 2",
+    ),
+    "too few features": (ending(lambda own, x: own.wide(x), wide=conv(3)), "wide: a map has 2 features, expected 3"),
+    "too many features": (
+        ending(lambda own, x: own.lstm(torch.cat([x, x], dim=1)), lstm=RowLSTM(2, 2)),
+        "lstm: a map has 4 features, expected 2",
+    ),
+    "what is added": (
+        ending(lambda own, x: own.a(x, plus=own.one(x)), a=conv(), one=conv(2, 1)),
+        "a: a map has 1 features",
+    ),
+    "no mask": (
+        ending(lambda own, x: own.free(x), free=nn.Conv2d(2, 2, 1)),
+        f'free: Conv2d of a map that depends on the image {BY_POSITION}MaskedConv2d("B", …)',
+    ),
+    "a mask of its own": (
+        ending(lambda own, x: own.free(x), free=OwnMask(2, 2, 1)),
+        "free: OwnMask, whose forward is its own, cannot be computed",
+    ),
+    "a forward of its own": (
+        ending(lambda own, x: own.a(x), a=replaced(conv())),
+        "a: MaskedConv2d, whose forward is its own, cannot be computed",
+    ),
+    "unknown arguments": (
+        ending(lambda own, x: own.a(x, bias=False), a=conv()),
+        "a cannot be traced: TypeError: got an unexpected keyword argument 'bias'",
+    ),
+    "out of place": (ending(lambda own, x: torch.add(x, x, out=x)), "Network cannot be traced: "),
+    "an error": (
+        ending(lambda own, x: own.missing(x)),
+        "Network cannot be traced: AttributeError: 'Network' object has no attribute",
+    ),
+    "two results": (
+        Network(lambda own, x: (own.first(x), x), first=mask_a(4)),
+        "Network: forward must return logits (B, K, C, H, W): end with unflatten(1, (4, 1))",
+    ),
+    "a map": (Network(lambda own, x: own.first(x), first=mask_a(4)), "Network: forward must return logits"),
+    "other levels": (
+        Network(lambda own, x: own.first(x).unflatten(1, (-1, 1)), first=mask_a(3)),
+        "Network: a map has 3 features, expected 4",
+    ),
+    "after the logits": (
+        Network(lambda own, x: own.first(x).unflatten(1, (-1, 1)).relu(), first=mask_a(4)),
+        "Network: what follows unflatten() cannot be computed",
+    ),
+    "another order of the logits": (
+        Network(lambda own, x: own.first(x).unflatten(1, (1, 4)), first=mask_a(4)),
+        f"Network: unflatten(1, (1, 4)) {BY_POSITION}unflatten(1, (4, 1)) for the logits",
+    ),
+    "the image as logits": (
+        Network(lambda own, x: torch.cat([x, x, x, x], dim=1).unflatten(1, (4, 1)), first=mask_a()),
+        "Network: feature 0, of channel 0, sees channel 0 of the pixel that is drawn; let MaskedConv2d",
+    ),
+    "a condition": (
+        Network(lambda own, x: own.row(own.first(x)), first=mask_a(), row=RowLSTM(2, 2, condition=3)),
+        "row: a condition is missing",
+    ),
+    "no condition": (
+        Network(lambda own, x: own.row(own.first(x), own.first(x)), first=mask_a(), row=RowLSTM(2, 2)),
+        "row: expected no condition",
+    ),
+    "a condition that is not given": (
+        Network(lambda own, x: own.row(own.first(x), own.first(x)), first=mask_a(), row=RowLSTM(2, 2, condition=2)),
+        f"row: a condition that depends on the image {BY_POSITION}torch.cat with x",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_computed_position_by_position_is_refused(what: str) -> None:
+    network, message = REFUSED[what]
+    with pytest.raises(InputError) as refused:
+        sample(network, 1, size=(2, 2), levels=4)
+    assert str(refused.value).startswith(message)
+    assert "\n" not in str(refused.value)
+
+
+def read_first_by(layer: nn.Module) -> Network:
+    return Network(lambda own, x: own.last(own.layer(x)).unflatten(1, (1, 3)), layer=layer, last=conv(6, 3, 1, 3))
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        *(
+            (
+                read_first_by(layer),
+                r'layer: feature 0, of channel 0, sees channel 0 .* let MaskedConv2d\("A", …, channels=3',
+            )
+            for layer in (conv(3, 6, 3, 3), RowLSTM(3, 6, channels=3), DiagonalBiLSTM(3, 6, channels=3), nn.ReLU())
+        ),
+        # Channel G must not see G, whether a layer forgets the channels or a concatenation moves them.
+        (
+            Network(
+                lambda own, x: own.last(own.first(x)).unflatten(1, (2, 3)),
+                first=mask_a(6, 3),
+                last=conv(6, 6),
+            ),
+            "last: feature 0, of channel 0, sees channel 1 of the pixel that is drawn; give all layers channels=3",
+        ),
+        (
+            Network(
+                lambda own, x: own.last(torch.cat([own.first(x), own.second(x)], dim=1)).unflatten(1, (2, 3)),
+                first=mask_a(4, 3),
+                second=mask_a(5, 3),
+                last=conv(9, 6, 1, 3),
+            ),
+            "Network: feature 6, of channel 0, sees channel 1 of the pixel that is drawn; .* multiples of 3 features",
+        ),
+    ],
+)
+def test_what_sees_the_pixel_that_is_drawn_is_refused(network: Network, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        sample(network, 1, size=(2, 2), channels=3, levels=2)
+
+
+@pytest.mark.parametrize("name", ["reference", "cpu"])
+def test_layers_that_see_less_than_they_might_are_right(name: Any) -> None:
+    """Masks A in the middle, and layers that forget the channels from the first on."""
+    for first, second in (
+        (mask_a(6, 3), MaskedConv2d("A", 6, 3, 3, channels=3)),
+        (MaskedConv2d("A", 3, 6, 3), conv(6, 3)),
+    ):
+        network = randomized(Network(lambda own, x: own.b(own.a(x)).unflatten(1, (1, 3)), a=first, b=second))
+        x = torch.randint(2, (2, 3, 3, 4), dtype=torch.uint8)
+        with backend(name), torch.no_grad():
+            torch.testing.assert_close(rows(network, x, 2), parallel(network, 2)(x), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            nn.Conv2d(2, 2, 3, padding=1),
+            r"given: a condition's Conv2d\(2, 2, .* use a 1×1 convolution, or its result as",
+        ),
+        (nn.Conv2d(2, 2, 1, stride=2), "given: a condition's Conv2d"),
+        (nn.Conv2d(3, 2, 1), "given: a map has 2 features, expected 3"),
+        (nn.ConvTranspose2d(2, 2, 2), "given: ConvTranspose2d cannot be computed"),
+    ],
+)
+def test_what_cannot_be_computed_of_a_condition_is_refused(given: nn.Module, message: str) -> None:
+    network = Network(lambda own, x, c: (own.first(x) + own.given(c)).unflatten(1, (2, 1)), first=mask_a(), given=given)
+    with pytest.raises(InputError, match=message):
+        sample(network, 1, size=(2, 2), levels=2, condition=torch.zeros(1, 2, 2, 2))
+    with pytest.raises(InputError, match=r"Network cannot be traced: .* missing 1 required positional argument"):
+        sample(network, 1, size=(2, 2), levels=2)
+    with pytest.raises(InputError, match=r"Network cannot be traced: .* takes 2 positional arguments but 3 were given"):
+        sample(ending(lambda own, x: x), 1, size=(2, 2), levels=4, condition=torch.zeros(1, 2, 2, 2))
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The methods that are traced from now on."""
+    methods: list[str] = []
+    program = trace._Tracer.program
+
+    def counting(self: Any, method: str) -> trace.Program:
+        methods.append(method)
+        return program(self, method)
+
+    monkeypatch.setattr(trace._Tracer, "program", counting)
+    return methods
+
+
+def is_naive(model: PixelRNN) -> bool:
+    x = torch.zeros(2, 1, 3, 4, dtype=torch.uint8)
+    expected = naive.complete(model, x, x[:, 0] > 0, generator=seeded())
+    return torch.equal(model.sample(2, height=3, width=4, generator=seeded()), expected)
+
+
+def test_a_network_is_traced_again_when_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    methods, model = counted(monkeypatch), model_of("row-lstm")
+
+    def changes(change: Callable[[], Any]) -> bool:
+        change()
+        before = len(methods)
+        assert is_naive(model)
+        model.sample(1, height=5, width=2)
+        return len(methods) > before
+
+    assert changes(lambda: None)
+    assert not changes(lambda: nn.init.normal_(model.blocks[0].transform[0].state_to_state.weight))
+    assert not changes(lambda: model.load_state_dict(model_of("row-lstm").state_dict()))
+    assert changes(lambda: setattr(model.blocks[1], "residual", False))
+    assert changes(lambda: setattr(model, "blocks", model.blocks[:1]))
+    assert changes(lambda: model.blocks.append(randomized(ResidualBlock("diagonal-bilstm", 5))))
+    assert changes(lambda: setattr(model, "skips", nn.ModuleList()))
+    assert changes(lambda: setattr(model.blocks[1].transform, "1", randomized(conv(5, 10))))
+    assert changes(lambda: model.config.update(layer="pixel-cnn"))
+    assert changes(lambda: setattr(model, "kinds", [nn.ReLU, F.relu, {"a": model}]))
+    assert not changes(lambda: setattr(model, "kinds", [nn.ReLU, F.relu, {"a": model}]))
+    assert changes(lambda: setattr(model, "kinds", [nn.ReLU, F.gelu, {"a": model}]))
+    assert changes(lambda: setattr(model, "kinds", torch.zeros(2)))
+    assert changes(lambda: setattr(model, "kinds", torch.zeros(2)))
+    assert changes(lambda: delattr(model, "kinds"))
+    assert not changes(lambda: None)
+    assert methods == ["logits"] * 12
+
+
+def test_a_network_that_was_traced_is_freed() -> None:
+    model: Any = model_of("pixel-cnn")
+    model.sample(1, height=2, width=2)
+    gone = weakref.ref(model)
+    gc.disable()
+    try:
+        del model  # which nothing refers to, itself included
+        assert gone() is None
+    finally:
+        gc.enable()
+    model = model_of("pixel-cnn")
+    model.itself = [model.sample, model]
+    model.sample(1, height=2, width=2)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_network_is_left_as_it_was() -> None:
+    """What ``forward`` keeps stays in the stand-in, and hooks are not run."""
+
+    def forward(own: Any, x: Tensor) -> Tensor:
+        own.seen = own.first(x)
+        return own.last(own.seen).unflatten(1, (1, 1))
+
+    network = Network(forward, first=mask_a(), last=conv(2, 1))
+    called: list[nn.Module] = []
+    for module in network.modules():
+        module.register_forward_hook(lambda module, given, result: called.append(module))
+        module.register_forward_pre_hook(lambda module, given: called.append(module))
+    before = dict(vars(network))
+    sample(network, 1, size=(2, 2), levels=2)
+    assert vars(network) == before
+    assert not called
+
+
+def test_compiled_and_parametrized_networks_are_traced() -> None:
+    network = randomized(Mixed(1, 4))
+    x = torch.zeros(2, 1, 3, 4, dtype=torch.uint8)
+    parametrizations.weight_norm(network.narrow)
+    nn.init.normal_(network.narrow.parametrizations.weight.original0)
+    expected = naive.complete(parallel(network, 4), x, x[:, 0] > 0, generator=seeded())
+    network.convolutions.compile(backend=lambda *_: pytest.fail("compiled"))
+    compiled: Any = torch.compile(network, backend=lambda *_: pytest.fail("compiled"))
+    for each in (network, compiled):
+        assert torch.equal(sample(each, 2, size=(3, 4), levels=4, generator=seeded()), expected)
+
+
+def test_layers_may_be_checkpointed() -> None:
+    def forward(own: Any, x: Tensor) -> Tensor:
+        return own.last(checkpoint(own.row, own.first(x), use_reentrant=False)).unflatten(1, (1, 1))
+
+    network = Network(forward, first=mask_a(), row=RowLSTM(2, 2), last=conv(2, 1))
+    assert len(traced(network, levels=2).steps) == 3
+
+
+def losses(layer: LayerKind) -> list[float]:
+    """Of a short training."""
+    model = PixelRNN(layer=layer, levels=2, hidden=3)
+    for n, parameter in enumerate(model.parameters()):
+        nn.init.normal_(parameter, std=0.3, generator=seeded(n))  # not the generator that both threads share
+    optimizer = torch.optim.Adam(model.parameters())
+    x = (torch.rand(4, 1, 5, 4, generator=seeded()) > 0.5).byte()
+    learned = []
+    for _ in range(30):
+        loss = -model.log_prob(x).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        learned.append(loss.item())
+    return learned
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("work", ["training", "forward", "compiled"])
+def test_one_thread_traces_a_network_while_another_works(layer: LayerKind, work: str) -> None:
+    model, x = model_of(layer), torch.zeros(2, 1, 3, 4, dtype=torch.uint8)
+    linear = torch.compile(nn.Linear(2, 2), backend="eager")
+    works: dict[str, Callable[[], Any]] = {
+        "training": lambda: losses(layer),
+        "forward": lambda: torch.stack([model(x) for _ in range(50)]).tolist(),
+        "compiled": lambda: torch.stack([linear(torch.ones(1, 2)) for _ in range(1000)]).tolist(),
+    }
+    expected, drawn = works[work](), naive.complete(model, x, x[:, 0] > 0, generator=seeded())
+    results: list[Any] = []
+
+    def run() -> None:
+        try:
+            results.append(works[work]())
+        except BaseException as error:
+            results.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    samples = 0
+    while thread.is_alive() or samples < 3:
+        trace._programs.clear()
+        assert torch.equal(model.sample(2, height=3, width=4, generator=seeded()), drawn)
+        samples += 1
+    thread.join()
+    assert results == [expected]
+
+
+def test_threads_trace_at_once() -> None:
+    models, drawn = [model_of(layer) for layer in LAYERS], dict[int, list[Tensor]]()
+
+    def draw(n: int) -> None:
+        for _ in range(10):
+            trace._programs.pop(models[n], None)
+            drawn.setdefault(n, []).append(models[n].sample(2, height=3, width=3, generator=seeded()))
+
+    expected = [model.sample(2, height=3, width=3, generator=seeded()) for model in models]
+    threads = [threading.Thread(target=draw, args=(n,)) for n in range(len(models))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for n, images in enumerate(expected):
+        assert [torch.equal(images, each) for each in drawn[n]] == [True] * 10
