@@ -106,3 +106,11 @@ def test_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         InputError, match=r"neither a folder here, nor one of .*mnist-class.*, nor found on the Hugging Face Hub"
     ):
         PixelRNN.from_pretrained("nobody/nothing")
+
+
+def test_weights_of_any_memory_format_are_saved(tmp_path: Path) -> None:
+    model = PixelRNN(layer="pixel-cnn", levels=2, hidden=2).to(memory_format=torch.channels_last)
+    assert not model.blocks[0].transform[1].weight.is_contiguous()
+    model.save_pretrained(tmp_path)
+    x = torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
+    assert torch.equal(PixelRNN.from_pretrained(tmp_path)(x), model(x))

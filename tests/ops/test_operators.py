@@ -68,8 +68,8 @@ def penalised(f: Callable[..., Tensor], inputs: list[Tensor]) -> tuple[Tensor, .
 def test_second_derivatives_are_those_of_the_reference(layer: Layer, name: ops.Backend) -> None:
     inputs = operands(layer)
 
-    def f(*operands: Tensor) -> Tensor:
-        return ops.line_lstm(*operands, layer.layer, 2)
+    def f(x: Tensor, kernel: Tensor, bias: Tensor, weight: Tensor, initial: Tensor) -> Tensor:
+        return ops.line_lstm(x, kernel, bias, weight, initial, layer.layer, 2)
 
     with backend("reference"):
         wanted = penalised(f, inputs)
@@ -98,15 +98,16 @@ def test_second_derivatives_of_the_convolution(kernel: int) -> None:
 
 @both_layers
 def test_third_derivatives(layer: Layer) -> None:
-    inputs = [t.detach().requires_grad_(k == 0) for k, t in enumerate(operands(layer))]
-    results = []
-    for name in ("reference", "cpu"):
+    x, *weights = (t.detach().requires_grad_(k == 0) for k, t in enumerate(operands(layer)))
+    results: list[Tensor] = []
+    names: list[ops.Backend] = ["reference", "cpu"]
+    for name in names:
         with backend(name):
-            y = ops.line_lstm(*inputs, layer.layer, 2).sum()
+            y = ops.line_lstm(x, weights[0], weights[1], weights[2], weights[3], layer.layer, 2).sum()
         for _ in range(2):
-            (g,) = torch.autograd.grad(y, inputs[:1], create_graph=True)
+            (g,) = torch.autograd.grad(y, x, create_graph=True)
             y = g.pow(2).sum()
-        results += torch.autograd.grad(y, inputs[:1])
+        results += torch.autograd.grad(y, x)
     torch.testing.assert_close(*results, rtol=0, atol=1e-10)
 
 

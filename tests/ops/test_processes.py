@@ -42,6 +42,7 @@ def test_a_forked_child_computes_as_its_parent_did() -> None:
 
 def test_threads_that_compute_at_once() -> None:
     lstm, conv = DiagonalBiLSTM(4, 16), MaskedConv2d("B", 4, 8, 3)
+    modules: list[torch.nn.Module] = [lstm, conv]
     x = torch.randn(24, 4, 6, 5)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
@@ -51,7 +52,7 @@ def test_threads_that_compute_at_once() -> None:
         return [y.detach(), *torch.autograd.grad(y.pow(2).sum(), list(module.parameters()))]
 
     try:
-        expected = {module: use(module) for module in (lstm, conv)}
+        expected = {module: use(module) for module in modules}
         wrong: list[Any] = []
 
         def work(module: torch.nn.Module) -> None:

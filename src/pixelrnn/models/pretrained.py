@@ -33,7 +33,8 @@ def save(model: nn.Module, config: dict[str, Any], folder: Path) -> None:
     config = {KIND: type(model).__name__, **config}
     # Both are written before either is renamed: a full disk leaves an earlier model as it was.
     with replacing(folder / WEIGHTS) as weights_path, replacing(folder / CONFIG) as config_path:
-        save_file(model.state_dict(), weights_path, metadata={"format": "pt"})
+        weights = {name: weight.contiguous() for name, weight in model.state_dict().items()}
+        save_file(weights, weights_path, metadata={"format": "pt"})
         config_path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 

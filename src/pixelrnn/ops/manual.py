@@ -5,6 +5,8 @@ are activated in place, a line is a strided slice of the raster order, and what 
 gradients and the gradient of x, is one product each after the scan. The derivation is in the README beside this file.
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,7 +26,7 @@ def line_lstm(
 ) -> Float[Tensor, "N B h"]:
     """See `pixelrnn.ops.line_lstm`. Fills ``saved`` with what the backward pass needs."""
     batch, hidden = x.shape[1], initial.shape[2]
-    gates, cells, states = _parts(saved, len(bias), *x.shape[:2], hidden)
+    gates, cells, states = _parts(saved, (len(bias), x.shape[0], batch, hidden))
     saved[gates.numel() + cells.numel() + states.numel() :].zero_()  # padding, which the C++ fills
     gates.copy_(input_term(x, input_to_state, bias, lines))  # activated line by line
 
@@ -66,7 +68,7 @@ def line_lstm_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """From the gradient of the output to those of x, Kis, its bias, Kss and the initial states."""
     directions, batch, hidden = len(initial), x.shape[1], initial.shape[2]
-    gates, cells, states = _parts(saved, directions, *x.shape[:2], hidden)
+    gates, cells, states = _parts(saved, (directions, x.shape[0], batch, hidden))
     d_gates = torch.empty_like(gates)
     d_initial = torch.zeros_like(initial)
     nothing = x.new_zeros(hidden)
@@ -130,13 +132,13 @@ def line_lstm_backward(
 
 
 def _parts(
-    saved: Float[Tensor, " saved"], directions: int, positions: int, batch: int, hidden: int
+    saved: Float[Tensor, " saved"], shape: tuple[int, int, int, int]
 ) -> tuple[Float[Tensor, "D N B four_h"], Float[Tensor, "D N B h"], Float[Tensor, "D N B h"]]:
-    """The gates, cells and hidden states of all positions, in the room that was made to save them."""
-    sizes = [directions * positions * batch * hidden * k for k in (4, 1, 1)]
-    shape = directions, positions, batch, -1
-    gates, cells, states = saved[: sum(sizes)].split(sizes)
-    return gates.view(shape), cells.view(shape), states.view(shape)
+    """The gates, cells and hidden states (D, N, B, h) of all positions, in the room that was made to save them."""
+    *outer, hidden = shape
+    n = math.prod(shape)
+    gates, cells, states = saved[: 6 * n].split([4 * n, n, n])
+    return gates.view(*outer, 4 * hidden), cells.view(shape), states.view(shape)
 
 
 def _slice(line: range) -> slice:
