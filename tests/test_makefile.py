@@ -1,7 +1,9 @@
 """What `make` installs, and when."""
 
+import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,10 @@ def installs(folder: Path, target: str) -> list[str]:
 def test_the_demo_installs_less_and_neither_redoes_the_work_of_the_other(tmp_path: Path) -> None:
     for name in ("Makefile", "constraints.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
+    for name in ("hatch_build.py", "src/pixelrnn/ops/build.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "src/pixelrnn/ops/csrc", tmp_path / "src/pixelrnn/ops/csrc")
     (tmp_path / ".venv").mkdir()
     assert installs(tmp_path, "demo") == ["torch", ".[train]"]
     assert installs(tmp_path, "test") == ["torch", ".[demo,dev,docs,hf,train]"]
@@ -28,3 +34,7 @@ def test_the_demo_installs_less_and_neither_redoes_the_work_of_the_other(tmp_pat
     assert installs(tmp_path, "test") == installs(tmp_path, "docs") == [".[demo,dev,docs,hf,train]"]
     (tmp_path / ".venv" / "all").touch()
     assert installs(tmp_path, "test") == installs(tmp_path, "docs") == installs(tmp_path, "demo") == []
+    # A change of the C++ compiles it anew.
+    later = time.time() + 60
+    os.utime(tmp_path / "src/pixelrnn/ops/csrc/scan.h", (later, later))
+    assert installs(tmp_path, "demo") == [".[train]"]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
@@ -18,13 +19,9 @@ def to_8_bit(x: UInt8[Tensor, "*batch"], levels: int) -> UInt8[Tensor, "*batch"]
 
 def grid(x: UInt8[Tensor, "N C H W"], *, columns: int) -> UInt8[Tensor, "C height width"]:
     """Images row by row, a pixel apart on a white ground, which fills what is left of the last row."""
-    n, channels, height, width = x.shape
-    rows = -(-n // columns)
-    picture = torch.full((channels, 1 + rows * (height + 1), 1 + columns * (width + 1)), 255)
-    for k, image in enumerate(x.cpu()):
-        top, left = 1 + k // columns * (height + 1), 1 + k % columns * (width + 1)
-        picture[:, top : top + height, left : left + width] = image
-    return picture.to(torch.uint8)
+    x = F.pad(x.cpu(), (1, 0, 1, 0, 0, 0, 0, -len(x) % columns), value=255)
+    by_place = x.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4)  # (C, rows, height, columns, width)
+    return F.pad(by_place.flatten(3).flatten(1, 2), (0, 1, 0, 1), value=255)
 
 
 def check_drawable(channels: int) -> None:

@@ -24,7 +24,7 @@ def test_the_table_and_the_picture(
     assert printed[1].split()[:2] == ["batch", "10"]
     fair = next(line for line in printed if line.startswith("naive, fair"))
     assert fair.split()[2:] == ["20000", "0.5", "1.0", "2.0", "0.25", "101"]
-    assert "compiled: time ∝ pixels^1.00 from 8×8 to 64×64" in printed
+    assert "cpu: time ∝ pixels^1.00 from 8×8 to 64×64" in printed
     with Image.open(tmp_path / "bench.png") as picture:
         assert picture.width > 1000
 

@@ -99,23 +99,27 @@ def test_without_the_library_everything_works_and_says_once_that_it_is_slower(
 
 @pytest.mark.usefixtures("no_library")
 def test_without_the_library_small_work_takes_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, seen = PixelRNN(levels=2, hidden=3), list[int]()
-    multiply = torch.bmm
+    model, seen = PixelRNN(levels=2, hidden=3), list[tuple[str, int]]()
 
-    def recording(a: Tensor, b: Tensor) -> Tensor:
-        seen.append(torch.get_num_threads())
-        return multiply(a, b)
+    def recording(name: str) -> Any:
+        compute = getattr(torch, name)
 
-    monkeypatch.setattr(torch, "bmm", recording)
+        def recorded(*args: Any, **options: Any) -> Any:
+            seen.append((name, torch.get_num_threads()))
+            return compute(*args, **options)
+
+        return recorded
+
+    monkeypatch.setattr(torch, "bmm", recording("bmm"))  # of the recurrence in training
+    monkeypatch.setattr(torch, "clamp", recording("clamp"))  # of the sampler
     torch.set_num_threads(2)
     try:
-        model.log_prob(torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
-        model.sample(1, height=2, width=2, on_row=lambda _: seen.append(torch.get_num_threads()))
+        model.log_prob(torch.zeros(2, 1, 4, 4, dtype=torch.uint8)).sum().backward()
+        model.sample(1, height=2, width=2)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
-    assert seen
-    assert set(seen) == {1}
+    assert set(seen) == {("bmm", 1), ("clamp", 1)}
 
 
 @pytest.mark.usefixtures("no_library")

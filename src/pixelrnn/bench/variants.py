@@ -108,7 +108,7 @@ class Worker:
         try:
             self._ours.send(what)
             answer = self._ours.recv()
-        except (EOFError, BrokenPipeError):
+        except (EOFError, ConnectionError):
             raise InputError("a benchmark's process ended early: there may not be enough memory") from None
         if isinstance(answer, InputError):
             raise answer

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from pixelrnn import figures
 from pixelrnn.errors import extra
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ def draw(name: FigureName, folder: Path, *, models: Sequence[str], still: StillF
         OSError: the file cannot be written.
     """
     with extra("train", wanted_by="pixelrnn.explain"):
+        from pixelrnn import figures
         from pixelrnn.explain import context, generation, lines, masks, mirror, step
 
     stills: dict[str, Callable[[], Figure]] = {

@@ -43,8 +43,8 @@ SMALL = 2**18
 
 def line_lstm(*given: Any) -> tuple[Tensor, Tensor]:
     """The output, and what the backward pass needs (nothing unless it is to be kept)."""
-    *operands, height, layer, compiled, bfloat16, keep = given
-    x, _, bias, _, initial = operands
+    x, kis, bias, kss, initial, height, layer, compiled, bfloat16, keep = given
+    operands = x, kis, bias, kss, initial
     _check_line_lstm(operands, height, layer, compiled)
     saved = _room(x, initial, bfloat16 and compiled, keep or not compiled)
     if not x.shape[0] * x.shape[1]:
@@ -59,8 +59,8 @@ def line_lstm(*given: Any) -> tuple[Tensor, Tensor]:
 
 def line_lstm_backward(*given: Any) -> Tensors:
     """The gradients of x, Kis, its bias, Kss and the initial states."""
-    *operands, saved, d_output, height, layer, compiled, bfloat16 = given
-    x, kis, bias, kss, initial = operands
+    x, kis, bias, kss, initial, saved, d_output, height, layer, compiled, bfloat16 = given
+    operands = x, kis, bias, kss, initial
     _check_line_lstm(operands, height, layer, compiled)
     _check("line_lstm", False, height, x=(x, x.shape), d_output=(d_output, (*x.shape[:2], initial.shape[2])))
     if not x.shape[0] * x.shape[1]:
@@ -97,8 +97,8 @@ def conv_backward(*given: Any) -> Tensors:
 
 def reference_line_lstm(*given: Any) -> Tensor:
     """The output by the reference, under autograd and in the precision of its weights."""
-    *operands, height, layer = given
-    x, _, _, _, initial = operands
+    x, kis, bias, kss, initial, height, layer = given
+    operands = x, kis, bias, kss, initial
     _check_line_lstm(operands, height, layer, False)
     with _without_autocast(x):
         if not x.shape[0]:
@@ -107,8 +107,8 @@ def reference_line_lstm(*given: Any) -> Tensor:
 
 
 def _lines(x: Tensor, height: int, layer: str) -> Lines:
-    make: Any = LAYERS
-    return make[layer](int(height), int(x.shape[0]) // int(height))  # type: ignore[no-any-return]
+    make: Callable[[int, int], Lines] = dict[str, Any](LAYERS)[layer]
+    return make(int(height), int(x.shape[0]) // int(height))
 
 
 def _room(x: Tensor, initial: Tensor, bfloat16: bool, keep: bool) -> Tensor:
@@ -127,7 +127,7 @@ def _without_autocast(x: Tensor) -> Any:
 
 
 def _check(operator: str, compiled: bool, height: int, **expected: tuple[Tensor, Sequence[int]]) -> None:
-    """Raises InputError unless x makes an image, and all tensors have their shapes, one floating type and one device."""
+    """Raises InputError unless x makes an image and all tensors have their shapes, one floating type and one device."""
     x, _ = expected["x"]
     dtype, device, positions = x.dtype, x.device, x.shape[0]
     for name, (tensor, shape) in expected.items():
