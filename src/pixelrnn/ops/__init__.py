@@ -100,7 +100,7 @@ def line_lstm(
     operands = x, input_to_state, bias, state_to_state, initial
     in_cpp = compiled(*operands)
     if _named == "reference":
-        return operators.reference_line_lstm(*operands, layer, height)
+        return operators.reference_line_lstm(*operands, height, layer)
     bfloat16 = in_cpp and x.dtype == torch.float32 and autocast_to_bfloat16(x)
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in operands)
     output: Tensor = torch.ops.pixelrnn.line_lstm(*operands, height, layer, in_cpp, bfloat16, keep)[0]

@@ -15,7 +15,7 @@ from torch._functorch.utils import enable_single_level_autograd_function
 
 from pixelrnn.errors import InputError
 from pixelrnn.ops import cpu, manual, reference
-from pixelrnn.ops.lines import LAYERS, Lines
+from pixelrnn.ops.lines import LAYERS, Layer, Lines
 from pixelrnn.ops.threads import one_thread
 
 Tensors = tuple[Tensor, ...]
@@ -106,9 +106,8 @@ def reference_line_lstm(*given: Any) -> Tensor:
         return reference.line_lstm(*operands, _lines(x, height, layer))
 
 
-def _lines(x: Tensor, height: int, layer: str) -> Lines:
-    make: Callable[[int, int], Lines] = dict[str, Any](LAYERS)[layer]
-    return make(int(height), int(x.shape[0]) // int(height))
+def _lines(x: Tensor, height: int, layer: Layer) -> Lines:
+    return LAYERS[layer](int(height), int(x.shape[0]) // int(height))
 
 
 def _room(x: Tensor, initial: Tensor, bfloat16: bool, keep: bool) -> Tensor:
