@@ -24,6 +24,7 @@ from pixelrnn.bench import time_exponent
 from pixelrnn.bench.memory import forget_peak, peak
 from pixelrnn.likelihood import draw
 from pixelrnn.nn import LayerKind
+from pixelrnn.ops import backend
 from pixelrnn.sampling import naive
 
 ROUNDS = 7
@@ -65,6 +66,12 @@ def check_equality() -> None:
     assert torch.equal(complete(lambda x: usual.logits(model, x.double() * 2 - 1, sliced=False)), drawn)
 
 
+def without_library(model: PixelRNN, n: int, side: int) -> Tensor:
+    """What is drawn where there is no compiled library."""
+    with backend("manual"):
+        return model.sample(n, height=side, width=side)
+
+
 @torch.no_grad()
 def against_naive(depth: int, hidden: int, *, n: int = 16, side: int = 28) -> dict[str, float]:
     """Seconds for n images, drawn in all ways. Of the usual one's passes, which are equal, one in 28 is taken."""
@@ -77,6 +84,7 @@ def against_naive(depth: int, hidden: int, *, n: int = 16, side: int = 28) -> di
         times["usual"].append(seconds(lambda: usual_passes(model, x, max(1, passes // ROUNDS))))
     return {
         "incremental": median(times["incremental"]),
+        "in PyTorch": seconds(lambda: without_library(model, n, side)),
         "one forward pass": median(times["forward"]),
         "ours, naive": seconds(lambda: naive.complete(model, x, x[:, 0] > 0)),
         "the usual one": median(times["usual"]) * side * side / max(1, passes // ROUNDS),
