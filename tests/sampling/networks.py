@@ -1,6 +1,8 @@
 """Networks that the package does not have, and what several tests do with one."""
 
+import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -74,6 +76,56 @@ class Mixed(nn.Module):
     def nothing(self, x: Tensor, condition: Tensor) -> Tensor:
         """Logits that no layer makes."""
         return (condition + condition).unflatten(1, (1, -1))
+
+
+class Random(nn.Module):
+    """Operations in any order on any of the maps so far, in place too."""
+
+    def __init__(self, seed: int, channels: int, levels: int, condition: int) -> None:
+        super().__init__()
+        draw = random.Random(seed)
+        self.channels, self.condition = channels, condition
+        self.layers = nn.ModuleList([MaskedConv2d("A", channels, 2 * channels, (3, 5), channels=channels)])
+        self.operations: list[tuple[str, int, int]] = []
+        features = [2 * channels]
+        for _ in range(draw.randint(3, 9)):
+            x, kind = (
+                draw.randrange(len(features)),
+                draw.choice(["convolution", "row", "diagonal", "cat", "relu_", "iadd"]),
+            )
+            alike = [n for n, count in enumerate(features) if count == features[x]]
+            y = draw.randrange(len(features)) if kind == "cat" else draw.choice(alike)
+            self.operations.append((kind, x, y))
+            layers: dict[str, Callable[[], nn.Module]] = {
+                "convolution": partial(
+                    MaskedConv2d, "B", features[x], features[y], draw.choice([1, 3]), channels=channels
+                ),
+                "row": partial(RowLSTM, features[x], channels, channels=channels, condition=condition),
+                "diagonal": partial(DiagonalBiLSTM, features[x], channels, channels=channels, condition=condition),
+            }
+            self.layers.append(layers.get(kind, nn.Identity)())
+            features.append(
+                {"row": channels, "diagonal": channels, "cat": features[x] + features[y]}.get(kind, features[x])
+            )
+        logits = channels * logits_per_channel(levels)
+        self.layers.append(MaskedConv2d("B", features[-1], logits, 1, channels=channels))
+
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
+        first, *layers, last = self.layers
+        maps = [first(image)]
+        for layer, (kind, x, y) in zip(layers, self.operations, strict=True):
+            if kind == "convolution":
+                maps.append(layer(maps[x], relu=True, plus=maps[y]))
+            elif kind == "cat":
+                maps.append(torch.cat([maps[x], maps[y]], dim=1))
+            elif kind == "relu_":
+                maps.append(layer(maps[x]).relu_())
+            elif kind == "iadd":
+                maps.append(maps[x])
+                maps[-1] += maps[y]
+            else:
+                maps.append(layer(maps[x], condition))
+        return last(maps[-1]).unflatten(1, (-1, self.channels))
 
 
 def traced(network: nn.Module, channels: int = 1, levels: int = 4, **options: Any) -> trace.Program:

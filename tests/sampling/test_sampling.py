@@ -8,7 +8,7 @@ from pixelrnn import InputError, PixelRNN
 from pixelrnn.nn import LayerKind
 from pixelrnn.ops import Backend, backend
 from pixelrnn.sampling import Row, complete, naive, rows, sample, steps
-from tests.sampling.networks import BACKENDS, KINDS, LAYERS, Mixed, model_of, parallel, randomized, seeded
+from tests.sampling.networks import BACKENDS, KINDS, LAYERS, Mixed, Random, model_of, parallel, randomized, seeded
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -51,6 +51,20 @@ def test_any_network_draws_the_images_of_the_naive_sampler(
         assert torch.equal(torch.stack([row.pixels for row in reported], dim=2), completed)
         got = sample(network, 4, size=(5, 6), channels=channels, generator=seeded(), **options)
         assert torch.equal(got, sampled)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("seed", range(25))
+def test_random_networks_draw_the_images_of_the_naive_sampler(name: Backend, seed: int) -> None:
+    channels, levels, features = [(1, 2, 0), (3, 3, 0), (3, 2, 2), (2, 4, 1)][seed % 4]
+    network = randomized(Random(seed, channels, levels, features))
+    x, known = torch.randint(levels, (2, channels, 4, 5), dtype=torch.uint8), torch.rand(2, 4, 5) < 0.4
+    known[:, 1], known[:, :, 2] = True, True
+    condition = torch.randn(2, features, 4, 5, dtype=torch.double) if features else None
+    expected = naive.complete(parallel(network, levels, condition), x, known, generator=seeded())
+    with backend(name):
+        got = complete(network, x, known, levels=levels, condition=condition, generator=seeded())
+    assert torch.equal(got, expected)
 
 
 @pytest.mark.parametrize("name", BACKENDS)
