@@ -1,6 +1,6 @@
 """Compiles the C++ of `csrc` into the package, once per installation: the build hook of the wheel calls `build`.
 
-    python -m pixelrnn.ops.build
+    python -m pixelrnn.ops
 
 does the same by hand, for whoever installs a compiler later. There is one library per instruction set, so that a wheel
 runs at full speed on any processor. This module needs nothing but Python.
@@ -12,7 +12,6 @@ import platform
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -92,10 +91,3 @@ def _compiler() -> list[str]:
         if (path := shutil.which(program)) is not None:
             return [path, *options]
     raise BuildError(f"no C++ compiler: {' or '.join(names)} not found (CXX names another)")
-
-
-if __name__ == "__main__":
-    try:
-        print("\n".join(map(str, build())))
-    except (BuildError, OSError) as error:
-        sys.exit(f"pixelrnn.ops.build: {error}")

@@ -84,8 +84,8 @@ available = library is not None
 def say_what_is_missing() -> None:
     """Says, once per process, that everything is slower, and what to do."""
     logging.getLogger("pixelrnn").warning(
-        "pixelrnn runs without its compiled library: %s. Training takes 3 times as long, sampling 10 times. "
-        "Install a C++ compiler and run: python -m pixelrnn.ops.build",
+        "pixelrnn runs without its compiled library: %s. Training takes 2 to 4 times as long, sampling 20 times. "
+        "Install a C++ compiler and run: python -m pixelrnn.ops",
         variant,
     )
 
