@@ -47,17 +47,15 @@ def backend(name: Backend) -> Iterator[None]:
         _named = before
 
 
-def compiled(*operands: Tensor) -> bool:
-    """Whether the C++ computes with these.
+def compiled(x: Tensor) -> bool:
+    """Whether the C++ computes with a tensor like this one.
 
     Raises:
-        InputError: it was named, and they are not all float32, or all float64, on a CPU.
+        InputError: it was named, and x is not float32 or float64 on a CPU.
     """
-    kinds = {(x.device.type, x.dtype) for x in operands}
-    fits = kinds == {("cpu", torch.float32)} or kinds == {("cpu", torch.float64)}
+    fits = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
     if _named == "cpu" and not fits:
-        given = ", ".join(sorted({f"{x.dtype} on {x.device}" for x in operands}))
-        raise InputError(f"the backend cpu is for float32 or float64 on a CPU, not {given}")
+        raise InputError(f"the backend cpu is for float32 or float64 on a CPU, not {x.dtype} on {x.device}")
     if _named == "auto" and fits and not cpu.available and not torch.compiler.is_compiling():
         cpu.say_what_is_missing()
     return fits and cpu.available and _named in ("auto", "cpu")
@@ -98,7 +96,7 @@ def line_lstm(
     """
     x = x.to(bias.dtype)  # lower precision of the maps around it must not add up over H + W steps
     operands = x, input_to_state, bias, state_to_state, initial
-    in_cpp = compiled(*operands)
+    in_cpp = compiled(x)
     if _named == "reference":
         return operators.reference_line_lstm(*operands, height, layer)
     bfloat16 = in_cpp and x.dtype == torch.float32 and autocast_to_bfloat16(x)
@@ -135,8 +133,7 @@ def conv(
     bfloat16 = autocast_to_bfloat16(x)
     if bfloat16:  # PyTorch's own layers may have rounded maps
         x, plus = x.to(bias.dtype), None if plus is None else plus.to(bias.dtype)
-    operands = x, weight, bias, *([] if plus is None else [plus])
-    if not compiled(*operands):
+    if not compiled(x):
         return reference.conv(x, weight, bias, plus, height, relu)
     y: Tensor = torch.ops.pixelrnn.conv(x, weight, bias, plus, height, relu, bfloat16 and x.dtype == torch.float32)
     return y

@@ -16,10 +16,13 @@ import torch
 from torch import Tensor
 
 from pixelrnn.ops.build import LIBRARIES, VARIANTS, sources
-from pixelrnn.ops.lines import LAYERS, Layer
+from pixelrnn.ops.lines import LAYERS
 
 GRAIN = 16
 """Features of saved states are padded to a multiple of this, whatever the width of the vectors."""
+
+NUMBERS = {layer: number for number, layer in enumerate(LAYERS)}
+"""Of the layers, in C++."""
 
 STATUS = {2: "memory is short", 3: "an internal error"}
 
@@ -95,96 +98,71 @@ def saved_size(positions: int, batch: int, directions: int, hidden: int) -> int:
     return directions * positions * batch * 6 * (-(-hidden // GRAIN) * GRAIN)
 
 
-def line_lstm(
-    x: Tensor,
-    input_to_state: Tensor,
-    bias: Tensor,
-    state_to_state: Tensor,
-    initial: Tensor,
-    height: int,
-    layer: Layer,
-    bfloat16: bool,
-    saved: Tensor | None,
-) -> Tensor:
-    """The output. Fills ``saved``, unless it is None, with what the backward pass needs."""
-    operands = [tensor.contiguous() for tensor in (x, input_to_state, bias, state_to_state, initial)]
-    output = x.new_empty(*x.shape[:2], initial.shape[2])
-    call("line_lstm", *_sizes(x, height, initial.shape[2], layer, bfloat16), *operands, output, saved)
+def line_lstm(*given: Any) -> Tensor:
+    """From x, Kis, its bias, Kss, the initial states, height, layer, bfloat16 and saved to the output.
+
+    Fills ``saved``, unless it is None, with what the backward pass needs.
+    """
+    *operands, height, layer, bfloat16, saved = given
+    x, hidden = operands[0], operands[4].shape[2]
+    output = x.new_empty(*x.shape[:2], hidden)
+    call("line_lstm", _type(x, bfloat16), NUMBERS[layer], *_sizes(x, height), hidden, *operands, output, saved)
     return output
 
 
-def line_lstm_backward(
-    x: Tensor,
-    input_to_state: Tensor,
-    bias: Tensor,
-    state_to_state: Tensor,
-    initial: Tensor,
-    saved: Tensor,
-    d_output: Tensor,
-    height: int,
-    layer: Layer,
-    bfloat16: bool,
-) -> tuple[Tensor, ...]:
-    """The gradients of the first five."""
-    operands = [tensor.contiguous() for tensor in (x, input_to_state, bias, state_to_state, initial)]
-    gradients = tuple(torch.empty_like(operand) for operand in operands)
-    sizes = _sizes(x, height, initial.shape[2], layer, bfloat16)
-    call("line_lstm_backward", *sizes, *operands, saved, d_output.contiguous(), *gradients)
+def line_lstm_backward(*given: Any) -> tuple[Tensor, ...]:
+    """From the same operands, saved, the gradient of the output, height, layer and bfloat16 to their gradients."""
+    *operands, saved, d_output, height, layer, bfloat16 = given
+    x, hidden = operands[0], operands[4].shape[2]
+    gradients = tuple(operand.new_empty(operand.shape) for operand in operands)
+    sizes = _type(x, bfloat16), NUMBERS[layer], *_sizes(x, height), hidden
+    call("line_lstm_backward", *sizes, *operands, saved, d_output, *gradients)
     return gradients
 
 
-def conv(
-    x: Tensor, weight: Tensor, bias: Tensor, plus: Tensor | None, height: int, relu: bool, bfloat16: bool
-) -> Tensor:
-    """The convolution."""
+def conv(x: Tensor, weight: Tensor, bias: Tensor, plus: Tensor | None, height: int, *how: bool) -> Tensor:
+    """The convolution; ``how`` is relu, bfloat16."""
     y = x.new_empty(*x.shape[:2], len(weight))
-    sizes = _conv_sizes(x, weight, height, relu, bfloat16)
-    operands = [None if t is None else t.contiguous() for t in (x, weight, bias, plus)]
-    call("conv", *sizes, *operands, y)
+    call("conv", _type(x, how[1]), *_sizes(x, height), *_kernel(weight), how[0], x, weight, bias, plus, y)
     return y
 
 
-def conv_backward(
-    x: Tensor, weight: Tensor, dy: Tensor, height: int, relu: bool, bfloat16: bool, wants_dx: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of x, of the weight and of the bias; that of x is empty where it is not wanted."""
-    x, weight, dy = x.contiguous(), weight.contiguous(), dy.contiguous()
-    dx = torch.empty_like(x) if wants_dx else x.new_empty(0)
-    d_weight, d_bias = torch.empty_like(weight), x.new_empty(len(weight))
-    sizes = _conv_sizes(x, weight, height, relu, bfloat16)
+def conv_backward(x: Tensor, weight: Tensor, dy: Tensor, height: int, *how: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of x (empty unless it is wanted), of the weight and the bias; ``how``: relu, bfloat16, wants_dx."""
+    relu, bfloat16, wants_dx = how
+    dx = x.new_empty(x.shape if wants_dx else 0)
+    d_weight, d_bias = weight.new_empty(weight.shape), x.new_empty(len(weight))
+    sizes = _type(x, bfloat16), *_sizes(x, height), *_kernel(weight), relu
     call("conv_backward", *sizes, x, weight, dy, dx if wants_dx else None, d_weight, d_bias)
     return dx, d_weight, d_bias
-
-
-def _sizes(x: Tensor, height: int, hidden: int, layer: Layer, bfloat16: bool) -> tuple[int, ...]:
-    positions, batch, features = x.shape
-    index, width = list(LAYERS).index(layer), positions // height
-    return _type(x, bfloat16), index, height, width, batch, features, hidden, torch.get_num_threads()
-
-
-def _conv_sizes(x: Tensor, weight: Tensor, height: int, relu: bool, bfloat16: bool) -> tuple[int, ...]:
-    positions, batch, features = x.shape
-    out, _, rows, columns = weight.shape
-    sizes = height, positions // height, batch, features, out, rows // 2, columns // 2
-    return _type(x, bfloat16), *sizes, relu, torch.get_num_threads()
 
 
 def _type(x: Tensor, bfloat16: bool) -> int:
     return 1 if x.dtype == torch.float64 else 2 * bfloat16
 
 
+def _sizes(x: Tensor, height: int) -> tuple[int, int, int, int, int]:
+    """Threads, height, width, batch, features."""
+    return torch.get_num_threads(), height, x.shape[0] // height, x.shape[1], x.shape[2]
+
+
+def _kernel(weight: Tensor) -> tuple[int, int, int]:
+    """Features out, rows above the centre, columns beside it."""
+    return len(weight), weight.shape[2] // 2, weight.shape[3] // 2
+
+
 def call(name: str, *arguments: "int | float | Tensor | None") -> bool:
-    """Calls a function of the library, with the addresses of tensors, which must be contiguous.
+    """Calls a function of the library, with the addresses of tensors.
 
     Returns:
-        Whether something that was computed is no finite number, where the function looks.
+        Whether something that was computed is not finite, where the function looks.
 
     Raises:
         MemoryError: memory is short.
         RuntimeError: anything else went wrong.
     """
-    assert library is not None
-    given = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
+    held = [a.contiguous() if isinstance(a, Tensor) else a for a in arguments]
+    given = [a.data_ptr() if isinstance(a, Tensor) else a for a in held]
     status = getattr(library, f"pixelrnn_{name}")(*given)
     if status > 1:
         raise (MemoryError if status == 2 else RuntimeError)(f"pixelrnn's compiled library: {STATUS[status]}")

@@ -7,7 +7,6 @@ steps that it is made of are computed position by position, in PyTorch (`steps`)
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import torch
@@ -155,7 +154,7 @@ def start(program: trace.Program, width: int, batch: int) -> steps.Network | cpu
         InputError: the backend that was named cannot run.
     """
     weights = trace.operands(program)
-    kind = cpu.Network if compiled(*chain(*weights)) else steps.Network
+    kind = cpu.Network if compiled(weights[-1][0]) else steps.Network
     return kind(program, weights, width, batch)
 
 

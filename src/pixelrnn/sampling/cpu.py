@@ -9,7 +9,6 @@ from torch import Tensor
 from pixelrnn.errors import InputError
 from pixelrnn.likelihood import logits_per_channel
 from pixelrnn.ops import cpu
-from pixelrnn.ops.lines import LAYERS
 from pixelrnn.sampling.steps import RowOfImages
 from pixelrnn.sampling.trace import Concatenate, LineLSTM, Program, Relu
 
@@ -36,16 +35,15 @@ class Network:
             elif isinstance(step, Concatenate):
                 cpu.call("network_concatenate", self.network, step.x, step.y, *state)
             elif isinstance(step, LineLSTM):
-                operands, hidden = [weight.contiguous() for weight in given], given[3].shape[2]
-                layer = list(LAYERS).index(step.kind)
-                cpu.call("network_line_lstm", self.network, step.x, layer, *operands, hidden, *state)
+                hidden = given[3].shape[2]
+                cpu.call("network_line_lstm", self.network, step.x, cpu.NUMBERS[step.kind], *given, hidden, *state)
             else:
                 plus = -1 if step.y is None else step.y
                 # The logits, divided by channels: level l of channel c is feature l·C + c.
                 is_last = step is program.steps[-1]
                 for c in range(program.channels) if is_last else [-1]:
                     part = slice(c, None, program.channels) if is_last else slice(None)
-                    weight, bias = given[0][part].permute(2, 3, 1, 0).contiguous(), given[1][part].contiguous()
+                    weight, bias = given[0][part].permute(2, 3, 1, 0), given[1][part]
                     rows, columns, _, out = weight.shape
                     sizes = out, rows, columns, plus, c
                     cpu.call("network_conv", self.network, step.x, weight, bias, *sizes, *state)
@@ -54,8 +52,7 @@ class Network:
         """See `pixelrnn.sampling.steps.Network`."""
         per_channel = logits_per_channel(self.program.levels)
         logits = given.levels.new_empty((*given.levels.shape, per_channel), dtype=self.like.dtype)
-        condition = None if given.condition is None else given.condition.contiguous()
-        arrays = given.levels, given.known, given.wanted, given.uniform, logits, condition
+        arrays = given.levels, given.known, given.wanted, given.uniform, logits, given.condition
         channels = given.levels.shape[1]
         if cpu.call("network_row", self.network, *arrays, channels, per_channel, given.temperature):
             raise InputError("the model gives logits that are not finite")

@@ -176,9 +176,9 @@ EXPORT const char* pixelrnn_sources() { return PIXELRNN_SOURCES; }
 
 // x (N, B, F), input (D, S, F, 4h), bias (D, 4h), state (D, T, h, 4h), initial (D, 2, h) → output (N, B, h). saved,
 // null where nothing is to be kept: D·N·B·6·⌈h⌉ numbers, ⌈h⌉ whole grains, of the type of the factors.
-EXPORT int pixelrnn_line_lstm(int64_t type, int64_t layer, int64_t height, int64_t width, int64_t batch, int64_t in_,
-                              int64_t hidden, int64_t threads, const void* x, const void* input, const void* bias,
-                              const void* state, const void* initial, void* output, void* saved) {
+EXPORT int pixelrnn_line_lstm(int64_t type, int64_t layer, int64_t threads, int64_t height, int64_t width,
+                              int64_t batch, int64_t in_, int64_t hidden, const void* x, const void* input,
+                              const void* bias, const void* state, const void* initial, void* output, void* saved) {
     return with_factors(type, [&]<class P>() {
         using T = Wide<P>;
         const Shape s{LAYERS[layer], height, width, batch, in_, hidden, images_per_slice(batch, threads)};
@@ -190,8 +190,8 @@ EXPORT int pixelrnn_line_lstm(int64_t type, int64_t layer, int64_t height, int64
     });
 }
 
-EXPORT int pixelrnn_line_lstm_backward(int64_t type, int64_t layer, int64_t height, int64_t width, int64_t batch,
-                                       int64_t in_, int64_t hidden, int64_t threads, const void* x, const void* input,
+EXPORT int pixelrnn_line_lstm_backward(int64_t type, int64_t layer, int64_t threads, int64_t height, int64_t width,
+                                       int64_t batch, int64_t in_, int64_t hidden, const void* x, const void* input,
                                        const void* bias, const void* state, const void* initial, void* saved,
                                        const void* d_output, void* d_x, void* d_input, void* d_bias, void* d_state,
                                        void* d_initial) {
@@ -205,9 +205,9 @@ EXPORT int pixelrnn_line_lstm_backward(int64_t type, int64_t layer, int64_t heig
 }
 
 // x (N, B, F), weight (G, F, 2·above + 1, 2·beside + 1), bias (G), plus (N, B, G) or null → y (N, B, G).
-EXPORT int pixelrnn_conv(int64_t type, int64_t height, int64_t width, int64_t batch, int64_t in_, int64_t out_,
-                         int64_t above, int64_t beside, int64_t relu, int64_t threads, const void* x,
-                         const void* weight, const void* bias, const void* plus, void* y) {
+EXPORT int pixelrnn_conv(int64_t type, int64_t threads, int64_t height, int64_t width, int64_t batch, int64_t in_,
+                         int64_t out_, int64_t above, int64_t beside, int64_t relu, const void* x, const void* weight,
+                         const void* bias, const void* plus, void* y) {
     return with_factors(type, [&]<class P>() {
         using T = Wide<P>;
         const Window s{height, width, batch, in_, out_, above, beside};
@@ -216,8 +216,8 @@ EXPORT int pixelrnn_conv(int64_t type, int64_t height, int64_t width, int64_t ba
 }
 
 // dx null where it is not wanted.
-EXPORT int pixelrnn_conv_backward(int64_t type, int64_t height, int64_t width, int64_t batch, int64_t in_, int64_t out_,
-                                  int64_t above, int64_t beside, int64_t relu, int64_t threads, const void* x,
+EXPORT int pixelrnn_conv_backward(int64_t type, int64_t threads, int64_t height, int64_t width, int64_t batch,
+                                  int64_t in_, int64_t out_, int64_t above, int64_t beside, int64_t relu, const void* x,
                                   const void* weight, const void* dy, void* dx, void* d_weight, void* d_bias) {
     return with_factors(type, [&]<class P>() {
         using T = Wide<P>;
