@@ -7,6 +7,7 @@ no lines, no barriers. See the README beside this file. Shapes are those of `pix
 
 import ctypes
 import logging
+from contextlib import suppress
 from ctypes import c_char_p, c_double, c_int, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -37,6 +38,7 @@ def load(path: Path) -> ctypes.CDLL:
     library, size, pointer = ctypes.CDLL(str(path)), c_int64, c_void_p
     signatures: dict[str, tuple[Any, list[Any]]] = {
         "sources": (c_char_p, []),
+        "lend_threads": (None, [pointer]),
         "line_lstm": (c_int, [size] * 8 + [pointer] * 7),
         "line_lstm_backward": (c_int, [size] * 8 + [pointer] * 12),
         "conv": (c_int, [size] * 10 + [pointer] * 5),
@@ -53,6 +55,10 @@ def load(path: Path) -> ctypes.CDLL:
     for name, (result, arguments) in signatures.items():
         function = getattr(library, f"pixelrnn_{name}")
         function.restype, function.argtypes = result, arguments
+    # PyTorch's own threads, where they are those of GNU OpenMP: two pools would wait for each other.
+    with suppress(OSError, AttributeError):
+        torch_cpu = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+        library.pixelrnn_lend_threads(ctypes.cast(torch_cpu.GOMP_parallel, c_void_p))
     return library
 
 

@@ -154,7 +154,8 @@ def start(program: trace.Program, width: int, batch: int) -> steps.Network | cpu
         InputError: the backend that was named cannot run.
     """
     weights = trace.operands(program)
-    kind = cpu.Network if compiled(weights[-1][0]) else steps.Network
+    alike = len({(weight.dtype, weight.device) for given in weights for weight in given}) == 1
+    kind = cpu.Network if compiled(weights[-1][0]) and alike else steps.Network
     return kind(program, weights, width, batch)
 
 

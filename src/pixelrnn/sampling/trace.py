@@ -176,22 +176,22 @@ _PLAIN = frozenset({bool, int, float, str, type(None)})
 
 def _fingerprint(network: nn.Module) -> list[Any]:
     """Changes with the modules and their attributes, on which a trace may depend, but not with the weights."""
-    return [
-        (name, ref(module), {key: _stand_for(value) for key, value in vars(module).items() if key not in _BOOKKEEPING})
-        for name, module in network.named_modules(remove_duplicate=False)
-    ]
+    return [(name, ref(module), _attributes(module)) for name, module in network.named_modules(remove_duplicate=False)]
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    own = vars(module).items()
+    return {k: v if type(v) in _PLAIN else _stand_for(v) for k, v in own if k not in _BOOKKEEPING}
 
 
 def _stand_for(value: Any) -> Any:
     """What is equal while the value is, and does not keep it alive: it may refer to the network."""
-    if type(value) in _PLAIN:
-        return value
     if type(value) in (tuple, list):
-        return [*map(_stand_for, value)]
+        return [each if type(each) in _PLAIN else _stand_for(each) for each in value]
     if type(value) is dict:
         return {key: _stand_for(each) for key, each in value.items()}
     try:
-        return ref(value)
+        return value if type(value) in _PLAIN else ref(value)
     except TypeError:
         return value
 

@@ -12,28 +12,35 @@ struct Window {
     long taps() const { return above * (2 * beside + 1) + beside + 1; }
 };
 
-// A row of one image with zeros to both sides, as the factor of a product.
+// A row of some images, one after the other, each with zeros to both sides, as the factor of a product. Its columns are
+// the rows of the factor, and so are the zeros between two images.
 template <class P>
 struct Line {
-    long features, beside;
+    long images, width, features, beside;  // width: with the zeros
     std::vector<P> data;
-    Line(long width, long features, long beside)
-        : features(features), beside(beside), data((width + 2 * beside) * features) {}
-    P* at(long j) { return &data[(j + beside) * features]; }
+    Line(const Window& s, long images, long features)
+        : images(images),
+          width(s.width + 2 * s.beside),
+          features(features),
+          beside(s.beside),
+          data((images * width + 2 * beside) * features) {}
+    P* at(long j, long image = 0) { return &data[(image * width + j + beside) * features]; }
 };
 
-// Row i of image b of a map (N, B, f), activated or not; zeros outside the image.
+// Row i of a map (N, B, f) of the images from b on, activated or not; zeros outside the image.
 template <class P, class T>
 void read_line(Line<P>& line, const Window& s, const T* map, long f, long i, long b, bool relu) {
     if (i < 0 || i >= s.height) return std::fill(line.data.begin(), line.data.end(), P(0));
-    const T* from = map + (i * s.width * s.batch + b) * f;
-    for (long j = 0; j < s.width; ++j) take_rows(from + j * s.batch * f, 1, f, relu, line.at(j), line.features);
+    for (long k = 0; k < line.images; ++k) {
+        const T* from = map + (i * s.width * s.batch + b + k) * f;
+        for (long j = 0; j < s.width; ++j) take_rows(from + j * s.batch * f, 1, f, relu, line.at(j, k), line.features);
+    }
 }
 
 // The lines of a kernel's rows.
 template <class P>
-std::vector<Line<P>> lines(const Window& s, long features) {
-    return std::vector<Line<P>>(s.above + 1, Line<P>(s.width, features, s.beside));
+std::vector<Line<P>> lines(const Window& s, long images, long features) {
+    return std::vector<Line<P>>(s.above + 1, Line<P>(s, images, features));
 }
 
 // weight (G, F, rows, columns) as rows of taps, features padded to `to` each: F × G, or with `transposed` G × F and the
@@ -66,7 +73,7 @@ void conv_forward(const Window& s, const T* x, bool relu, const Packed<P>& weigh
     const long padded = round_up(s.out, WIDTH<T>), next = s.batch * s.out;
     P ones[GROUP<P>];
     std::fill_n(ones, GROUP<P>, P(1));
-    std::vector<Line<P>> seen = lines<P>(s, round_up(s.in, GROUP<P>));
+    std::vector<Line<P>> seen = lines<P>(s, 1, round_up(s.in, GROUP<P>));
     std::vector<T> given(padded == s.out ? 0 : s.width * padded);
     for (long b = first; b < end; ++b) {
         for (long k = 0; k <= s.above; ++k) read_line(seen[k], s, x, s.in, k - s.above - 1, b, relu);
@@ -100,38 +107,39 @@ template <class P, class T = Wide<P>>
 void conv_backward(const Window& s, const T* x, const T* dy, bool relu, const Packed<P>& transposed, T* dx, T* d_weight,
                    T* d_bias, long first, long end) {
     const long padded = round_up(s.out, WIDTH<T>), padded_in = round_up(s.in, WIDTH<T>);
-    std::vector<Line<P>> seen = lines<P>(s, round_up(s.in, GROUP<P>)), gradient = lines<P>(s, padded);
-    std::vector<T> given(s.width * padded_in);
-    for (long b = first; b < end; ++b) {
+    const long wide = s.width + 2 * s.beside, most = std::max(1L, 64 / wide);  // images in a product that is worth it
+    for (long b = first; b < end; b += most) {
+        const long images = std::min(most, end - b), rows = images * wide;
+        std::vector<Line<P>> seen = lines<P>(s, images, round_up(s.in, GROUP<P>));
+        std::vector<Line<P>> gradient = lines<P>(s, images, padded);
+        std::vector<T> given(rows * padded_in);
         // Rows i − above to i of x, and i to i + above of dy.
-        for (long k = 0; k <= s.above; ++k) {
-            read_line(seen[k], s, x, s.in, s.height - s.above + k, b, relu);
-            read_line(gradient[k], s, dy, s.out, s.height, b, false);
-        }
+        for (long k = 0; k <= s.above; ++k) read_line(seen[k], s, x, s.in, s.height - s.above + k, b, relu);
         for (long i = s.height - 1; i >= 0; --i) {
             std::rotate(seen.begin(), seen.end() - 1, seen.end());
             read_line(seen[0], s, x, s.in, i - s.above, b, relu);
             std::rotate(gradient.begin(), gradient.end() - 1, gradient.end());
             read_line(gradient[0], s, dy, s.out, i, b, false);
             if (dx) {
-                Sum<P> sum{transposed, nullptr, 0, given.data(), padded_in, s.width, padded_in};
+                Sum<P> sum{transposed, nullptr, 0, given.data(), padded_in, rows, padded_in};
                 for (long k = 0; k <= s.above; ++k)
                     sum.add({gradient[k].at(k ? -s.beside : 0), padded, s.columns(s.above - k) * padded});
                 sum.finish();
-                for (long j = 0; j < s.width; ++j) {
-                    const long at = ((i * s.width + j) * s.batch + b) * s.in;
-                    give_rows(&given[j * padded_in], 1, s.in, padded_in, relu ? x + at : nullptr, dx + at);
-                }
+                for (long k = 0; k < images; ++k)
+                    for (long j = 0; j < s.width; ++j) {
+                        const long at = ((i * s.width + j) * s.batch + b + k) * s.in;
+                        give_rows(&given[(k * wide + j) * padded_in], 1, s.in, padded_in, relu ? x + at : nullptr,
+                                  dx + at);
+                    }
             }
             T* to = d_weight;
             for (long u = 0; u <= s.above; ++u) {
                 const long features = s.columns(u) * seen[u].features;
-                weight_gradient(seen[u].at(-s.beside), seen[u].features, features, gradient[0].at(0), padded, s.width,
-                                to);
+                weight_gradient(seen[u].at(-s.beside), seen[u].features, features, gradient[0].at(0), padded, rows, to);
                 to += features * padded;
             }
             for (long j = 0; j < s.width; ++j)
-                add_rows(dy + ((i * s.width + j) * s.batch + b) * s.out, 1, s.out, d_bias);
+                add_rows(dy + ((i * s.width + j) * s.batch + b) * s.out, images, s.out, d_bias);
         }
     }
 }

@@ -174,6 +174,9 @@ void convolve_backward(const Window& s, long threads, const T* x, const T* weigh
 // What this was compiled from: `pixelrnn.ops.build` gives it a name.
 EXPORT const char* pixelrnn_sources() { return PIXELRNN_SOURCES; }
 
+// From now on, the threads of GOMP_parallel compute; null: our own.
+EXPORT void pixelrnn_lend_threads(Parallel parallel) { lent = parallel; }
+
 // x (N, B, F), input (D, S, F, 4h), bias (D, 4h), state (D, T, h, 4h), initial (D, 2, h) → output (N, B, h). saved,
 // null where nothing is to be kept: D·N·B·6·⌈h⌉ numbers, ⌈h⌉ whole grains, of the type of the factors.
 EXPORT int pixelrnn_line_lstm(int64_t type, int64_t layer, int64_t threads, int64_t height, int64_t width,
