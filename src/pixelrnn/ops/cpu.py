@@ -167,8 +167,12 @@ def call(name: str, *arguments: "int | float | Tensor | None") -> bool:
         MemoryError: memory is short.
         RuntimeError: anything else went wrong.
     """
-    held = [a.contiguous() if isinstance(a, Tensor) else a for a in arguments]
-    given = [a.data_ptr() if isinstance(a, Tensor) else a for a in held]
+    held, given = [], []  # tensors, until the call is over
+    for a in arguments:
+        if isinstance(a, Tensor):
+            held.append(a := a.contiguous())
+            a = a.data_ptr()
+        given.append(a)
     status = getattr(library, f"pixelrnn_{name}")(*given)
     if status > 1:
         raise (MemoryError if status == 2 else RuntimeError)(f"pixelrnn's compiled library: {STATUS[status]}")

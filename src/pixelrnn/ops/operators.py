@@ -62,7 +62,7 @@ def line_lstm_backward(*given: Any) -> Tensors:
     x, kis, bias, kss, initial, saved, d_output, height, layer, compiled, bfloat16 = given
     operands = x, kis, bias, kss, initial
     _check_line_lstm(operands, height, layer, compiled)
-    _check("line_lstm", False, height, x=(x, x.shape), d_output=(d_output, (*x.shape[:2], initial.shape[2])))
+    _check("line_lstm", False, height, x, ("d_output", d_output, (*x.shape[:2], initial.shape[2])))
     if not x.shape[0] * x.shape[1]:
         return tuple(map(torch.zeros_like, operands))
     if not saved.numel():  # the forward pass did not know that there would be a backward pass
@@ -81,15 +81,15 @@ def line_lstm_backward(*given: Any) -> Tensors:
 def conv(*given: Any) -> Tensor:
     """The convolution, in C++."""
     x, weight, bias, plus, height, _, _ = given
-    added = {} if plus is None else {"plus": (plus, (*x.shape[:2], len(weight)))}
-    _check_conv(x, weight, height, bias=(bias, weight.shape[:1]), **added)
+    added = () if plus is None else (("plus", plus, (*x.shape[:2], len(weight))),)
+    _check_conv(x, weight, height, ("bias", bias, weight.shape[:1]), *added)
     return cpu.conv(*given) if x.shape[0] * x.shape[1] else x.new_empty(*x.shape[:2], len(weight))
 
 
 def conv_backward(*given: Any) -> Tensors:
     """The gradients of x (empty unless it is wanted), of the weight and of the bias."""
     x, weight, dy, height, _, _, wants_dx = given
-    _check_conv(x, weight, height, dy=(dy, (*x.shape[:2], len(weight))))
+    _check_conv(x, weight, height, ("dy", dy, (*x.shape[:2], len(weight))))
     if x.shape[0] * x.shape[1]:
         return cpu.conv_backward(*given)
     return x.new_empty(x.shape if wants_dx else 0), torch.zeros_like(weight), x.new_zeros(len(weight))
@@ -125,11 +125,13 @@ def _without_autocast(x: Tensor) -> Any:
     return torch.autocast(x.device.type, enabled=False) if available else nullcontext()
 
 
-def _check(operator: str, compiled: bool, height: int, **expected: tuple[Tensor, Sequence[int]]) -> None:
+Expected = tuple[str, Tensor, Sequence[int]]
+
+
+def _check(operator: str, compiled: bool, height: int, x: Tensor, *expected: Expected) -> None:
     """Raises InputError unless x makes an image and all tensors have their shapes, one floating type and one device."""
-    x, _ = expected["x"]
     dtype, device, positions = x.dtype, x.device, x.shape[0]
-    for name, (tensor, shape) in expected.items():
+    for name, tensor, shape in expected:
         if tensor.shape != shape:
             raise InputError(f"{operator}: {name} has shape {tuple(tensor.shape)}, expected {tuple(shape)}")
         if tensor.dtype != dtype or tensor.device != device:
@@ -152,21 +154,17 @@ def _check_line_lstm(operands: Sequence[Tensor], height: int, layer: str, compil
         given = f"x has shape {tuple(x.shape)}, initial {tuple(initial.shape)}"
         raise InputError(f"line_lstm: {given}, expected (N, B, F) and (D, 2, h), F and h at least 1")
     (d, s, t), features, hidden = SIZES[layer], x.shape[2], initial.shape[2]
-    expected: dict[str, tuple[Tensor, Sequence[int]]] = {
-        "input_to_state": (kis, (d, s, features, 4 * hidden)),
-        "bias": (bias, (d, 4 * hidden)),
-        "state_to_state": (kss, (d, t, hidden, 4 * hidden)),
-        "initial": (initial, (d, 2, hidden)),
-    }
-    _check("line_lstm", compiled, height, x=(x, x.shape), **expected)
+    weights = ("input_to_state", kis, (d, s, features, 4 * hidden)), ("bias", bias, (d, 4 * hidden))
+    states = ("state_to_state", kss, (d, t, hidden, 4 * hidden)), ("initial", initial, (d, 2, hidden))
+    _check("line_lstm", compiled, height, x, *weights, *states)
 
 
-def _check_conv(x: Tensor, weight: Tensor, height: int, **others: tuple[Tensor, Sequence[int]]) -> None:
-    if x.ndim != 3 or weight.ndim != 4 or 0 in (x.shape[2], *weight.shape) or not all(n % 2 for n in weight.shape[2:]):
-        given = f"x has shape {tuple(x.shape)}, weight {tuple(weight.shape)}"
+def _check_conv(x: Tensor, weight: Tensor, height: int, *others: Expected) -> None:
+    kernel = weight.shape
+    if x.ndim != 3 or len(kernel) != 4 or 0 in (x.shape[2], *kernel) or not kernel[2] % 2 == kernel[3] % 2 == 1:
+        given = f"x has shape {tuple(x.shape)}, weight {tuple(kernel)}"
         raise InputError(f"conv: {given}, expected (N, B, F) and (G, F, rows, columns), F and G at least 1, both odd")
-    shape = len(weight), x.shape[2], *weight.shape[2:]
-    _check("conv", True, height, x=(x, x.shape), weight=(weight, shape), **others)
+    _check("conv", True, height, x, ("weight", weight, (kernel[0], x.shape[2], *kernel[2:])), *others)
 
 
 # Their shapes, without computing them.
@@ -263,6 +261,15 @@ def _through_reference(f: Callable[..., Tensor], saved: Tensors, gradients: Tens
         return torch.autograd.grad(results, given, weights, create_graph=again, allow_unused=True)
 
 
+PLAIN = {Tensor, torch.nn.Parameter, int, bool, str, type(None)}
+
+
+def _is_watched(given: Sequence[Any]) -> bool:
+    """Whether somebody below the autograd key looks at an operation: a tracer, a transform, a tensor of another kind."""
+    modes = torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active()
+    return bool(modes) or not PLAIN.issuperset(map(type, given))
+
+
 def _register(
     name: str, compute: Callable[..., Any], shapes: Callable[..., Any], context: Callable[..., None], gradients: Any
 ) -> None:
@@ -286,9 +293,14 @@ def _register(
 
     # Not `torch.library.register_autograd`: the transforms of `torch.func` differentiate level by level, and refuse its
     # `autograd.Function`, which looks at all of them. At the autograd key one level is left.
-    def forward(ctx: Any, *given: Any) -> Any:
+    def below(*given: Any) -> Any:
+        if not _is_watched(given):
+            return compute(*given)
         with torch._C._AutoDispatchBelowAutograd():
-            result = operator(*given)
+            return operator(*given)
+
+    def forward(ctx: Any, *given: Any) -> Any:
+        result = below(*given)
         context(ctx, given, result)
         return result
 
@@ -297,8 +309,7 @@ def _register(
 
     def differentiable(*given: Any) -> Any:
         if not (torch.is_grad_enabled() and any(a.requires_grad for a in given if isinstance(a, Tensor))):
-            with torch._C._AutoDispatchBelowAutograd():
-                return operator(*given)
+            return below(*given)
         with enable_single_level_autograd_function():
             return function.apply(*given)
 
