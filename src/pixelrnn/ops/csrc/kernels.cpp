@@ -157,16 +157,19 @@ void convolve_backward(const Window& s, long threads, const T* x, const T* weigh
             conv_backward(s, x, dy, relu, transposed, dx, d_weights[p].data(), d_biases[p].data(), first, end);
         });
     const long kernel = (2 * s.above + 1) * (2 * s.beside + 1);
-    std::fill_n(d_weight, s.out * s.in * kernel, T(0)), std::fill_n(d_bias, s.out, T(0));
-    for (long p = 0; p < parts.count(); ++p) {
-        const T* from = d_weights[p].data();
-        for (long u = 0; u <= s.above; ++u)
-            for (long v = 0; v < s.columns(u); ++v, from += features * padded)
-                for (long g = 0; g < s.out; ++g)
-                    for (long f = 0; f < s.in; ++f)
-                        d_weight[(g * s.in + f) * kernel + u * (2 * s.beside + 1) + v] += from[f * padded + g];
-        for (long g = 0; g < s.out; ++g) d_bias[g] += d_biases[p][g];
+    std::fill_n(d_weight, s.out * s.in * kernel, T(0));
+    std::vector<T>&weights = d_weights[0], &biases = d_biases[0];
+    for (long p = 1; p < parts.count(); ++p) {
+        for (size_t k = 0; k < weights.size(); ++k) weights[k] += d_weights[p][k];
+        for (size_t k = 0; k < biases.size(); ++k) biases[k] += d_biases[p][k];
     }
+    const T* from = weights.data();
+    for (long u = 0; u <= s.above; ++u)
+        for (long v = 0; v < s.columns(u); ++v, from += features * padded)
+            for (long g = 0; g < s.out; ++g)
+                for (long f = 0; f < s.in; ++f)
+                    d_weight[(g * s.in + f) * kernel + u * (2 * s.beside + 1) + v] = from[f * padded + g];
+    std::copy_n(biases.data(), s.out, d_bias);
 }
 
 }  // namespace

@@ -174,10 +174,13 @@ struct Packed {
     long depth;
     explicit Packed(const Matrix<T>& b)
         : data(round_up(b.rows(), GROUP<P>) * round_up(b.columns, PANEL<T>)), depth(round_up(b.rows(), GROUP<P>)) {
-        for (long n = 0; n < b.columns; ++n)
+        for (long n = 0; n < b.columns; n += PANEL<T>)
             for (long k = 0; k < b.rows(); ++k) {
+                const T* from = &b.data[k * b.columns + n];
                 const long group = n / PANEL<T> * (depth / GROUP<P>)+k / GROUP<P>;
-                data[(group * PANEL<T> + n % PANEL<T>)*GROUP<P> + k % GROUP<P>] = b.data[k * b.columns + n];
+                P* to = &data[group * PANEL<T> * GROUP<P> + k % GROUP<P>];
+                for (long c = 0, wide = std::min<long>(PANEL<T>, b.columns - n); c < wide; ++c)
+                    to[c * GROUP<P>] = from[c];
             }
     }
     Right<P> right(long from = 0) const {  // without the first rows, a whole number of groups
