@@ -10,7 +10,7 @@ def test_all_samplers_draw_the_same() -> None:
 def test_every_way_to_draw_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "ROUNDS", 1)
     times = sampling.against_naive(1, 2, n=2, side=3)
-    assert set(times) == {"incremental", "one forward pass", "ours, naive", "the usual one"}
+    assert set(times) == {"incremental", "in PyTorch", "one forward pass", "ours, naive", "the usual one"}
     assert all(t > 0 for t in times.values())
     assert sampling.in_colour("row-lstm", n=1, side=2) > 0
 
