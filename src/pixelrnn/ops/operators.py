@@ -265,7 +265,7 @@ PLAIN = {Tensor, torch.nn.Parameter, int, bool, str, type(None)}
 
 
 def _is_watched(given: Sequence[Any]) -> bool:
-    """Whether somebody below the autograd key looks at an operation: a tracer, a transform, a tensor of another kind."""
+    """Whether something below the autograd key sees an operation: a tracer, a transform, a tensor of another kind."""
     modes = torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active()
     return bool(modes) or not PLAIN.issuperset(map(type, given))
 
