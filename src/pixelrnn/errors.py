@@ -68,12 +68,15 @@ def check_number(
 
 @contextmanager
 def input_error(message: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Raises InputError, with the message and what was wrong, where an error of these kinds is raised in the block."""
+    """Raises InputError, with the message and what was wrong, where an error of these kinds is raised in the block.
+
+    An InputError, which says what was wrong, passes unless it is named among the kinds.
+    """
     try:
         yield
-    except InputError:
-        raise
     except kinds as error:
+        if isinstance(error, InputError) and InputError not in kinds:
+            raise
         raise InputError(f"{message}: {' '.join(str(error).split())}") from error
 
 

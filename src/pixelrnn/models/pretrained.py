@@ -42,7 +42,7 @@ def load(kinds: Sequence[type[Model]], name: str | Path) -> Model:
     """Reads both files of a model, which must be of one of these kinds; see `ImageModel.from_pretrained`."""
     config_path, weights_path = _find(name, CONFIG), _find(name, WEIGHTS)
     by_name = {cls.__name__: cls for cls in kinds}
-    malformed = (json.JSONDecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError)
+    malformed = (InputError, ValueError, RecursionError, KeyError, TypeError, AttributeError)
     with input_error(f"{config_path} is not the configuration of a {' or a '.join(by_name)}", *malformed):
         config = json.loads(config_path.read_text(encoding="utf-8"))
         model = by_name[config.pop(KIND)](**config)
