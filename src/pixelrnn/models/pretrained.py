@@ -53,11 +53,7 @@ def load(kinds: Sequence[type[Model]], name: str | Path) -> Model:
 
 
 def fill(model: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> None:
-    """Loads the weights into the model if they are its own and finite.
-
-    Raises:
-        InputError: they are not; the message names ``source`` and the first weight that is wrong.
-    """
+    """Loads weights into a model. Raises InputError, which names ``source``, unless they are its own and finite."""
     given, own = ({name: (*w.shape,) for name, w in state.items()} for state in (weights, model.state_dict()))
     for name in sorted(own.keys() | given.keys()):
         if (got := given.get(name, "missing")) != (wanted := own.get(name, "no such weight")):
