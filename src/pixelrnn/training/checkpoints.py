@@ -110,12 +110,8 @@ class Checkpoints(pl.Callback):
 def averaged_weights(checkpoint: Path, *, epochs: int | None = None) -> dict[str, torch.Tensor]:
     """The weights of the model in a checkpoint: their moving average if the run keeps one.
 
-    Args:
-        checkpoint: the file.
-        epochs: that a run which resumes from it shall have in all; none are to be undone.
-
-    Raises:
-        InputError: the checkpoint is damaged or incomplete, or has more epochs already.
+    Raises InputError if it is damaged or incomplete, or has more epochs already than the ``epochs`` that a run which
+    resumes from it shall have in all.
     """
     data = io.BytesIO(checkpoint.read_bytes())
     try:
