@@ -1,17 +1,11 @@
-"""One step of each LSTM (paper eq. 3): what is read and what is computed, in tensors of a real layer."""
+"""One step of each LSTM (paper eq. 3): what is read and what is computed, in shapes of a real layer."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from pixelrnn.figures import ARROW, BLACK, LIGHT, ORANGE, SKY, WHITE, new_figure
 from pixelrnn.nn import DiagonalBiLSTM, RowLSTM
-from pixelrnn.ops import backend
+from pixelrnn.ops.lines import LAYERS
 
 BATCH, HIDDEN, SIDE = 16, 32, 28
 T = SIDE // 2  # the step that is drawn
@@ -19,58 +13,43 @@ T = SIDE // 2  # the step that is drawn
 Shape = tuple[int, ...]
 
 
-class _Recorder(TorchFunctionMode):
-    """Keeps the shapes that the reference recurrence computes with, step by step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.products: list[dict[str, Shape]] = []
-        self.splits: list[dict[str, Shape]] = []
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func is torch.functional.einsum:
-            _, taps, weight = args
-            self.products.append({"h₋": (*taps.shape,), "Kss": (*weight.shape,), "Kss ⊛ h₋": (*result.shape,)})
-        if func is Tensor.chunk:
-            self.splits.append({"sum": (*args[0].shape,), "gate": (*result[0].shape,)})
-        return result
-
-
-def record(layer: RowLSTM | DiagonalBiLSTM, t: int) -> dict[str, Shape]:
-    """Runs a layer and gives the shapes of step t.
+def shapes(layer: RowLSTM | DiagonalBiLSTM, t: int) -> dict[str, Shape]:
+    """The shapes of step t of a layer.
 
     Of the map: x (B, 2h, H, W), Kis ⊛ x (B, D·4h, H, W). Of the line: h₋ at its taps (D, T, n, B, h), Kss
     (D, T, h, 4h), Kss ⊛ h₋ (D, n, B, 4h), the sum of both terms, and each gate (D, n, B, h), as are c and h.
     """
-    x = torch.zeros(BATCH, 2 * HIDDEN, SIDE, SIDE)
-    recorder = _Recorder()
-    with torch.no_grad(), backend("reference"):
-        term = layer.input_to_state(x)
-        with recorder:
-            layer(x)
-    return {"x": (*x.shape,), "Kis ⊛ x": (*term.shape,), **recorder.products[t], **recorder.splits[t]}
+    kernel = layer.state_to_state.weight
+    directions, taps, hidden, gates = kernel.shape
+    line = (LAYERS[layer.layer](SIDE, SIDE).lengths[t], BATCH)
+    return {
+        "x": (BATCH, layer.input_to_state.in_channels, SIDE, SIDE),
+        "Kis ⊛ x": (BATCH, layer.input_to_state.out_channels, SIDE, SIDE),
+        "h₋": (directions, taps, *line, hidden),
+        "Kss": (*kernel.shape,),
+        "Kss ⊛ h₋": (directions, *line, gates),
+        "sum": (directions, *line, gates),
+        "gate": (directions, *line, hidden),
+    }
 
 
 def of_row() -> Figure:
     """One row of the Row LSTM."""
+    of_step = shapes(RowLSTM(2 * HIDDEN, HIDDEN), T)
     title = f"Row LSTM, one step: row {T} of {SIDE}×{SIDE}, {SIDE} pixels at once"
-    shapes = record(RowLSTM(2 * HIDDEN, HIDDEN), T)
-    return _draw(shapes, title, before=f"row {T - 1}: three neighbours\nof each pixel", cell="straight above")
+    return _draw(of_step, title, before=f"row {T - 1}: three neighbours\nof each pixel", cell="straight above")
 
 
 def of_diagonal() -> Figure:
     """One diagonal of the Diagonal BiLSTM."""
-    shapes = record(DiagonalBiLSTM(2 * HIDDEN, HIDDEN), T)
-    title = f"Diagonal BiLSTM, one step: diagonal {T}, {shapes['gate'][1]} pixels of each direction at once"
-    return _draw(shapes, title, before=f"diagonal {T - 1}: the pixel above\nand the pixel beside", cell="beside")
+    of_step = shapes(DiagonalBiLSTM(2 * HIDDEN, HIDDEN), T)
+    title = f"Diagonal BiLSTM, one step: diagonal {T}, {of_step['gate'][1]} pixels of each direction at once"
+    return _draw(of_step, title, before=f"diagonal {T - 1}: the pixel above\nand the pixel beside", cell="beside")
 
 
-def _draw(shapes: dict[str, Shape], title: str, *, before: str, cell: str) -> Figure:
-    times = {name: " × ".join(map(str, shape)) for name, shape in shapes.items()}
-    line = f"{'both directions, ' * (shapes['gate'][0] == 2)}{shapes['gate'][1]} pixels"
+def _draw(of_step: dict[str, Shape], title: str, *, before: str, cell: str) -> Figure:
+    times = {name: " × ".join(map(str, shape)) for name, shape in of_step.items()}
+    line = f"{'both directions, ' * (of_step['gate'][0] == 2)}{of_step['gate'][1]} pixels"
     left, middle, right = 2.4, 5.0, 7.6
     boxes = (
         (left, 0.9, WHITE, "x, the whole map", f"{times['x']}\nimages, 2h, rows, columns"),
