@@ -125,9 +125,7 @@ class ImageModel(nn.Module, ABC):
             x: images; the values of unknown pixels are ignored.
             known: (H, W) for all images or (B, H, W) for each, true where a pixel is kept.
             labels: the class of each image, where the density is conditional on it.
-            temperature: divides the log-probabilities of every draw; 1 samples the model's distribution.
-            generator: source of randomness.
-            on_row: called with each row of all images when it is complete: its pixels, and what they were drawn from.
+            temperature: as in `sample`, like ``generator`` and ``on_row``.
 
         Raises:
             InputError: x or labels as in `log_prob_map`, a mask of another shape or type, a temperature that is not

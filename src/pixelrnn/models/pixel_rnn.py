@@ -15,8 +15,7 @@ from pixelrnn.models.image_model import ImageModel
 from pixelrnn.nn import LayerKind, MaskedConv2d, OutputHead, ResidualBlock
 from pixelrnn.nn.raster import by_position
 
-MOST_LOGITS = 2**24
-"""That are held at a time where only their likelihood is wanted: 64 MiB in float32."""
+MOST_LOGITS = 2**24  # that are held at a time where only their likelihood is wanted: 64 MiB in float32
 
 
 class PixelRNN(ImageModel):
@@ -115,31 +114,19 @@ class PixelRNN(ImageModel):
                 to_output = self.skips[n](x, plus=to_output)
         return x if to_output is None else to_output
 
-    def forward(
-        self,
-        x: UInt8[Tensor, "B C H W"],
-        *,
-        labels: Int[Tensor, " B"] | None = None,
-        condition: Float[Tensor, "B c H W"] | None = None,
-    ) -> Float[Tensor, "B logits C H W"]:
+    def forward(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B logits C H W"]:
         """The logits of every sub-pixel given all before it. Arguments and errors as in `log_prob_map`."""
         sampling.check_images(x, self.levels, self.channels)
-        return self.logits(self._intensities(x), self.condition_map(x, labels, condition))
+        return self.logits(self._intensities(x), self.condition_map(x, **given))
 
-    def log_prob_map(
-        self,
-        x: UInt8[Tensor, "B C H W"],
-        *,
-        labels: Int[Tensor, " B"] | None = None,
-        condition: Float[Tensor, "B c H W"] | None = None,
-    ) -> Float[Tensor, "B C H W"]:
-        """log p(x_i | x_<i) of each sub-pixel, in nats. Arguments and errors as in `ImageModel.log_prob_map`.
+    def log_prob_map(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B C H W"]:
+        """log p(x_i | x_<i) of each sub-pixel, in nats. Errors as in `ImageModel.log_prob_map`.
 
-        ``condition`` is the map that the density is conditional on, if it is. Large logit tensors are evaluated in
-        chunks of rows, and again for the gradient.
+        What the density is conditional on is ``given``: ``labels`` (B), ``condition`` (B, c, H, W), a map. Large logit
+        tensors are evaluated in chunks of rows, and again for the gradient.
         """
         sampling.check_images(x, self.levels, self.channels)
-        body = self._body(self._intensities(x), self.condition_map(x, labels, condition))
+        body = self._body(self._intensities(x), self.condition_map(x, **given))
         rows = max(1, MOST_LOGITS // (x[:, :, 0].numel() * likelihood.logits_per_channel(self.levels)))
         if rows >= x.shape[2]:
             return self._score(body, x)
@@ -159,7 +146,7 @@ class PixelRNN(ImageModel):
         condition: Float[Tensor, "B c H W"] | None = None,
         **how: Any,
     ) -> UInt8[Tensor, "B C H W"]:
-        """See `ImageModel.complete`; ``condition`` is the map that the density is conditional on, if it is."""
+        """See `ImageModel.complete`; ``condition`` is as in `log_prob_map`."""
         sampling.check_images(x, 256, self.channels)  # unknown pixels may have any level
         given = self.condition_map(x, labels, condition)
         return sampling.complete(self, x, known, levels=self.levels, condition=given, method="logits", **how)

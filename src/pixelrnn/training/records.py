@@ -43,14 +43,10 @@ class Metrics(pl.Callback):
         self.nats, self.images, self.seconds = state_dict["nats"], state_dict["images"], state_dict["seconds"]
 
     def _read(self) -> list[dict[str, Any]]:
-        with (
-            input_error(f"{self.run.metrics} is damaged", csv.Error, UnicodeDecodeError),
-            self.run.metrics.open(newline="", encoding="utf-8") as file,
-        ):
-            rows = list(csv.DictReader(file))
-        for row in rows:
-            if tuple(row) != COLUMNS or None in row.values() or not row["step"].isdecimal():
-                raise InputError(f"{self.run.metrics} is damaged: expected the columns {', '.join(COLUMNS)}")
+        with input_error(f"{self.run.metrics} is damaged", csv.Error, UnicodeDecodeError):
+            rows = list(csv.DictReader(self.run.metrics.read_text(encoding="utf-8").splitlines()))
+        if any(tuple(row) != COLUMNS or None in row.values() or not row["step"].isdecimal() for row in rows):
+            raise InputError(f"{self.run.metrics} is damaged: expected the columns {', '.join(COLUMNS)}")
         return rows
 
     def _elapsed(self) -> float:
