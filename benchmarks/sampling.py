@@ -21,11 +21,11 @@ from torch import Tensor
 from pixelrnn import PixelRNN
 from pixelrnn.bench import naive as usual
 from pixelrnn.bench import time_exponent
-from pixelrnn.bench.memory import forget_peak, peak
 from pixelrnn.likelihood import draw
 from pixelrnn.nn import LayerKind
 from pixelrnn.ops import backend
 from pixelrnn.sampling import naive
+from pixelrnn.training.memory import forget_peak, peak
 
 ROUNDS = 7
 TARGETS = [("the usual one", 1, 32, 500.0), ("ours, naive", 1, 32, 80.0), ("the usual one", 7, 16, 500.0)]

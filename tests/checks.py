@@ -1,6 +1,7 @@
 """Comparisons that several tests make."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,3 +49,16 @@ def sub_pixel_order(reached: Tensor) -> Tensor:
     """From (C, H, W, C, H, W) to (n, n) with sub-pixels in the order of generation: rows, pixels, channels."""
     n = reached[..., 0, 0, 0].numel()
     return reached.permute(1, 2, 0, 4, 5, 3).reshape(n, n)
+
+
+class OnMPS(Tensor):
+    """A tensor on a device that has no float64."""
+
+    def double(self) -> Tensor:
+        raise TypeError("MPS has no float64")
+
+    def cpu(self) -> Tensor:  # type: ignore[override]
+        return self.as_subclass(Tensor)
+
+    def to(self, *args: Any, **kwargs: Any) -> Tensor:
+        return self.as_subclass(Tensor).to(*args, **kwargs)

@@ -35,6 +35,8 @@ def test_other_errors_become_input_errors_of_one_line() -> None:
         raise EOFError("cut\n short")
     with pytest.raises(InputError, match=r"^its own$"), input_error("a.npy is damaged", Exception):
         raise InputError("its own")
+    with pytest.raises(InputError, match=r"^a\.json: its own$"), input_error("a.json", InputError):
+        raise InputError("its own")
     with pytest.raises(KeyError), input_error("a.npy is damaged", EOFError):
         raise KeyError
 

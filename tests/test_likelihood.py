@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pixelrnn.likelihood import bits_per_dim, draw, log_prob_map, log_probabilities, logits_per_channel
+from tests.checks import OnMPS
 
 
 def test_two_levels_are_a_bernoulli_variable() -> None:
@@ -64,6 +65,12 @@ def test_one_logit_is_drawn_as_a_bernoulli_variable() -> None:
     logits, uniform = torch.randn(1000, 1), torch.rand(1000, dtype=torch.double)
     expected = uniform >= 1 - logits[:, 0].double().sigmoid()
     assert torch.equal(draw(logits, uniform), expected.to(torch.uint8))
+
+
+@pytest.mark.parametrize("levels", [1, 5])
+def test_draws_leave_a_device_that_has_no_float64(levels: int) -> None:
+    logits, uniform = torch.randn(50, levels), torch.rand(50, dtype=torch.double)
+    assert torch.equal(draw(logits.as_subclass(OnMPS), uniform), draw(logits, uniform))
 
 
 def test_bits_per_dim() -> None:

@@ -20,3 +20,10 @@ def test_a_seed_out_of_range_is_named(seed: int) -> None:
 def test_the_noise_of_rows_comes_in_the_order_of_generation() -> None:
     both = [uniform_row(3, 2, 4, generator=g, device=torch.device("cpu")) for g in [generator(0)] for _ in range(2)]
     assert torch.equal(torch.stack(both), torch.rand(2, 3, 2, 4, dtype=torch.double, generator=generator(0)))
+
+
+def test_the_noise_for_a_device_without_float64_is_the_same_and_stays_on_the_cpu() -> None:
+    for source in (generator(0), None):
+        torch.manual_seed(0)
+        noise = uniform_row(3, 2, 4, generator=source, device=torch.device("mps"))
+        assert torch.equal(noise, torch.rand(3, 2, 4, dtype=torch.double, generator=generator(0)))

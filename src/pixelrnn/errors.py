@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import ge, gt, le, lt
 from typing import Any
 
 
@@ -15,12 +16,7 @@ class InputError(ValueError):
 
 
 class Stopped(BaseException):
-    """A signal stopped the work. Like KeyboardInterrupt it is no error, so handlers of errors let it pass.
-
-    Args:
-        signum: the signal.
-        saved: the state of a training was saved before.
-    """
+    """A signal stopped the work. Like KeyboardInterrupt it is no error, so handlers of errors let it pass."""
 
     def __init__(self, signum: int, *, saved: bool = False) -> None:
         name = signal.Signals(signum).name
@@ -51,40 +47,34 @@ def check_number(
     whole: bool = True,
 ) -> None:
     """Raises InputError unless the value, which the message calls ``name``, is a number within the limits."""
-    limits = {"at least": least, "above": above, "at most": most, "below": below}
-    words = [f"{word} {limit}" for word, limit in limits.items() if limit is not None]
-    expected = f"from {least} to {most}" if None not in (least, most) else " and ".join(words)
+    limits = {"at least": (least, ge), "above": (above, gt), "at most": (most, le), "below": (below, lt)}
+    given = [(word, limit, holds) for word, (limit, holds) in limits.items() if limit is not None]
+    words = " and ".join(f"{word} {limit}" for word, limit, _ in given)
+    expected = f"from {least} to {most}" if None not in (least, most) else words
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         expected = "a whole number" if whole else "a number"
-    elif (
-        (least is None or value >= least)
-        and (above is None or value > above)
-        and (most is None or value <= most)
-        and (below is None or value < below)
-    ):
+    elif all(holds(value, limit) for _, limit, holds in given):
         return
     raise InputError(f"{name} must be {expected}, got {value!r}")
 
 
 @contextmanager
 def input_error(message: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Raises InputError, with the message and what was wrong, where an error of these kinds is raised in the block."""
+    """Raises InputError, with the message and what was wrong, where an error of these kinds is raised in the block.
+
+    An InputError, which says what was wrong, passes unless it is named among the kinds.
+    """
     try:
         yield
-    except InputError:
-        raise
     except kinds as error:
+        if isinstance(error, InputError) and InputError not in kinds:
+            raise
         raise InputError(f"{message}: {' '.join(str(error).split())}") from error
 
 
 @contextmanager
 def extra(name: str, *, wanted_by: str) -> Iterator[None]:
-    """Raises InputError, which says what to install, where the block imports a module that is not installed.
-
-    Args:
-        name: the extra of the package that installs the module.
-        wanted_by: what cannot be done without it.
-    """
+    """Raises InputError, which names the extra to install, where the block imports a module that is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:

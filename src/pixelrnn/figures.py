@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from pixelrnn.errors import InputError
@@ -24,16 +22,13 @@ BLUE, SKY, ORANGE, VERMILION = "#0072B2", "#8CC8EE", "#F0B020", "#D55E00"
 WHITE, LIGHT, GREY, BLACK = "#FFFFFF", "#DCDCDC", "#8A8A8A", "#1A1A1A"
 
 DPI = 110
+ARROW = {"arrowstyle": "-|>", "color": BLACK, "lw": 1.4}
 
 
 def new_figure(
     width: float, height: float, rows: int, columns: int
 ) -> tuple["matplotlib.figure.Figure", list[list["matplotlib.axes.Axes"]]]:
-    """A figure of so many inches, and its axes row by row.
-
-    Raises:
-        InputError: matplotlib is not installed.
-    """
+    """A figure of so many inches, and its axes row by row. Raises InputError if matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -51,13 +46,7 @@ def frame(axes: "matplotlib.axes.Axes", x: tuple[float, float], y: tuple[float, 
 def draw_cells(
     axes: "matplotlib.axes.Axes", colours: Sequence[Sequence[str | None]], labels: Sequence[Sequence[str]] | None = None
 ) -> None:
-    """Draws a map, a square cell for each pixel, (0, 0) at the top left.
-
-    Args:
-        axes: where.
-        colours: of each cell; None leaves it out.
-        labels: written into the cells.
-    """
+    """Draws a map, a square cell for each pixel, (0, 0) at the top left; a colour of None leaves it out."""
     from matplotlib.patches import Rectangle
 
     height, width = len(colours), len(colours[0])
@@ -91,11 +80,7 @@ def legend(figure: "matplotlib.figure.Figure", meanings: dict[str, str]) -> None
 
 
 def save(path: Path, figure: "matplotlib.figure.Figure") -> None:
-    """Writes a figure in the format that the name ends with, PNG or SVG.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Writes a figure in the format that the name ends with, PNG or SVG."""
     from matplotlib import rc_context
 
     # Without a date and with a salt of our own, so that the same figure is the same file.
@@ -105,17 +90,8 @@ def save(path: Path, figure: "matplotlib.figure.Figure") -> None:
 
 
 def save_animation(path: Path, figures: Iterable["matplotlib.figure.Figure"], *, seconds: float) -> None:
-    """Writes figures of one size as an animated GIF that starts again after a pause.
-
-    Args:
-        path: of the file.
-        figures: a frame each.
-        seconds: that a frame is shown; the last one longer.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    frames = [Image.fromarray(_pixels(figure)) for figure in figures]
+    """Writes figures of one size as an animated GIF that shows each for ``seconds`` and starts again after a pause."""
+    frames = [_picture(figure) for figure in figures]
     # One palette for all: colours must not flicker from frame to frame.
     palette = frames[-1].quantize(256, dither=Image.Dither.NONE)
     shown = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
@@ -124,8 +100,7 @@ def save_animation(path: Path, figures: Iterable["matplotlib.figure.Figure"], *,
         shown[0].save(temporary, "GIF", save_all=True, append_images=shown[1:], duration=times, loop=0)
 
 
-def _pixels(figure: "matplotlib.figure.Figure") -> NDArray[np.uint8]:
+def _picture(figure: "matplotlib.figure.Figure") -> Image.Image:
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
-    with Image.open(drawn) as picture:
-        return np.asarray(picture.convert("RGB"))
+    return Image.open(drawn).convert("RGB")

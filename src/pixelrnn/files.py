@@ -10,12 +10,7 @@ from pixelrnn.errors import InputError
 
 
 def check_output(path: Path) -> Path:
-    """Where a file would be written, symbolic links followed; makes its folder. Better asked before long work.
-
-    Raises:
-        InputError: something that is no file stands there.
-        OSError: the folder cannot be made.
-    """
+    """Where a file would be written, symbolic links followed; makes its folder. Better asked before long work."""
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is {'a folder' if path.is_dir() else 'no regular file'}, expected a file to write")
@@ -27,11 +22,7 @@ def check_output(path: Path) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary path to write to, and renames it to ``path`` if all went well.
 
-    Whoever reads ``path`` finds the old file or the new one, whole.
-
-    Raises:
-        InputError: something that is no file stands there.
-        OSError: the folder cannot be made or written to, or the disk is full; it names ``path``.
+    Whoever reads ``path`` finds the old file or the new one, whole. An OSError names ``path``.
     """
     path = check_output(path)
     try:

@@ -42,17 +42,18 @@ def draw(
 
     Args:
         logits: one row per image.
-        uniform: the number in [0, 1) at which each is inverted, float64.
+        uniform: the number in [0, 1) at which each is inverted, float64, on the device that shall compute it.
         temperature: divides the log-probabilities; below 1 the likely levels are favoured.
     """
-    # In float64, from logits that are log-probabilities but for a constant: 0 and l of a Bernoulli variable.
-    of_levels = logits.double()
+    # In float64, where the noise is; logits are log-probabilities but for a constant: 0 and l of a Bernoulli variable.
+    of_levels = logits.to(uniform.device).double()
     if logits.shape[1] == 1:
         of_levels = torch.cat([torch.zeros_like(of_levels), of_levels], dim=1)
     # Against the largest, so that the lowest temperature leaves it standing.
     probabilities = ((of_levels - of_levels.amax(dim=1, keepdim=True)) / temperature).softmax(dim=1)
     # The last level is what remains, so rounding in the sum cannot lead past it.
-    return (uniform[:, None] >= probabilities.cumsum(dim=1)[:, :-1]).sum(dim=1).to(torch.uint8)
+    drawn = (uniform[:, None] >= probabilities.cumsum(dim=1)[:, :-1]).sum(dim=1)
+    return drawn.to(torch.uint8).to(logits.device)
 
 
 def bits_per_dim(nats: float, dimensions: int) -> float:

@@ -30,15 +30,13 @@ def check_drawable(channels: int) -> None:
         raise InputError(f"image files have 1 channel (grey) or 3 (RGB), these images have {channels} channels")
 
 
-def save_grid(path: Path, x: UInt8[Tensor, "N C H W"], *, columns: int) -> None:
+def save_grid(path: Path, x: UInt8[Tensor, "N C H W"], *, columns: int | None = None) -> None:
     """Writes a grid of 8-bit images as a PNG, small ones magnified so that their pixels can be seen.
 
-    Raises:
-        InputError: images of neither one nor three channels.
-        OSError: the file cannot be written.
+    It is about as wide as high unless ``columns`` is given. Raises InputError as `check_drawable`.
     """
     check_drawable(x.shape[1])
-    array = grid(x, columns=columns).movedim(0, -1).contiguous().numpy()
+    array = grid(x, columns=columns or max(1, round(len(x) ** 0.5))).movedim(0, -1).contiguous().numpy()
     picture = Image.fromarray(array[..., 0] if x.shape[1] == 1 else array)
     zoom = max(1, 64 // max(x.shape[2:]))
     with replacing(path) as temporary:

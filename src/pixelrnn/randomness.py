@@ -22,12 +22,10 @@ def uniform_row(
 ) -> Float[Tensor, "W C B"]:
     """A number in [0, 1), float64, for each sub-pixel of a row of images, in the order of generation.
 
-    Args:
-        width: columns.
-        channels: of an image.
-        batch: images.
-        generator: the source; PyTorch's own for the device where it is None.
-        device: where the numbers are wanted, wherever the generator is.
+    The source is ``generator``, or where it is None PyTorch's own for the device. MPS has no float64: numbers for it
+    stay on the CPU, and its own generator gives them in float32.
     """
+    device = torch.device("cpu") if device.type == "mps" else device
     source = generator.device if generator else device
-    return torch.rand(width, channels, batch, dtype=torch.float64, generator=generator, device=source).to(device)
+    precision = torch.float32 if source.type == "mps" else torch.float64
+    return torch.rand(width, channels, batch, dtype=precision, generator=generator, device=source).to(device).double()

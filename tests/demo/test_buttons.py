@@ -4,6 +4,7 @@ import torch
 from pixelrnn import InputError, MultiScalePixelRNN, PixelRNN
 from pixelrnn.demo import buttons
 from pixelrnn.demo.buttons import EMPTY
+from pixelrnn.explain.context import AT, NAMES, SIZE, of_random
 from pixelrnn.models import ImageModel
 from pixelrnn.randomness import generator
 
@@ -44,3 +45,11 @@ def test_samples_are_those_of_the_model() -> None:
     assert drawn == expected[:, 0].tolist()
     with pytest.raises(InputError, match="expected a label of 2 per image"):
         buttons.samples(model, None)
+
+
+@pytest.mark.parametrize("at", [(0, 0), AT, (14, 18)])
+def test_the_pixels_of_each_kind_of_layer(at: tuple[int, int]) -> None:
+    for layer, seen in zip(NAMES, buttons.contexts([*at]), strict=True):
+        rows, columns = of_random(layer, 1, SIZE, at).array.nonzero()
+        assert [divmod(p, SIZE[1]) for p in seen] == [*zip(rows.tolist(), columns.tolist(), strict=True)]
+        assert all(p < at[0] * SIZE[1] + at[1] for p in seen)

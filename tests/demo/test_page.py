@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from pixelrnn import PixelRNN
-from pixelrnn.demo.contexts import SIZE, contexts
+from pixelrnn.demo.buttons import contexts
+from pixelrnn.explain.context import SIZE
 
 gradio = pytest.importorskip("gradio", reason="the extra demo is not installed")
 

@@ -64,3 +64,18 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
         model.save_pretrained(tmp_path)
         with pytest.raises(InputError, match=message):
             context.of_trained([str(tmp_path)])
+
+
+def test_what_each_direction_sees() -> None:
+    i, j = context.SHIFT_AT
+    pixels = [(a, b) for a in range(context.SHIFT_SIZE[0]) for b in range(context.SHIFT_SIZE[1])]
+
+    def found(directions: tuple[int, ...], at: tuple[int, int]) -> set[tuple[int, int]]:
+        return {*zip(*(k.tolist() for k in context.of_directions(directions, at).nonzero()), strict=True)}
+
+    assert found((0,), (i, j)) == {(a, b) for a, b in pixels if a <= i and b <= j}
+    assert found((1,), (i, j)) == {(a, b) for a, b in pixels if a < i and b >= j}
+    assert found((0, 1), (i, j)) == {p for p in pixels if p <= (i, j)}
+    # What the second direction computed at (i, j), before the shift, has seen later pixels.
+    assert found((1,), (i + 1, j)) == {(a, b) for a, b in pixels if a <= i and b >= j}
+    assert found((), (i, j)) == set()

@@ -326,7 +326,7 @@ def test_untrained_models_are_near_uniform() -> None:
         ({"channels": 3, "hidden": 3, "head": 2}, "2 features cannot hold 3 channels"),
         ({"dropout": 1.0}, r"dropout must be at least 0 and below 1, got 1\.0"),
         ({"dropout": "half"}, "dropout must be a number, got 'half'"),
-        ({"levels": "five"}, "levels must be from 2 to 256, got 'five'"),
+        ({"levels": "five"}, "levels must be a whole number, got 'five'"),
         ({"residual": "no"}, "residual must be true or false, got 'no'"),
         ({"size": (2.5, 3)}, r"size must be \(height, width\), each at least 1, got \(2\.5, 3\)"),
         ({"head": 0}, "head must be at least 1, got 0"),

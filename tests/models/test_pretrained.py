@@ -72,6 +72,13 @@ def test_a_configuration_that_is_none(saved: Path, text: str) -> None:
         PixelRNN.from_pretrained(saved)
 
 
+def test_a_value_out_of_range_names_the_file(saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps(config | {"levels": 1}))
+    with pytest.raises(InputError, match=r"/config\.json is not the .* PixelRNN: levels must be from 2 to 256, got 1"):
+        PixelRNN.from_pretrained(saved)
+
+
 def test_a_run_folder_means_its_best_model(tmp_path: Path, saved: Path) -> None:
     (tmp_path / "config.yaml").touch()
     assert PixelRNN.from_pretrained(tmp_path).config == PixelRNN.from_pretrained(saved).config

@@ -6,6 +6,7 @@ import torch
 from pixelrnn import InputError, PixelRNN
 from pixelrnn.data import Data, Images
 from pixelrnn.training.evaluation import accuracy, check_fit, score
+from tests.checks import OnMPS
 
 
 def data(levels: int = 4, channels: int = 1) -> Data:
@@ -26,16 +27,6 @@ def test_a_score_is_the_mean_of_its_images() -> None:
     assert str(got) == (
         f"made up, 4 levels | valid, 5 images | {got.nats:.3f} nats/image | {got.bits_per_dim:.4f} bits/dim"
     )
-
-
-class OnMPS(torch.Tensor):
-    """A tensor on a device that has no float64."""
-
-    def double(self) -> torch.Tensor:
-        raise TypeError("MPS has no float64")
-
-    def cpu(self) -> torch.Tensor:  # type: ignore[override]
-        return self.as_subclass(torch.Tensor)
 
 
 def test_scores_leave_the_device_before_they_become_float64(monkeypatch: pytest.MonkeyPatch) -> None:

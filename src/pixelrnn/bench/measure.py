@@ -26,30 +26,20 @@ class Measurement:
 
     task: Task
     variant: Variant
-    seconds: float
-    """Of one step: the median of the turns."""
-    peak: float
-    """MiB, at most, beyond what the process held before its first step."""
+    seconds: float  # of one step: the median of the turns
+    peak: float  # MiB, at most, beyond what the process held before its first step
 
     @property
     def images_per_second(self) -> float:
-        """Of training."""
         return self.task.batch / self.seconds
 
 
 def measure(
     task: Task, variants: Sequence[Variant] = VARIANTS, *, rounds: int = 10, threads: int | None = None
 ) -> dict[Variant, Measurement]:
-    """Times the steps of the variants in turn, with a progress bar.
+    """Times the steps of the variants, ``rounds`` turns of each in processes of so many threads, with a progress bar.
 
-    Args:
-        task: what a step does.
-        variants: in the order of the result.
-        rounds: turns of each variant.
-        threads: of each process; PyTorch's own choice if not given.
-
-    Raises:
-        InputError: a variant's loss or gradients differ from the reference in float64.
+    Raises InputError if a variant's loss or gradients differ from the reference in float64.
     """
     with workers(task, variants, threads or torch.get_num_threads()) as running, bar() as progress:
         shown = progress.add_task(f"batch {task.batch}, {task.side}×{task.side}", total=rounds)

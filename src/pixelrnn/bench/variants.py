@@ -10,16 +10,16 @@ from multiprocessing.connection import Connection
 from typing import Any, Literal, get_args
 
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 from pixelrnn import likelihood
 from pixelrnn.bench import floor, naive
-from pixelrnn.bench.memory import forget_peak, peak
 from pixelrnn.errors import InputError, check_number, on_signals
 from pixelrnn.models import PixelRNN
 from pixelrnn.nn import LayerKind
 from pixelrnn.ops import Backend, backend
-from pixelrnn.training.memory import keep_freed
+from pixelrnn.training.memory import forget_peak, keep_freed, peak
 
 Variant = Literal["naive, sliced", "naive, fair", "fair, kept", "reference", "manual", "cpu", "cpu, bf16", "floor"]
 """*Sliced* and *fair* as in `pixelrnn.bench.naive`; *kept* is fair with `keep_freed`, which all of ours have; *bf16* is
@@ -28,15 +28,10 @@ under autocast, all others float32."""
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 NAIVE = ("naive, sliced", "naive, fair", "fair, kept")
 
-OURS: dict[Variant, Backend] = {
-    "reference": "reference",
-    "manual": "manual",
-    "cpu": "cpu",
-    "cpu, bf16": "cpu",
-}
+OURS: dict[Variant, Backend] = {"reference": "reference", "manual": "manual", "cpu": "cpu", "cpu, bf16": "cpu"}
 
-CHECKED = 26
-"""Images whose gradients are compared: more than two threads of the backend cpu take in one go."""
+CHECKED = 26  # images whose gradients are compared: more than two threads of the backend cpu take in one go
+IN_A_ROW = 2  # steps of a turn that are timed, after one that is not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +55,7 @@ class Task:
         torch.manual_seed(0)
         return PixelRNN(layer=self.layer, levels=2, hidden=self.hidden, depth=self.depth)
 
-    def images(self) -> Tensor:
-        """The batch, (B, 1, side, side)."""
+    def images(self) -> UInt8[Tensor, "B 1 side side"]:
         shape = (self.batch, 1, self.side, self.side)
         return torch.randint(2, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -80,12 +74,7 @@ def gradients(model: PixelRNN, x: Tensor, variant: Variant) -> dict[str, Tensor]
     """The loss and the gradient of every parameter that a variant has."""
     nats = loss(model, x, variant)
     nats.backward()
-    named = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    return {"loss": nats.detach(), **named}
-
-
-IN_A_ROW = 2
-"""Steps of a turn that are timed, after one that is not."""
+    return {"loss": nats.detach(), **{name: p.grad for name, p in model.named_parameters() if p.grad is not None}}
 
 
 class Worker:
@@ -99,11 +88,8 @@ class Worker:
             self.process.start()
 
     def ask(self, what: Literal["gradients", "turn", "peak"]) -> Any:
-        """Waits for the answer.
-
-        Returns:
-            Of "gradients" those before the first step, in float64 and in float32; of "turn" the mean seconds of
-            `IN_A_ROW` steps; of "peak" the MiB that the steps took beyond what the process held before.
+        """Waits for the gradients before the first step, in float64 and in float32; for the mean seconds of `IN_A_ROW`
+        steps; or for the MiB that the steps took beyond what the process held before.
         """
         try:
             self._ours.send(what)

@@ -3,18 +3,22 @@
 Each imports what it computes with when it runs: PyTorch takes two seconds, and help needs none of it.
 """
 
+import os
+import socket
+import threading
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from pixelrnn.cli import options
-from pixelrnn.cli.bench import bench
 from pixelrnn.cli.defaults import data_is_its_source, defaults_from_files, whole_numbers
-from pixelrnn.cli.demo import demo
-from pixelrnn.cli.explain import explain
 from pixelrnn.data import DataConfig
-from pixelrnn.errors import InputError, check_number, extra
+from pixelrnn.errors import InputError, check_number, extra, input_error
+from pixelrnn.explain import FIGURES, FigureName, StillFormat, draw
+from pixelrnn.files import check_output
+from pixelrnn.progress import rows, track
 from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig
 
 app = App(
@@ -26,9 +30,6 @@ app = App(
 app.help = """PixelRNN (van den Oord et al., 2016): densities of images, with the paper's layers.
 
 Start with `pixelrnn train`, which trains on the embedded digits for about a minute."""
-
-for command in (bench, demo, explain):
-    app.command(command)
 
 
 @app.command
@@ -48,15 +49,11 @@ def train(
 
     Ctrl-C saves and stops; `pixelrnn train --resume runs/wide` goes on as if nothing had happened.
 
-    Parameters
-    ----------
-    recipe
-        A YAML file with sections model, data and train, or the name of a recipe that comes with the package; digits if
-        not given.
-    run
-        The run folder, new or empty; runs/RECIPE if not given.
-    resume
-        Continue the run in this folder instead of starting one.
+    Args:
+        recipe: A YAML file with sections model, data and train, or the name of a recipe that comes with the package;
+            digits if not given.
+        run: The run folder, new or empty; runs/RECIPE if not given.
+        resume: Continue the run in this folder instead of starting one.
     """
     with extra("train", wanted_by="pixelrnn train"):
         from pixelrnn.training.fit import fit
@@ -86,18 +83,12 @@ def evaluate(
 
     The scores of single images find anomalies: the less likely an image, the more nats.
 
-    Parameters
-    ----------
-    split
-        train, valid or test; may be repeated. The images are those of the run unless --data.source says otherwise.
-    images
-        Score this image file or folder instead, all of it; cropped and scaled to the size of the training images.
-    per_image
-        A CSV file to write the score of every image to.
-    classify
-        Also print how many images a class-conditional model finds likeliest under their own class.
-    batch
-        Images at a time.
+    Args:
+        images: Score this image file or folder instead, all of it; cropped and scaled to the size of the training
+            images.
+        per_image: A CSV file to write the score of every image to.
+        classify: Also print how many images a class-conditional model finds likeliest under their own class.
+        batch: Images at a time.
     """
     from pixelrnn.cli.inputs import load_data, load_model, own_images
     from pixelrnn.cli.outputs import check_named, write_scores
@@ -143,24 +134,17 @@ def sample(
     The .npz holds `images`, (N, H, W) or (N, H, W, 3), and how many `levels` they have. `--data array --data.key images
     --data.array-levels 17` reads images of 17 levels again.
 
-    Parameters
-    ----------
-    n
-        How many images.
-    label
-        The class to draw, if the model is class-conditional; may be repeated, each class with a column of its own. All
-        classes in turn if not given.
-    out
-        The picture to write; the .npz has its name.
-    height
-        Rows of an image, those of the training images if not given.
-    width
-        Columns of an image, likewise.
+    Args:
+        n: How many images.
+        label: The class to draw, if the model is class-conditional; may be repeated, each class with a column of its
+            own. All classes in turn if not given.
+        out: The picture to write; the .npz has its name.
+        height: Rows of an image, those of the training images if not given.
+        width: Columns of an image, likewise.
     """
     from pixelrnn.cli.inputs import labels_of, load_model
-    from pixelrnn.cli.outputs import arrays_beside, save_arrays, square
+    from pixelrnn.cli.outputs import arrays_beside, save_arrays
     from pixelrnn.pictures import check_drawable, save_grid, to_8_bit
-    from pixelrnn.progress import rows
     from pixelrnn.randomness import generator
 
     check_number("--n", n, least=1)
@@ -174,7 +158,7 @@ def sample(
         )
     save_arrays(arrays, loaded.levels, images=images)
     drawn = label or loaded.classes or ()
-    columns = min(n, len(drawn)) if len(drawn) > 1 else square(n)
+    columns = min(n, len(drawn)) if len(drawn) > 1 else None
     save_grid(out, to_8_bit(images, loaded.levels), columns=columns)
     print(f"samples: {out}, {arrays}")
 
@@ -204,56 +188,38 @@ def complete(
     after it, so a covered lower part is completed best. An .npz beside the picture holds `original`, `known`,
     `completed`, `levels`.
 
-    Parameters
-    ----------
-    images
-        Complete this image file, or images of this folder, instead; cropped and scaled to the size of the training
-        images.
-    keep_rows
-        How many rows the model is shown; half of them if neither this nor another cover is given.
-    box
-        TOP LEFT HEIGHT WIDTH of a box that is covered, in pixels of the model's images.
-    mask
-        An image file of the size of the model's images: white is covered, black is kept.
-    label
-        The class to complete as, if the model is class-conditional; may be repeated, for the images in turn. The
-        images' own classes if not given.
-    n
-        How many images, spread evenly over all: data sets are often sorted.
-    out
-        The picture to write: a column per image. The .npz has its name.
+    Args:
+        images: Complete this image file, or images of this folder, instead; cropped and scaled to the size of the
+            training images.
+        keep_rows: How many rows the model is shown; half of them if neither this nor another cover is given.
+        box: TOP LEFT HEIGHT WIDTH of a box that is covered, in pixels of the model's images.
+        mask: An image file of the size of the model's images: white is covered, black is kept.
+        label: The class to complete as, if the model is class-conditional; may be repeated, for the images in turn. The
+            images' own classes if not given.
+        n: How many images, spread evenly over all: data sets are often sorted.
+        out: The picture to write: a column per image. The .npz has its name.
     """
     import torch
 
-    from pixelrnn.cli.inputs import labels_of, load_data, load_model, own_images
-    from pixelrnn.cli.occlusion import kept
+    from pixelrnn.cli.inputs import kept, labels_of, load_data, load_model, own_images
     from pixelrnn.cli.outputs import arrays_beside, keep_what_is_read, save_arrays
     from pixelrnn.pictures import check_drawable, save_grid, to_8_bit
-    from pixelrnn.progress import rows
     from pixelrnn.randomness import generator
 
     check_number("--n", n, least=1)
     arrays = arrays_beside(out)
-    for written in (out, arrays):
-        keep_what_is_read(
-            written, {"--mask": mask, "--images": images, "--data.path": data.path if images is None else None}
-        )
+    source = {"--data.path": data.path} if images is None else {"--images": images}
+    keep_what_is_read([out, arrays], {"--mask": mask, **source})
     loaded = load_model(model, device)
     check_drawable(loaded.channels)
     every = load_data(data, loaded).splits[split] if images is None else own_images(images, loaded)[0]
     shown = every.spread(n)
     x = shown.pixels
     labels, noise = labels_of(loaded, label, len(x), own=shown), generator(seed, "--seed")
-    known = kept(x.shape[2], x.shape[3], rows=keep_rows, box=box, mask=mask)
+    known = kept(*x.shape[2:], rows=keep_rows, box=box, mask=mask)
     with rows("completing", len(known)) as on_row:
-        completed = loaded.complete(
-            x.to(loaded.device),
-            known.to(loaded.device),
-            labels=labels,
-            temperature=temperature,
-            generator=noise,
-            on_row=on_row,
-        ).cpu()
+        how: dict[str, Any] = {"labels": labels, "temperature": temperature, "generator": noise, "on_row": on_row}
+        completed = loaded.complete(x.to(loaded.device), known.to(loaded.device), **how).cpu()
     save_arrays(arrays, loaded.levels, original=x, completed=completed, known=known)
     original, done = to_8_bit(x, loaded.levels), to_8_bit(completed, loaded.levels)
     save_grid(out, torch.cat([original, torch.where(known, original, 128), done]), columns=len(x))
@@ -266,18 +232,16 @@ def data(*, out: Path | None = None, data: options.Data = DataConfig()) -> None:
 
     Example: `pixelrnn data --data.source folder --data.path photos --data.size 32 32 --out look.png`
 
-    Parameters
-    ----------
-    out
-        The picture to write: 64 training images, spread evenly over all.
+    Args:
+        out: The picture to write: 64 training images, spread evenly over all.
     """
-    from pixelrnn.cli.outputs import check_named, keep_what_is_read, square
+    from pixelrnn.cli.outputs import check_named, keep_what_is_read
     from pixelrnn.data import load
     from pixelrnn.pictures import save_grid, to_8_bit
 
     if out is not None:
         check_named(out, "--out", ".png")
-        keep_what_is_read(out, {"--data.path": data.path})
+        keep_what_is_read([out], {"--data.path": data.path})
     prepared = load(data)
     height, width = prepared.size
     print(prepared.protocol)
@@ -285,5 +249,113 @@ def data(*, out: Path | None = None, data: options.Data = DataConfig()) -> None:
     print(f"train {len(prepared.train):,}, valid {len(prepared.valid):,}, test {len(prepared.test):,} images")
     if out is not None:
         x = prepared.train.spread(64).pixels
-        save_grid(out, to_8_bit(x, prepared.levels), columns=square(len(x)))
+        save_grid(out, to_8_bit(x, prepared.levels))
         print(f"images: {out}")
+
+
+@app.command
+def bench(
+    *,
+    layer: Literal["diagonal-bilstm", "row-lstm"] = "diagonal-bilstm",
+    batch: tuple[int, ...] = (16, 64),
+    side: int = 28,
+    hidden: int = 32,
+    depth: int = 1,
+    rounds: int = 10,
+    out: Path | None = None,
+) -> None:
+    """Time whole training steps on this machine: naive implementations, ours, and their bare arithmetic.
+
+    Example: `pixelrnn bench --layer row-lstm --batch 64 --out bench.png`
+
+    Every variant has a process of its own. They take turns of three steps, the first of which is not counted. We time a
+    variant only after its loss and gradients match the reference. For figures to quote, let nothing else run.
+
+    Args:
+        layer: The layer of the model.
+        batch: Images per step; may be repeated.
+        side: Height and width of an image.
+        hidden: Features h of a layer.
+        depth: Residual blocks.
+        rounds: Turns of each variant; the median counts.
+        out: A picture to write: time against image side (at the first batch size) and against batch; takes minutes
+            more.
+    """
+    import torch
+
+    from pixelrnn.bench import Task, measure, table, time_exponent
+    from pixelrnn.ops import cpu
+
+    check_number("--rounds", rounds, least=1)
+    if not batch:
+        raise InputError("--batch must be given at least once")
+    if out is not None:
+        with extra("train", wanted_by="pixelrnn bench --out"):
+            from pixelrnn.bench.plot import save_plot
+        check_output(out)
+    if not cpu.available:
+        raise InputError(f"nothing to measure without the compiled library: {cpu.variant}")
+    tasks = [Task(layer=layer, hidden=hidden, depth=depth, side=side, batch=b) for b in batch]
+    print(f"{layer}, h = {hidden}, depth {depth}, {side}×{side} binary images, {torch.get_num_threads()} threads")
+    for task in tasks:
+        print(table(measure(task, rounds=rounds)))
+    if out is not None:
+        by_side = [measure(replace(tasks[0], side=s), rounds=min(rounds, 2)) for s in (8, 16, 32, 64)]
+        by_batch = [measure(replace(tasks[0], batch=b), rounds=min(rounds, 2)) for b in (1, 4, 16, 64)]
+        exponent = time_exponent({results["cpu"].task.side ** 2: results["cpu"].seconds for results in by_side})
+        print(f"cpu: time ∝ pixels^{exponent:.2f} from 8×8 to 64×64")
+        save_plot(out, by_side, by_batch)
+        print(f"plot: {out}")
+
+
+@app.command
+def demo(model: options.GreyModelName = "mnist-class", *, port: int = 7860) -> None:
+    """Serve a page to play with: completions, samples, and what a pixel sees through each kind of layer.
+
+    Example: `pixelrnn demo --port 8000`
+
+    The page is for the browser of this machine, and asks nothing of any other. Ctrl-C stops.
+
+    Args:
+        port: The port of 127.0.0.1 to serve the page on.
+    """
+    check_number("--port", port, least=1, most=2**16 - 1)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio reads it when it is imported
+    with extra("demo", wanted_by="pixelrnn demo"):
+        from pixelrnn.demo.page import page, serve
+    from pixelrnn import models
+
+    with input_error(f"cannot listen on --port {port}", OSError):
+        socket.create_server(("127.0.0.1", port)).close()
+    loaded = models.from_pretrained(model)
+    if loaded.channels != 1 or loaded.size is None:
+        raise InputError(f"{model} is no model of grey images of one size")
+    blocks = page(loaded, model)
+    serve(blocks, port)
+    try:
+        print(f"http://127.0.0.1:{port} until Ctrl-C", flush=True)
+        threading.Event().wait()
+    finally:
+        blocks.close(verbose=False)
+
+
+@app.command
+def explain(
+    *figures: FigureName,
+    out: Path = Path("figures"),
+    still: Annotated[StillFormat, Parameter(name="--format")] = "png",
+    model: options.ModelNames = ("mnist-class",),
+) -> None:
+    """Draw how a Row LSTM computes a row, and a Diagonal BiLSTM a diagonal: figures computed from the layers.
+
+    Example: `pixelrnn explain context shift --format svg --out figures`
+
+    Each figure is a file with its name. Figures of what happens in time are animated GIFs.
+
+    Args:
+        figures: Which ones; all if none is named.
+        out: The folder to write them into.
+        still: The format of the figures that are not animated.
+    """
+    for name in track(figures or FIGURES, "drawing"):
+        print(draw(name, out, models=model, still=still))

@@ -1,19 +1,21 @@
-"""What commands are pointed at: models, and images with their labels."""
+"""What commands are pointed at: models, images with their labels, and the part of an image that a model is shown."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from pixelrnn import models
-from pixelrnn.data import Data, DataConfig, Images, Mode, describe, folder, load, requantise
-from pixelrnn.errors import InputError
+from pixelrnn.data import Data, DataConfig, Images, Mode, describe, folder, load, pillow, requantise
+from pixelrnn.errors import InputError, check_number
 from pixelrnn.models import ImageModel
 from pixelrnn.pictures import check_drawable
 from pixelrnn.training.evaluation import check_fit
 from pixelrnn.training.recipe import Device, resolve
+
+Box = tuple[int, int, int, int]  # top, left, height and width
 
 
 def load_model(name: str, device: Device) -> ImageModel:
@@ -56,3 +58,28 @@ def labels_of(
         return own.labels.to(model.device)
     chosen = torch.tensor([model.classes.index(name) for name in names or model.classes], device=model.device)
     return chosen[torch.arange(n, device=model.device) % len(chosen)]
+
+
+def kept(
+    height: int, width: int, *, rows: int | None = None, box: Box | None = None, mask: Path | None = None
+) -> Bool[Tensor, "H W"]:
+    """True where a pixel is kept: in so many rows, outside the box or where the mask is black; else in the upper half.
+
+    ``height`` and ``width`` are those of the images, and of the image file ``mask``.
+    """
+    if [rows, box, mask].count(None) < 2:
+        raise InputError("expected one of --keep-rows, --box and --mask")
+    if mask is not None:
+        white = torch.from_numpy(pillow.read(mask, mode="grey")[..., 0] >= 128)
+        if white.shape != (height, width):
+            size = "×".join(map(str, white.shape))
+            raise InputError(f"the mask {mask} is {size}, expected {height}×{width} as the images are")
+        return ~white
+    top, left, tall, wide = box or (height // 2 if rows is None else rows, 0, height, width)
+    if box is None:
+        check_number("--keep-rows", top, least=0, most=height)
+    elif min(top, left) < 0 or min(tall, wide) < 1 or top + tall > height or left + wide > width:
+        raise InputError(f"--box {top} {left} {tall} {wide} is not in the images, which are {height}×{width}")
+    known = torch.ones(height, width, dtype=torch.bool)
+    known[top : top + tall, left : left + wide] = False
+    return known

@@ -10,9 +10,18 @@ from pixelrnn.training.recipe import Device, ModelConfig, TrainConfig
 MODEL = (
     "a run folder, the folder of an exported model, a model that comes with the package, or one on the Hugging Face Hub"
 )
+SPLIT = "train, valid or test; of the run's images unless --data.source says otherwise"
 
 ModelName = Annotated[str, Parameter(help=f"{MODEL[0].upper()}{MODEL[1:]}.")]
-SPLIT = "train, valid or test; of the run's images unless --data.source says otherwise"
+GreyModelName = Annotated[str, Parameter(help=f"A model of grey images: {MODEL}.")]
+ModelNames = Annotated[
+    tuple[str, ...],
+    Parameter(
+        negative="",
+        help=f"A model of black and white images, whose gradients `influence` shows: {MODEL}. May be repeated; the "
+        "first one also draws the digit of `generation`.",
+    ),
+]
 Split = Annotated[SplitName, Parameter(help=f"{SPLIT}.")]
 Splits = Annotated[tuple[SplitName, ...], Parameter(negative="", help=f"{SPLIT}. May be repeated.")]
 Labels = Annotated[tuple[str, ...], Parameter(name="--label", negative="")]

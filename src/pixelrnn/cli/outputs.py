@@ -1,6 +1,9 @@
 """What commands write."""
 
 import csv
+import itertools
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +23,11 @@ def arrays_beside(picture: Path) -> Path:
     check_named(picture, "--out", ".png")
     arrays = picture.with_suffix(".npz")
     check_output(arrays)
-    if arrays.exists():
-        try:
-            with np.load(arrays, allow_pickle=False) as found:
-                ours = "levels" in found and set(found) <= ARRAYS
-        except Exception:  # damaged bytes can raise anything
-            ours = False
-        if not ours:
-            raise InputError(f"{arrays} holds something else, and would be overwritten: choose another --out")
+    ours = not arrays.exists()
+    with suppress(Exception), np.load(arrays, allow_pickle=False) as found:  # damaged bytes can raise anything
+        ours = "levels" in found and set(found) <= ARRAYS
+    if not ours:
+        raise InputError(f"{arrays} holds something else, and would be overwritten: choose another --out")
     return arrays
 
 
@@ -38,11 +38,11 @@ def check_named(path: Path, option: str, ending: str) -> None:
     check_output(path)
 
 
-def keep_what_is_read(written: Path, read: dict[str, Path | str | None]) -> None:
+def keep_what_is_read(written: list[Path], read: Mapping[str, Path | str | None]) -> None:
     """Refuses to overwrite what a command reads, or what is in a folder that it reads; ``read`` is by option."""
-    for name, source in read.items():
-        if source is not None and written.exists() and written.resolve().is_relative_to(Path(source).resolve()):
-            raise InputError(f"{written} is what {name} reads, or in it, and would be overwritten: choose another")
+    for path, (name, source) in itertools.product(written, read.items()):
+        if source is not None and path.exists() and path.resolve().is_relative_to(Path(source).resolve()):
+            raise InputError(f"{path} is what {name} reads, or in it, and would be overwritten: choose another")
 
 
 def save_arrays(path: Path, levels: int, **tensors: Tensor) -> None:
@@ -58,16 +58,7 @@ def save_arrays(path: Path, levels: int, **tensors: Tensor) -> None:
 
 def write_scores(path: Path, scores: list[Score]) -> None:
     """The score of every image, as CSV."""
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
+    with replacing(path) as new, new.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["split", "image", "nats", "bits_per_dim"])
-        for s in scores:
-            writer.writerows([s.split, *row] for row in s.rows())
-
-
-def square(n: int) -> int:
-    """The columns of a grid of n images about as wide as high."""
-    return max(1, round(n**0.5))
+        writer.writerows([s.split, *row] for s in scores for row in s.rows())

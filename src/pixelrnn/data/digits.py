@@ -7,11 +7,7 @@ from pixelrnn.errors import extra
 
 
 def load() -> RawImages:
-    """All 1,797 digits; the source has no splits of its own.
-
-    Raises:
-        InputError: scikit-learn is not installed (extra ``train``).
-    """
+    """All 1,797 digits; the source has no splits of its own."""
     with extra("train", wanted_by="data.source digits"):
         from sklearn.datasets import load_digits
 

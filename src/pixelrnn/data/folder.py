@@ -26,20 +26,16 @@ def load(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None =
     classes; the folders of the training images name them.
 
     ``size`` and ``mode`` are as in `pixelrnn.data.pillow.to_array`; if not given, all images must agree.
-
-    Raises:
-        InputError: as `read`; or there are subfolders of splits, but none to train on.
     """
     subfolders = sorted(p.name for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
     own = own_splits(subfolders, name=str(path))
     roots: dict[SplitName, Path] = {split: path / part for split, part in own.items()} or {"train": path}
     splits = {split: read(root, size=size, mode=mode) for split, root in roots.items()}
     classes = sorted({name.partition("/")[0] for name in splits["train"].names if "/" in name})
-    found = {split: labels(images.names, classes) for split, images in splits.items()}
-    labelled = len(classes) > 1 and all(of_split is not None for of_split in found.values())
-    if labelled:
-        for split, images in splits.items():
-            images.labels = found[split]
+    found = [labels(images.names, classes) for images in splits.values()]
+    labelled = len(classes) > 1 and all(each is not None for each in found)
+    for images, each in zip(splits.values(), found, strict=True):
+        images.labels = each if labelled else None
     return RawImages(path.resolve().name, 256, splits, classes if labelled else None)
 
 
@@ -58,11 +54,7 @@ def named(files: Iterable[AnyPath], root: PurePath) -> dict[str, AnyPath]:
 
 
 def read(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> Images:
-    """The images below a folder in the order of their names, but for hidden ones; or one image file.
-
-    Raises:
-        InputError: no such path, no image in it, an image that cannot be read, or one of another size or mode.
-    """
+    """The images below a folder in the order of their names, but for hidden ones; or one image file."""
     if path.is_dir():
         endings = {ending for ending, form in Image.registered_extensions().items() if form in Image.OPEN}
         seen = (p for p in path.rglob("*") if not any(part.startswith(".") for part in p.relative_to(path).parts))

@@ -4,7 +4,7 @@ import torch
 
 from pixelrnn.data import pillow
 from pixelrnn.data.config import Mode, SplitName
-from pixelrnn.data.images import Images, RawImages, own_splits
+from pixelrnn.data.images import Images, RawImages, only_one, own_splits
 from pixelrnn.errors import InputError, extra, input_error
 from pixelrnn.progress import track
 
@@ -14,16 +14,9 @@ def load(
 ) -> RawImages:
     """The image column of a data set, with its own splits ``train``, ``validation`` and ``test``, those that it has.
 
-    If it has one column of class labels, they are the images' classes. ``size`` and ``mode`` are as in
+    ``name`` is ``owner/name`` on the Hub, or a local folder; ``key`` the column, where there are several of images. If
+    it has one column of class labels, they are the images' classes. ``size`` and ``mode`` are as in
     `pixelrnn.data.pillow.to_array`; if not given, all images must agree.
-
-    Args:
-        name: ``owner/name`` on the Hub, or a local folder.
-        key: the column, where there is more than one of images.
-
-    Raises:
-        InputError: the library is not installed, the data set is not found, has no split ``train`` or no such column of
-            images, or its images differ in size or mode.
     """
     with extra("hf", wanted_by="data.source huggingface"):
         import datasets
@@ -35,11 +28,9 @@ def load(
     for split, part in own_splits(loaded, name=name).items():
         rows = loaded[part]
         columns = [c for c, feature in rows.features.items() if isinstance(feature, datasets.Image)]
-        chosen = key or (columns[0] if len(columns) == 1 else None)
-        if chosen not in columns:
-            raise InputError(f"{name} has the image columns {', '.join(columns)}: pass one of them as key, got {key!r}")
+        images = rows[only_one(columns, key, f"{name} has the image columns")]
         with input_error(f"{name}, {part} cannot be read", Exception):  # damaged bytes can raise anything
-            named = ((f"{part}/{n}", image) for n, image in enumerate(track(rows[chosen], f"reading {part}")))
+            named = ((f"{part}/{n}", image) for n, image in enumerate(track(images, f"reading {part}")))
             splits[split] = pillow.stack(
                 (place, pillow.to_array(image, size=size, mode=mode, name=f"{name}, {place}")) for place, image in named
             )

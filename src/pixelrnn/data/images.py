@@ -1,6 +1,6 @@
 """Sets of images: uint8 until the model."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ class Images(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getitem__(self, index: int) -> Batch:  # of any PyTorch data set; the data loader asks for whole batches
+    def __getitem__(self, index: int) -> Batch:  # of any PyTorch data set
         return self.__getitems__([index])
 
     def __getitems__(self, indices: list[int]) -> Batch:
@@ -77,14 +77,10 @@ class Images(Dataset[Batch]):
 class RawImages:
     """What a source holds, before requantisation and the drawing of missing splits."""
 
-    name: str
-    """Of the source, as a published number names it."""
-    levels: int
-    """S: the source's levels are 0 to S − 1."""
-    splits: dict[SplitName, Images]
-    """The source's own splits, ``train`` at least."""
-    classes: list[str] | None = None
-    """The names of the classes, where every image of every split has a label."""
+    name: str  # of the source, as a published number names it
+    levels: int  # S: the source's levels are 0 to S − 1
+    splits: dict[SplitName, Images]  # the source's own, ``train`` at least
+    classes: list[str] | None = None  # their names, where every image of every split has a label
 
 
 def own_splits(available: Iterable[str], *, name: str) -> dict[SplitName, str]:
@@ -98,6 +94,14 @@ def own_splits(available: Iterable[str], *, name: str) -> dict[SplitName, str]:
     if found and "train" not in found:
         raise InputError(f"{name} has {' and '.join(found.values())}, expected train too")
     return found
+
+
+def only_one(available: Collection[str], key: str | None, has: str) -> str:
+    """The one with this key, or the only one. The error begins with ``has``."""
+    chosen = key or (next(iter(available)) if len(available) == 1 else "")
+    if chosen not in available:
+        raise InputError(f"{has} {', '.join(available)}: pass one of them as key, got {key!r}")
+    return chosen
 
 
 def from_array(array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", *, levels: int, name: str) -> Images:

@@ -18,11 +18,7 @@ PREFIXES: dict[SplitName, str] = {"train": "train", "test": "t10k"}
 
 
 def load(folder: Path) -> RawImages:
-    """The 60,000 training and 10,000 test images, with their labels where the files of both are there.
-
-    Raises:
-        InputError: a file is missing or damaged.
-    """
+    """The 60,000 training and 10,000 test images, with their labels where the files of both are there."""
     splits: dict[SplitName, Images] = {}
     for split, prefix in PREFIXES.items():
         array = read_idx(folder, f"{prefix}-images-idx3-ubyte", dimensions=3)
@@ -40,11 +36,7 @@ def load(folder: Path) -> RawImages:
 
 
 def read_idx(folder: Path, name: str, *, dimensions: int) -> NDArray[np.uint8]:
-    """An array of bytes from an IDX file: big-endian numbers (2048 + dimensions, the shape), then the bytes.
-
-    Raises:
-        InputError: the file is missing, is no IDX file of so many dimensions, or is damaged.
-    """
+    """An array of bytes from an IDX file: big-endian numbers (2048 + dimensions, the shape), then the bytes."""
     path = _find(folder, name)
     if path is None:
         raise InputError(f"no {name} or {name}.gz in {folder}")

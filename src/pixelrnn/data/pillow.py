@@ -37,16 +37,10 @@ def read(file: Path, *, size: tuple[int, int] | None = None, mode: Mode | None =
 def to_array(
     image: Image.Image | None, *, size: tuple[int, int] | None = None, mode: Mode | None = None, name: str
 ) -> Array:
-    """An image as uint8 (H, W, C), turned upright where its EXIF data says so.
+    """An image as uint8 (H, W, C), turned upright where its EXIF data says so, and converted to ``mode``.
 
-    Args:
-        image: of 8 bits per channel or fewer; None is refused.
-        size: (height, width) to crop (at the centre) and scale to.
-        mode: what to convert to; if not given, the image must be grey or RGB.
-        name: of the image, for the error.
-
-    Raises:
-        InputError: no image, more than 8 bits per channel, or neither grey nor RGB and no ``mode`` given.
+    ``size`` is the (height, width) to crop to at the centre and scale to. Raises InputError, which names the image, if
+    there is none, or one of more than 8 bits per channel, or without a ``mode`` one that is neither grey nor RGB.
     """
     if image is None:
         raise InputError(f"{name} has no image")
@@ -65,19 +59,12 @@ def to_array(
 
 def stack(named: Iterable[tuple[str, Array]]) -> Images:
     """Images with their names. Raises InputError if one differs from the first in size or mode."""
-    names: list[str] = []
-    arrays: list[Array] = []
+    arrays: dict[str, Array] = {}
     for name, array in named:
-        if arrays and array.shape != arrays[0].shape:
-            raise InputError(
-                f"{name} is {_describe(array)}, expected {_describe(arrays[0])} as {names[0]} is: "
-                "give size and mode to convert them"
-            )
-        names.append(name)
-        arrays.append(array)
-    return Images(torch.from_numpy(np.stack(arrays)).movedim(-1, 1).contiguous(), names)
-
-
-def _describe(array: Array) -> str:
-    height, width, channels = array.shape
-    return f"{height}×{width} {'grey' if channels == 1 else 'RGB'}"
+        arrays[name] = array
+        first = next(iter(arrays))
+        if array.shape != arrays[first].shape:
+            kinds = [f"{h}×{w} {'grey' if c == 1 else 'RGB'}" for h, w, c in (array.shape, arrays[first].shape)]
+            wrong = f"{name} is {kinds[0]}, expected {kinds[1]} as {first} is"
+            raise InputError(f"{wrong}: give size and mode to convert them")
+    return Images(torch.from_numpy(np.stack([*arrays.values()])).movedim(-1, 1).contiguous(), [*arrays])

@@ -1,16 +1,18 @@
-"""What the buttons of the page do: images as lists of levels, as the browser shows them and gives them back."""
+"""What the page asks for: images as lists of levels, as the browser shows and returns them, and what a pixel sees."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from pixelrnn.explain.context import NAMES, SIZE, of_random
 from pixelrnn.models import ImageModel
+from pixelrnn.nn import LayerKind
 
-Pixels = list[list[int]]
-"""The levels of an image, row by row; EMPTY where nothing is drawn yet."""
+Pixels = list[list[int]]  # the levels of an image, row by row; EMPTY where nothing is drawn yet
 
 EMPTY = -1
 SAMPLES = 15
@@ -53,3 +55,15 @@ def completion(model: ImageModel, image: Pixels, label: int | None, **how: Any) 
 
 def _labels(label: int | None, n: int) -> Int[Tensor, " n"] | None:
     return None if label is None else torch.full((n,), label)
+
+
+@cache
+def seen(layer: LayerKind, at: tuple[int, int]) -> list[int]:
+    """The pixels that the pixel ``at``, (row, column), sees through one layer, numbered row by row."""
+    pixels: list[int] = of_random(layer, 1, SIZE, at).array.ravel().nonzero()[0].tolist()
+    return pixels
+
+
+def contexts(at: list[int]) -> list[list[int]]:
+    """The pixels that a pixel, [row, column], sees through each kind of layer."""
+    return [seen(layer, (at[0], at[1])) for layer in NAMES]

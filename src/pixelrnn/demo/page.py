@@ -8,9 +8,8 @@ from typing import Any
 import gradio as gr
 
 from pixelrnn.causality import MEANINGS
-from pixelrnn.demo.buttons import Pixels, blank, completion, samples, top
-from pixelrnn.demo.contexts import SIZE, START, contexts
-from pixelrnn.explain.context import NAMES
+from pixelrnn.demo.buttons import Pixels, blank, completion, contexts, samples, top
+from pixelrnn.explain.context import AT, NAMES, SIZE
 from pixelrnn.figures import BLACK, BLUE, GREY, LIGHT, ORANGE, SKY, WHITE
 from pixelrnn.models import ImageModel
 from pixelrnn.randomness import generator
@@ -35,7 +34,7 @@ def _contexts() -> gr.HTML:
     legend = "".join(f'<span><i style="background: {colour}"></i>{name}</span>' for name, colour in MEANINGS.items())
     template = f'<div class="contexts">{"".join(grid.format(name) for name in NAMES.values())}</div>'
     return gr.HTML(
-        {"at": START, "seen": contexts([*START])},
+        {"at": AT, "seen": contexts([*AT])},
         html_template=f'{template}<div class="legend">{legend}</div>',
         js_on_load=_file("contexts.js"),
         server_functions=[contexts],

@@ -28,22 +28,18 @@ StillFormat = Literal["png", "svg"]
 
 
 def draw(name: FigureName, folder: Path, *, models: Sequence[str], still: StillFormat = "png") -> Path:
-    """Draws a figure into a file with its name: a PNG or SVG, or a GIF where the figure is animated.
+    """Draws a figure into a file with its name, in a folder: in the format ``still``, or a GIF where it is animated.
 
     Args:
-        name: of the figure.
-        folder: where the file goes.
         models: whose ``influence`` is shown; the first of them draws the digit of ``generation``.
-        still: the format of what is not animated.
 
     Raises:
         InputError: matplotlib is not installed (extra ``train``); a model is not found, or is not of black and white
             images.
-        OSError: the file cannot be written.
     """
     with extra("train", wanted_by="pixelrnn.explain"):
         from pixelrnn import figures
-        from pixelrnn.explain import context, generation, lines, masks, mirror, step
+        from pixelrnn.explain import context, generation, lines, masks, step
 
     stills: dict[str, Callable[[], Figure]] = {
         "mask-grey": masks.of_one_channel,
@@ -52,7 +48,7 @@ def draw(name: FigureName, folder: Path, *, models: Sequence[str], still: StillF
         "influence": partial(context.of_trained, models),
         "row-step": step.of_row,
         "diagonal-step": step.of_diagonal,
-        "shift": mirror.shift,
+        "shift": context.shift,
     }
     animations: dict[str, Callable[[], Iterator[Figure]]] = {
         "rows": lines.rows,

@@ -3,35 +3,29 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelrnn import causality, likelihood
-from pixelrnn.causality import MEANINGS, Context
+from pixelrnn.causality import LEAK_MEANING, MEANINGS, Context, draw_context
 from pixelrnn.errors import InputError
 from pixelrnn.figures import BLACK, LIGHT, ORANGE, legend, new_figure
 from pixelrnn.models import PixelRNN, from_pretrained
-from pixelrnn.nn import LayerKind
+from pixelrnn.nn import DiagonalBiLSTM, LayerKind
+from pixelrnn.ops import backend
 
-NAMES: dict[LayerKind, str] = {
-    "pixel-cnn": "PixelCNN",
-    "row-lstm": "Row LSTM",
-    "diagonal-bilstm": "Diagonal BiLSTM",
-}
+SIZE, AT = (15, 19), (12, 9)
+SHIFT_SIZE, SHIFT_AT = (9, 11), (5, 5)
+NAMES: dict[LayerKind, str] = {"pixel-cnn": "PixelCNN", "row-lstm": "Row LSTM", "diagonal-bilstm": "Diagonal BiLSTM"}
 
 
 def of_random(layer: LayerKind, depth: int, size: tuple[int, int], at: tuple[int, int]) -> Context:
-    """What the logit of the pixel ``at`` depends on in a PixelRNN with random weights.
-
-    Args:
-        layer: the kind of its layers.
-        depth: the number of layers.
-        size: height and width of the image.
-        at: row and column of the pixel.
-    """
+    """What the logit of the pixel ``at``, (row, column), depends on in a PixelRNN with random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = PixelRNN(layer=layer, levels=2, hidden=8, depth=depth)
@@ -40,16 +34,49 @@ def of_random(layer: LayerKind, depth: int, size: tuple[int, int], at: tuple[int
 
 def by_depth() -> Figure:
     """What a pixel sees after one, two and three layers of each kind."""
-    size, at = (15, 19), (12, 9)
-    earlier = at[0] * size[1] + at[1]
+    earlier = AT[0] * SIZE[1] + AT[1]
     figure, axes = new_figure(8.2, 7.4, 3, 3)
     for (layer, name), row in zip(NAMES.items(), axes, strict=True):
         for depth, cell in enumerate(row, start=1):
-            context = of_random(layer, depth, size, at)
+            context = of_random(layer, depth, SIZE, AT)
             context.draw(cell)
             layers = f"{depth} layer{'s' * (depth > 1)}"
             cell.set_title(f"{name}, {layers}: {(context.array > 0).sum()} of {earlier}", fontsize=9)
     legend(figure, MEANINGS)
+    return figure
+
+
+def of_directions(directions: tuple[int, ...], at: tuple[int, int]) -> NDArray[np.bool_]:
+    """Whether the output of a Diagonal BiLSTM at a pixel depends on each pixel of its input, (H, W).
+
+    ``directions`` are those that contribute to the output, of 0 and 1.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layer = DiagonalBiLSTM(in_features=4, hidden=4)
+    with torch.no_grad():
+        gates = layer.input_to_state.bias.unflatten(0, (2, 4, 4))  # directions, gates, features: a view
+        for silent in {0, 1} - set(directions):
+            gates[silent, 0] = -torch.inf  # o = σ(−∞) = 0, and so h = 0
+    with backend("reference"):  # whose σ(−∞) is 0 to the last bit
+        return causality.sees(layer, size=SHIFT_SIZE, channels=4, at=at).array > 0
+
+
+def shift() -> Figure:
+    """Why the second direction of the Diagonal BiLSTM moves down one row: what each sees, and both together."""
+    i, j = SHIFT_AT
+    figure, axes = new_figure(8.2, 7.6, 2, 2)
+    # The layer's output at (i + 1, j) is what the mirror computed at (i, j), before the shift.
+    panels = {
+        "first direction: above and to the left": of_directions((0,), SHIFT_AT),
+        "second direction as computed: a leak": of_directions((1,), (i + 1, j)),
+        "second direction, moved down one row: no leak": of_directions((1,), SHIFT_AT),
+        "the layer, both added: every earlier position": of_directions((0, 1), SHIFT_AT),
+    }
+    for (title, seen), cell in zip(panels.items(), [cell for row in axes for cell in row], strict=True):
+        draw_context(cell, seen, SHIFT_AT)
+        cell.set_title(title, fontsize=10)
+    legend(figure, {**MEANINGS, **LEAK_MEANING})
     return figure
 
 
@@ -67,11 +94,7 @@ def influence(model: PixelRNN, at: tuple[int, int]) -> Float[Tensor, "H W"]:
 def of_trained(names: Sequence[str]) -> Figure:
     """How strongly the prediction for a pixel depends on every other one, in trained models.
 
-    Args:
-        names: of models as `from_pretrained` takes them, of black and white images of one size.
-
-    Raises:
-        InputError: a model is another, or its images have no pixel before the middle one.
+    ``names`` are of models as `from_pretrained` takes them, of black and white images of one size.
     """
     figure, [row] = new_figure(1 + 3.2 * len(names), 3.9, 1, len(names))
     maps = []
@@ -95,11 +118,7 @@ def of_trained(names: Sequence[str]) -> Figure:
 
 
 def black_and_white(name: str) -> PixelRNN:
-    """A model by its name, which must be a PixelRNN of black and white images of one size.
-
-    Raises:
-        InputError: it is another.
-    """
+    """A model by its name, which must be a PixelRNN of black and white images of one size, without a map."""
     model = from_pretrained(name)
     if not isinstance(model, PixelRNN) or (model.channels, model.levels) != (1, 2) or model.size is None:
         raise InputError(f"{name} is no PixelRNN of black and white images of one size")

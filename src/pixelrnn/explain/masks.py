@@ -1,5 +1,7 @@
 """The masks A and B (paper §3.4), tap by tap, as `pixelrnn.nn.mask` makes them."""
 
+import itertools
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -8,8 +10,7 @@ from pixelrnn.figures import BLACK, BLUE, GREY, LIGHT, frame, legend, new_figure
 from pixelrnn.nn import mask
 from pixelrnn.nn.masks import MaskType
 
-GAP = 0.12
-"""Between the matrices of two taps, of a tap."""
+GAP = 0.12  # between the matrices of two taps, of a tap
 
 
 def of_one_channel() -> Figure:
@@ -46,22 +47,17 @@ def _draw(axes: Axes, mask_type: MaskType, size: int, channels: str) -> None:
     taps = mask(mask_type, c, c, (size, size), channels=c)
     before, after = (0.35, 0.0) if channels else ((7 - size) / 2, (7 - size) / 2)  # grey taps are all drawn alike
     frame(axes, (-before, size + after), (size + after, -before))
-    side = (1 - GAP) / c
-    for i in range(size):
-        for j in range(size):
-            top, left = i + GAP / 2, j + GAP / 2
-            for b in range(c):
-                for a in range(c):
-                    colour = BLUE if taps[b, a, i, j] else LIGHT
-                    cell = (left + a * side, top + b * side)
-                    axes.add_patch(Rectangle(cell, side, side, facecolor=colour, edgecolor=GREY, linewidth=0.4))
-            if i == j == size // 2:
-                axes.add_patch(Rectangle((left, top), 1 - GAP, 1 - GAP, fill=False, edgecolor=BLACK, linewidth=2))
+    side, middle = (1 - GAP) / c, size // 2 + GAP / 2
+    for i, j, b, a in itertools.product(range(size), range(size), range(c), range(c)):
+        cell = (j + GAP / 2 + a * side, i + GAP / 2 + b * side)
+        colour = BLUE if taps[b, a, i, j] else LIGHT
+        axes.add_patch(Rectangle(cell, side, side, facecolor=colour, edgecolor=GREY, linewidth=0.4))
+    axes.add_patch(Rectangle((middle, middle), 1 - GAP, 1 - GAP, fill=False, edgecolor=BLACK, linewidth=2))
     for k, channel in enumerate(channels):
-        middle = GAP / 2 + (k + 0.5) * side
         for tap in range(size):
-            axes.text(tap + middle, -0.06, channel, ha="center", va="center", fontsize=8)
-            axes.text(-0.06, tap + middle, channel, ha="center", va="center", fontsize=8)
+            at = tap + GAP / 2 + (k + 0.5) * side
+            axes.text(at, -0.06, channel, ha="center", va="center", fontsize=8)
+            axes.text(-0.06, at, channel, ha="center", va="center", fontsize=8)
     if channels:
         axes.text(size / 2, -0.25, "from", ha="center", va="center", fontsize=9)
         axes.text(-0.25, size / 2, "to", ha="center", va="center", fontsize=9, rotation=90)

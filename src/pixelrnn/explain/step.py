@@ -1,78 +1,55 @@
-"""One step of each LSTM (paper eq. 3): what is read and what is computed, in tensors of a real layer."""
+"""One step of each LSTM (paper eq. 3): what is read and what is computed, in shapes of a real layer."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-from pixelrnn.figures import BLACK, LIGHT, ORANGE, SKY, WHITE, new_figure
+from pixelrnn.figures import ARROW, BLACK, LIGHT, ORANGE, SKY, WHITE, new_figure
 from pixelrnn.nn import DiagonalBiLSTM, RowLSTM
-from pixelrnn.ops import backend
+from pixelrnn.ops.lines import LAYERS
 
 BATCH, HIDDEN, SIDE = 16, 32, 28
+T = SIDE // 2  # the step that is drawn
 
 Shape = tuple[int, ...]
 
 
-class _Recorder(TorchFunctionMode):
-    """Keeps the shapes that the reference recurrence computes with, step by step."""
+def shapes(layer: RowLSTM | DiagonalBiLSTM, t: int) -> dict[str, Shape]:
+    """The shapes of step t of a layer.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.products: list[dict[str, Shape]] = []
-        self.splits: list[dict[str, Shape]] = []
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func is torch.functional.einsum:
-            _, taps, weight = args
-            self.products.append({"h₋": (*taps.shape,), "Kss": (*weight.shape,), "Kss ⊛ h₋": (*result.shape,)})
-        if func is Tensor.chunk:
-            self.splits.append({"sum": (*args[0].shape,), "gate": (*result[0].shape,)})
-        return result
-
-
-def record(layer: RowLSTM | DiagonalBiLSTM, t: int) -> dict[str, Shape]:
-    """Runs a layer and gives the shapes of step t.
-
-    Returns:
-        Of the map: x (B, 2h, H, W), Kis ⊛ x (B, D·4h, H, W). Of the line: h₋ at its taps (D, T, n, B, h), Kss
-        (D, T, h, 4h), Kss ⊛ h₋ (D, n, B, 4h), the sum of both terms, and each gate (D, n, B, h), as are c and h.
+    Of the map: x (B, 2h, H, W), Kis ⊛ x (B, D·4h, H, W). Of the line: h₋ at its taps (D, T, n, B, h), Kss
+    (D, T, h, 4h), Kss ⊛ h₋ (D, n, B, 4h), the sum of both terms, and each gate (D, n, B, h), as are c and h.
     """
-    x = torch.zeros(BATCH, 2 * HIDDEN, SIDE, SIDE)
-    recorder = _Recorder()
-    with torch.no_grad(), backend("reference"):
-        term = layer.input_to_state(x)
-        with recorder:
-            layer(x)
-    return {"x": (*x.shape,), "Kis ⊛ x": (*term.shape,), **recorder.products[t], **recorder.splits[t]}
+    kernel = layer.state_to_state.weight
+    directions, taps, hidden, gates = kernel.shape
+    line = (LAYERS[layer.layer](SIDE, SIDE).lengths[t], BATCH)
+    return {
+        "x": (BATCH, layer.input_to_state.in_channels, SIDE, SIDE),
+        "Kis ⊛ x": (BATCH, layer.input_to_state.out_channels, SIDE, SIDE),
+        "h₋": (directions, taps, *line, hidden),
+        "Kss": (*kernel.shape,),
+        "Kss ⊛ h₋": (directions, *line, gates),
+        "sum": (directions, *line, gates),
+        "gate": (directions, *line, hidden),
+    }
 
 
 def of_row() -> Figure:
     """One row of the Row LSTM."""
-    t = SIDE // 2
-    title = f"Row LSTM, one step: row {t} of {SIDE}×{SIDE}, {SIDE} pixels at once"
-    shapes = record(RowLSTM(2 * HIDDEN, HIDDEN), t)
-    return _draw(shapes, title, before=f"row {t - 1}: three neighbours\nof each pixel", cell="straight above")
+    of_step = shapes(RowLSTM(2 * HIDDEN, HIDDEN), T)
+    title = f"Row LSTM, one step: row {T} of {SIDE}×{SIDE}, {SIDE} pixels at once"
+    return _draw(of_step, title, before=f"row {T - 1}: three neighbours\nof each pixel", cell="straight above")
 
 
 def of_diagonal() -> Figure:
     """One diagonal of the Diagonal BiLSTM."""
-    t = SIDE // 2
-    shapes = record(DiagonalBiLSTM(2 * HIDDEN, HIDDEN), t)
-    title = f"Diagonal BiLSTM, one step: diagonal {t}, {shapes['gate'][1]} pixels of each direction at once"
-    return _draw(shapes, title, before=f"diagonal {t - 1}: the pixel above\nand the pixel beside", cell="beside")
+    of_step = shapes(DiagonalBiLSTM(2 * HIDDEN, HIDDEN), T)
+    title = f"Diagonal BiLSTM, one step: diagonal {T}, {of_step['gate'][1]} pixels of each direction at once"
+    return _draw(of_step, title, before=f"diagonal {T - 1}: the pixel above\nand the pixel beside", cell="beside")
 
 
-def _draw(shapes: dict[str, Shape], title: str, *, before: str, cell: str) -> Figure:
-    times = {name: " × ".join(map(str, shape)) for name, shape in shapes.items()}
-    line = f"{'both directions, ' * (shapes['gate'][0] == 2)}{shapes['gate'][1]} pixels"
+def _draw(of_step: dict[str, Shape], title: str, *, before: str, cell: str) -> Figure:
+    times = {name: " × ".join(map(str, shape)) for name, shape in of_step.items()}
+    line = f"{'both directions, ' * (of_step['gate'][0] == 2)}{of_step['gate'][1]} pixels"
     left, middle, right = 2.4, 5.0, 7.6
     boxes = (
         (left, 0.9, WHITE, "x, the whole map", f"{times['x']}\nimages, 2h, rows, columns"),
@@ -84,15 +61,10 @@ def _draw(shapes: dict[str, Shape], title: str, *, before: str, cell: str) -> Fi
         (right, 6.2, SKY, f"c₋, {cell}", times["gate"]),
         (middle, 7.75, ORANGE, "c = f ⊙ c₋ + i ⊙ g      h = o ⊙ tanh(c)", f"each {times['gate']}"),
     )
-    arrows = (
-        ((left, 1.5), (left, 2.35)),
-        ((right, 1.62), (right, 2.35)),
-        ((left + 0.6, 3.46), (middle - 0.8, 4.24)),
-        ((right - 0.6, 3.46), (middle + 0.8, 4.24)),
-        ((middle - 0.8, 5.07), (left + 0.6, 5.8)),
-        ((left + 0.6, 6.62), (middle - 0.8, 7.34)),
-        ((right - 0.6, 6.62), (middle + 0.8, 7.34)),
-    )
+    outer_left, inner_left, inner_right, outer_right = left + 0.6, middle - 0.8, middle + 0.8, right - 0.6
+    arrows = [((left, 1.5), (left, 2.35)), ((right, 1.62), (right, 2.35)), ((inner_left, 5.07), (outer_left, 5.8))]
+    for y, below in ((3.46, 4.24), (6.62, 7.34)):
+        arrows += [((outer_left, y), (inner_left, below)), ((outer_right, y), (inner_right, below))]
     figure, [[axes]] = new_figure(8.6, 6.8, 1, 1)
     axes.set(xlim=(0, 10), ylim=(8.3, 0), xticks=[], yticks=[])
     axes.set_frame_on(False)
@@ -103,5 +75,5 @@ def _draw(shapes: dict[str, Shape], title: str, *, before: str, cell: str) -> Fi
         axes.add_patch(Rectangle((x - width / 2, y - height / 2), width, height, facecolor=colour, edgecolor=BLACK))
         axes.text(x, y, text, ha="center", va="center", fontsize=9.5, linespacing=1.35)
     for start, end in arrows:
-        axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": BLACK, "lw": 1.4})
+        axes.annotate("", end, start, arrowprops=ARROW)
     return figure

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
-from pixelrnn.errors import InputError
+from pixelrnn.errors import InputError, check_number
 from pixelrnn.models import pretrained
-from pixelrnn.sampling import Row, blank_images, check_images, described
+from pixelrnn.sampling import Row, blank_images, described
 
 Model = TypeVar("Model", bound="ImageModel")
 
@@ -19,51 +19,27 @@ Model = TypeVar("Model", bound="ImageModel")
 class ImageModel(nn.Module, ABC):
     """A density of images, uint8 tensors (B, C, H, W) of levels 0 to K − 1.
 
-    Args:
-        config: the arguments of the constructor, which `save_pretrained` writes.
-        channels: image channels C.
-        levels: intensity levels K per channel, 2 to 256.
-        size: the (height, width) of the images that the model is for, which `sample` draws unless told otherwise.
-        classes: the names of the classes that the density is conditional on.
-
-    Raises:
-        InputError: an argument is out of its range.
+    ``config`` holds the arguments of the constructor, which `save_pretrained` writes: at least ``channels``,
+    ``levels``, ``size`` and ``classes``.
     """
 
-    def __init__(
-        self,
-        config: dict[str, Any],
-        channels: int,
-        levels: int,
-        size: Sequence[int] | None,
-        classes: Sequence[str] | None,
-    ) -> None:
+    def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         # The types too: these arguments may come from a file.
-        if not (isinstance(channels, int) and channels >= 1):
-            raise InputError(f"channels must be at least 1, got {channels!r}")
-        if not (isinstance(levels, int) and 2 <= levels <= 256):
-            raise InputError(f"levels must be from 2 to 256, got {levels!r}")
-        if size is not None and not (
-            isinstance(size, Sequence) and len(size) == 2 and all(isinstance(n, int) and n >= 1 for n in size)
-        ):
+        channels, levels, size, classes = (config[name] for name in ("channels", "levels", "size", "classes"))
+        check_number("channels", channels, least=1)
+        check_number("levels", levels, least=2, most=256)
+        pair = isinstance(size, Sequence) and len(size) == 2 and all(isinstance(n, int) and n >= 1 for n in size)
+        if size is not None and not pair:
             raise InputError(f"size must be (height, width), each at least 1, got {size!r}: pass (28, 28) for 28×28")
-        if classes is not None and not (
-            isinstance(classes, list | tuple)
-            and all(isinstance(name, str) for name in classes)
-            and len(set(classes)) == len(classes) >= 2
-        ):
+        names = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
+        if classes is not None and not (names and len(set(classes)) == len(classes) >= 2):
             raise InputError(f"classes must be two or more different names, got {classes!r}")
-        self.channels, self.levels = channels, levels
+        self.channels: int = channels
+        self.levels: int = levels
         self.size: tuple[int, int] | None = (size[0], size[1]) if size else None
-        self.classes = None if classes is None else list(classes)
+        self.classes: list[str] | None = None if classes is None else list(classes)
         self.config = {**config, "size": self.size, "classes": self.classes}
-
-    @abstractmethod
-    def forward(
-        self, x: UInt8[Tensor, "B C H W"], *, labels: Int[Tensor, " B"] | None = None
-    ) -> Float[Tensor, "B logits C H W"]:
-        """The logits of every sub-pixel given all before it. Arguments and errors as in `log_prob_map`."""
 
     @abstractmethod
     def log_prob_map(
@@ -71,9 +47,7 @@ class ImageModel(nn.Module, ABC):
     ) -> Float[Tensor, "B C H W"]:
         """The term of each sub-pixel in log p(x), in nats.
 
-        Args:
-            x: images.
-            labels: the class of each image, where the density is conditional on it.
+        ``labels`` is the class of each image, where the density is conditional on it.
 
         Raises:
             InputError: x is not a uint8 tensor (B, C, H, W) of the model's channels, or has a level above K − 1; labels
@@ -123,11 +97,11 @@ class ImageModel(nn.Module, ABC):
             InputError: n, the size, the labels or the temperature are out of range, no size is known, or the model
                 gives logits that are not finite.
         """
-        own_height, own_width = self.size or (None, None)
-        height, width = own_height if height is None else height, own_width if width is None else width
-        if height is None or width is None:
+        if self.size is None and None in (height, width):
             raise InputError("the model has no size of its own: give height and width")
-        blank = blank_images(n, self.channels, (height, width), self.device)
+        rows, columns = self.size or (0, 0)
+        size = (rows if height is None else height, columns if width is None else width)
+        blank = blank_images(n, self.channels, size, self.device)
         options: dict[str, Any] = {"temperature": temperature, "generator": generator, "on_row": on_row, **given}
         return self.complete(*blank, **options)
 
@@ -151,9 +125,7 @@ class ImageModel(nn.Module, ABC):
             x: images; the values of unknown pixels are ignored.
             known: (H, W) for all images or (B, H, W) for each, true where a pixel is kept.
             labels: the class of each image, where the density is conditional on it.
-            temperature: divides the log-probabilities of every draw; 1 samples the model's distribution.
-            generator: source of randomness.
-            on_row: called with each row of all images when it is complete: its pixels, and what they were drawn from.
+            temperature: as in `sample`, like ``generator`` and ``on_row``.
 
         Raises:
             InputError: x or labels as in `log_prob_map`, a mask of another shape or type, a temperature that is not
@@ -161,11 +133,7 @@ class ImageModel(nn.Module, ABC):
         """
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes ``config.json`` and ``model.safetensors`` into a folder, each whole or not at all.
-
-        Raises:
-            OSError: the folder cannot be written to.
-        """
+        """Writes ``config.json`` and ``model.safetensors`` into a folder, each whole or not at all."""
         pretrained.save(self, self.config, Path(folder))
 
     @classmethod
@@ -174,8 +142,7 @@ class ImageModel(nn.Module, ABC):
 
         Args:
             name: its folder, or that of a run, whose best model is meant; where no such folder exists, a model that
-                comes with the package, ``"mnist-class"`` for instance, or the Hugging Face Hub's
-                ``owner/name``.
+                comes with the package, ``"mnist-class"`` for instance, or the Hugging Face Hub's ``owner/name``.
 
         Raises:
             InputError: nothing is found there, or a model of another kind; a file is damaged, the weights belong to
@@ -188,23 +155,16 @@ class ImageModel(nn.Module, ABC):
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def check_images(self, x: Tensor) -> None:
-        """Raises InputError unless x is what `log_prob_map` takes."""
-        check_images(x, self.levels, self.channels)
-
     def check_labels(self, labels: Tensor | None, batch: int) -> None:
         """Raises InputError unless the labels are what a batch of images needs."""
+        if self.classes is None and labels is not None:
+            raise InputError("the model is not conditional on a class: expected no labels")
         if self.classes is None:
-            if labels is not None:
-                raise InputError("the model is not conditional on a class: expected no labels")
             return
         if labels is None:
             raise InputError(f"the model is conditional on a class: expected a label of {len(self.classes)} per image")
         if tuple(labels.shape) != (batch,) or labels.is_floating_point() or labels.dtype == torch.bool:
             raise InputError(f"labels are a {described(labels)}, expected whole numbers ({batch},)")
-        if torch.compiler.is_compiling():
-            return
-        lowest, highest = int(labels.min()), int(labels.max())
-        if lowest < 0 or highest >= len(self.classes):
-            wrong = lowest if lowest < 0 else highest
-            raise InputError(f"labels have a class {wrong}, expected 0 to {len(self.classes) - 1}")
+        wrong = [] if torch.compiler.is_compiling() else labels[(labels < 0) | (labels >= len(self.classes))].tolist()
+        if wrong:
+            raise InputError(f"labels have a class {wrong[0]}, expected 0 to {len(self.classes) - 1}")

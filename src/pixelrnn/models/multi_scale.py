@@ -46,24 +46,17 @@ class MultiScalePixelRNN(ImageModel):
     upsampling: Any
 
     def __init__(
-        self,
-        *,
-        factors: Sequence[int],
-        upsampled: int | None = None,
-        size: Sequence[int] | None = None,
-        **options: Any,
+        self, *, factors: Sequence[int], upsampled: int | None = None, size: Sequence[int] | None = None, **options: Any
     ) -> None:
         check_number("the number of factors", len(factors), least=1)
         for factor in factors:
             check_number("factors", factor, least=2, most=64)
-        if upsampled is not None:
-            check_number("upsampled", upsampled, least=1)
+        check_number("upsampled", 1 if upsampled is None else upsampled, least=1)
         smallest = PixelRNN(**options)
         features = upsampled or smallest.config["hidden"]
         larger = [PixelRNN(**options, condition=features) for _ in factors]
-        own = {"factors": list(factors), "upsampled": upsampled, **smallest.config}
-        del own["condition"]
-        super().__init__(own, smallest.channels, smallest.levels, size, smallest.classes)
+        own = {name: value for name, value in smallest.config.items() if name != "condition"}
+        super().__init__({**own, "factors": list(factors), "upsampled": upsampled, "size": size})
         self.factors = tuple(factors)
         self.scales = torch.nn.ModuleList([smallest, *larger])
         self.upsampling = torch.nn.ModuleList(UpsamplingNetwork(self.channels, features, f) for f in factors)
@@ -71,14 +64,13 @@ class MultiScalePixelRNN(ImageModel):
     def forward(
         self, x: UInt8[Tensor, "B C H W"], *, labels: Int[Tensor, " B"] | None = None
     ) -> Float[Tensor, "B logits C H W"]:
-        """See `ImageModel.forward`. The logits of a pixel are those of the first scale which has it."""
-        self.check_images(x)
+        """The logits of every sub-pixel given all before it: those of the first scale which has the pixel."""
+        sampling.check_images(x, self.levels, self.channels)
         images = self._images(x)
         logits = self.scales[0](images[0], labels=labels)
         for k, factor in enumerate(self.factors, start=1):
-            around = self.scales[k](
-                images[k], labels=labels, condition=self._upsampled(images[k - 1], k, images[k].shape)
-            )
+            condition = self._upsampled(images[k - 1], k, images[k].shape)
+            around = self.scales[k](images[k], labels=labels, condition=condition)
             around[:, :, :, ::factor, ::factor] = logits
             logits = around
         return logits
@@ -97,22 +89,17 @@ class MultiScalePixelRNN(ImageModel):
     def log_prob_map_of_scale(
         self, x: UInt8[Tensor, "B C H W"], scale: int, *, labels: Int[Tensor, " B"] | None = None
     ) -> Float[Tensor, "B C height width"]:
-        """The terms that one scale adds, at its own size: zero where the scale before has the pixel.
-
-        Raises:
-            InputError: there is no such scale; or as in `log_prob_map`.
-        """
+        """The terms that one scale adds, at its own size: zero where the scale before has the pixel."""
         check_number("scale", scale, least=0, most=len(self.scales) - 1)
-        self.check_images(x)
+        sampling.check_images(x, self.levels, self.channels)
         image = self._images(x)[scale]
         if scale == 0:
             return self.scales[0].log_prob_map(image, labels=labels)
         factor = self.factors[scale - 1]
         condition = self._upsampled(image[:, :, ::factor, ::factor], scale, image.shape)
         scores = self.scales[scale].log_prob_map(image, labels=labels, condition=condition)
-        given = torch.zeros_like(scores, dtype=torch.bool)
-        given[:, :, ::factor, ::factor] = True
-        return scores.masked_fill(given, 0)
+        scores[:, :, ::factor, ::factor] = 0
+        return scores
 
     def complete(
         self,
@@ -120,9 +107,8 @@ class MultiScalePixelRNN(ImageModel):
         known: Bool[Tensor, "*B H W"],
         *,
         labels: Int[Tensor, " B"] | None = None,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
         on_row: Callable[[Row], None] | None = None,
+        **how: Any,
     ) -> UInt8[Tensor, "B C H W"]:
         """See `ImageModel.complete`. The rows that are reported are those of the last scale.
 
@@ -130,17 +116,15 @@ class MultiScalePixelRNN(ImageModel):
         """
         sampling.check_images(x, 256, self.channels)
         known = sampling.check_completion(x, known, self.levels)
-        options: dict[str, Any] = {"labels": labels, "temperature": temperature, "generator": generator}
         images, masks = self._images(x), self._images(known[:, None])
-        on_last = {"on_row": on_row}
-        drawn = self.scales[0].complete(images[0], masks[0][:, 0], **options)
+        drawn = self.scales[0].complete(images[0], masks[0][:, 0], labels=labels, **how)
         for k, factor in enumerate(self.factors, start=1):
             image, mask = images[k].clone(), masks[k][:, 0].clone()
             image[:, :, ::factor, ::factor], mask[:, ::factor, ::factor] = drawn, True
             with torch.no_grad():
                 condition = self._upsampled(drawn, k, image.shape)
-            last = on_last if k == len(self.factors) else {}
-            drawn = self.scales[k].complete(image, mask, condition=condition, **options, **last)
+            last = on_row if k == len(self.factors) else None
+            drawn = self.scales[k].complete(image, mask, labels=labels, condition=condition, on_row=last, **how)
         return drawn
 
     def _images(self, x: Tensor) -> list[Tensor]:

@@ -1,6 +1,6 @@
 """The PixelRNN (paper §3, Table 1): a density of images with any of the paper's three layers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,10 +14,8 @@ from pixelrnn.errors import InputError, check_number
 from pixelrnn.models.image_model import ImageModel
 from pixelrnn.nn import LayerKind, MaskedConv2d, OutputHead, ResidualBlock
 from pixelrnn.nn.raster import by_position
-from pixelrnn.sampling import Row
 
-MOST_LOGITS = 2**24
-"""That are held at a time where only their likelihood is wanted: 64 MiB in float32."""
+MOST_LOGITS = 2**24  # that are held at a time where only their likelihood is wanted: 64 MiB in float32
 
 
 class PixelRNN(ImageModel):
@@ -72,19 +70,9 @@ class PixelRNN(ImageModel):
         condition: int = 0,
         dropout: float = 0.0,
     ) -> None:
-        config = {
-            "layer": layer,
-            "channels": channels,
-            "levels": levels,
-            "hidden": hidden,
-            "depth": depth,
-            "head": head,
-            "residual": residual,
-            "skip": skip,
-            "condition": condition,
-            "dropout": dropout,
-        }
-        super().__init__(config, channels, levels, size, classes)
+        config = {**locals()}  # the arguments, and two names of Python's own
+        del config["self"], config["__class__"]
+        super().__init__(config)
         # The types too: these arguments may come from a file.
         for name, value in {"depth": depth, "hidden": hidden, "head": 1 if head is None else head}.items():
             check_number(name, value, least=1)
@@ -111,9 +99,7 @@ class PixelRNN(ImageModel):
     ) -> Float[Tensor, "B logits C H W"]:
         """The network, from intensities scaled to [−1, 1] to the logits of every sub-pixel given all before it.
 
-        Args:
-            intensities: of the images.
-            condition: the map that all layers are conditioned on, that of a class among its features.
+        ``condition`` is the map that all layers are conditioned on, that of a class among its features.
         """
         return self.head(self._body(intensities, condition))
 
@@ -128,31 +114,19 @@ class PixelRNN(ImageModel):
                 to_output = self.skips[n](x, plus=to_output)
         return x if to_output is None else to_output
 
-    def forward(
-        self,
-        x: UInt8[Tensor, "B C H W"],
-        *,
-        labels: Int[Tensor, " B"] | None = None,
-        condition: Float[Tensor, "B c H W"] | None = None,
-    ) -> Float[Tensor, "B logits C H W"]:
+    def forward(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B logits C H W"]:
         """The logits of every sub-pixel given all before it. Arguments and errors as in `log_prob_map`."""
-        self.check_images(x)
-        return self.logits(self._intensities(x), self.condition_map(x, labels, condition))
+        sampling.check_images(x, self.levels, self.channels)
+        return self.logits(self._intensities(x), self.condition_map(x, **given))
 
-    def log_prob_map(
-        self,
-        x: UInt8[Tensor, "B C H W"],
-        *,
-        labels: Int[Tensor, " B"] | None = None,
-        condition: Float[Tensor, "B c H W"] | None = None,
-    ) -> Float[Tensor, "B C H W"]:
-        """log p(x_i | x_<i) of each sub-pixel, in nats. Arguments and errors as in `ImageModel.log_prob_map`.
+    def log_prob_map(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B C H W"]:
+        """log p(x_i | x_<i) of each sub-pixel, in nats. Errors as in `ImageModel.log_prob_map`.
 
-        ``condition`` is the map that the density is conditional on, if it is. Large logit tensors are evaluated in
-        chunks of rows, and again for the gradient.
+        What the density is conditional on is ``given``: ``labels`` (B), ``condition`` (B, c, H, W), a map. Large logit
+        tensors are evaluated in chunks of rows, and again for the gradient.
         """
-        self.check_images(x)
-        body = self._body(self._intensities(x), self.condition_map(x, labels, condition))
+        sampling.check_images(x, self.levels, self.channels)
+        body = self._body(self._intensities(x), self.condition_map(x, **given))
         rows = max(1, MOST_LOGITS // (x[:, :, 0].numel() * likelihood.logits_per_channel(self.levels)))
         if rows >= x.shape[2]:
             return self._score(body, x)
@@ -170,15 +144,12 @@ class PixelRNN(ImageModel):
         *,
         labels: Int[Tensor, " B"] | None = None,
         condition: Float[Tensor, "B c H W"] | None = None,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
-        on_row: Callable[[Row], None] | None = None,
+        **how: Any,
     ) -> UInt8[Tensor, "B C H W"]:
-        """See `ImageModel.complete`; ``condition`` is the map that the density is conditional on, if it is."""
+        """See `ImageModel.complete`; ``condition`` is as in `log_prob_map`."""
         sampling.check_images(x, 256, self.channels)  # unknown pixels may have any level
         given = self.condition_map(x, labels, condition)
-        options: dict[str, Any] = {"temperature": temperature, "generator": generator, "on_row": on_row}
-        return sampling.complete(self, x, known, levels=self.levels, condition=given, method="logits", **options)
+        return sampling.complete(self, x, known, levels=self.levels, condition=given, method="logits", **how)
 
     def _intensities(self, x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         return likelihood.intensities(x, self.levels, self.first.weight.dtype)

@@ -42,7 +42,7 @@ def load(kinds: Sequence[type[Model]], name: str | Path) -> Model:
     """Reads both files of a model, which must be of one of these kinds; see `ImageModel.from_pretrained`."""
     config_path, weights_path = _find(name, CONFIG), _find(name, WEIGHTS)
     by_name = {cls.__name__: cls for cls in kinds}
-    malformed = (json.JSONDecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError)
+    malformed = (InputError, ValueError, RecursionError, KeyError, TypeError, AttributeError)
     with input_error(f"{config_path} is not the configuration of a {' or a '.join(by_name)}", *malformed):
         config = json.loads(config_path.read_text(encoding="utf-8"))
         model = by_name[config.pop(KIND)](**config)
@@ -53,11 +53,7 @@ def load(kinds: Sequence[type[Model]], name: str | Path) -> Model:
 
 
 def fill(model: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> None:
-    """Loads the weights into the model if they are its own and finite.
-
-    Raises:
-        InputError: they are not; the message names ``source`` and the first weight that is wrong.
-    """
+    """Loads weights into a model. Raises InputError, which names ``source``, unless they are its own and finite."""
     given, own = ({name: (*w.shape,) for name, w in state.items()} for state in (weights, model.state_dict()))
     for name in sorted(own.keys() | given.keys()):
         if (got := given.get(name, "missing")) != (wanted := own.get(name, "no such weight")):

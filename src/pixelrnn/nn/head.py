@@ -28,12 +28,8 @@ class OutputHead(nn.Module):
     def __init__(self, in_features: int, features: int, logits: int, *, channels: int = 1) -> None:
         super().__init__()
         self.channels = channels
-        self.layers = nn.ModuleList(
-            [
-                MaskedConv2d("B", in_features, features, 1, channels=channels),
-                MaskedConv2d("B", features, logits * channels, 1, channels=channels),
-            ]
-        )
+        sizes = (in_features, features), (features, logits * channels)
+        self.layers = nn.ModuleList(MaskedConv2d("B", *size, 1, channels=channels) for size in sizes)
 
     def forward(self, x: Float[Tensor, "B in_features H W"]) -> Float[Tensor, "B logits C H W"]:
         # Feature k belongs to channel k mod C, so level l of channel c is feature l·C + c.

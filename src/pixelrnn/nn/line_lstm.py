@@ -57,9 +57,8 @@ class LineLSTM(nn.Module):
     def __init__(self, in_features: int, hidden: int, *, channels: int = 1, condition: int = 0) -> None:
         super().__init__()
         maps = 4 * self.directions  # the gates
-        self.input_to_state = MaskedConv2d(
-            "B", in_features, maps * hidden, (1, self.kernel), channels=channels, maps=maps
-        )
+        kernel = (1, self.kernel)
+        self.input_to_state = MaskedConv2d("B", in_features, maps * hidden, kernel, channels=channels, maps=maps)
         self.state_to_state = StateToState(hidden, self.directions, self.taps, condition)
 
     def forward(
@@ -67,9 +66,7 @@ class LineLSTM(nn.Module):
     ) -> Float[Tensor, "B hidden H W"]:
         """The hidden states of every position, those of all directions added.
 
-        Args:
-            x: the map.
-            condition: the map that the gates are conditioned on, where the layer has one.
+        ``condition`` is the map that the gates are conditioned on, where the layer has one.
 
         Raises:
             InputError: another shape.
@@ -90,9 +87,8 @@ class LineLSTM(nn.Module):
         open_taps = self.input_to_state.masked_weight[:, :, 0, : self.kernel // 2 + 1]  # (D·4h, F, S)
         kernel = open_taps.unflatten(0, (self.directions, gates)).permute(0, 3, 2, 1)  # (D, S, F, 4h)
         if state.condition is not None:
-            conditional = (
-                state.condition.weight.flatten(1).unflatten(0, (self.directions, 1, gates)).mT
-            )  # (D, 1, c, 4h)
+            # (D, 1, c, 4h)
+            conditional = state.condition.weight.flatten(1).unflatten(0, (self.directions, 1, gates)).mT
             before = conditional.new_zeros(1).expand(self.directions, self.kernel // 2, *conditional.shape[2:])
             kernel = torch.cat([kernel, torch.cat([before, conditional], dim=1)], dim=2)
         return kernel, self.input_to_state.bias.unflatten(0, (self.directions, gates)), state.weight, state.initial

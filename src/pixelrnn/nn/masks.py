@@ -35,11 +35,9 @@ def feature_channels(features: int, channels: int, maps: int = 1) -> Int[Tensor,
         raise InputError(f"there must be at least one channel and one map, got {channels} and {maps}")
     if features % maps:
         raise InputError(f"{features} features cannot be divided into {maps} equal maps")
-    if features // maps < channels:
-        raise InputError(
-            f"a map of {features // maps} features cannot hold {channels} channels: use at least {channels}"
-        )
-    return (torch.arange(features // maps) % channels).repeat(maps)
+    if (each := features // maps) < channels:
+        raise InputError(f"a map of {each} features cannot hold {channels} channels: use at least {channels}")
+    return (torch.arange(each) % channels).repeat(maps)
 
 
 def mask(

@@ -52,23 +52,14 @@ class ResidualBlock(nn.Module):
         stream = 2 * hidden
         self.condition: nn.Conv2d | None = None
         if layer == "pixel-cnn":
-            self.transform = nn.ModuleList(
-                [
-                    MaskedConv2d("B", stream, hidden, 1, channels=channels),
-                    MaskedConv2d("B", hidden, hidden, 3, channels=channels),
-                    MaskedConv2d("B", hidden, stream, 1, channels=channels),
-                ]
-            )
+            sizes = (stream, hidden, 1), (hidden, hidden, 3), (hidden, stream, 1)
+            self.transform = nn.ModuleList(MaskedConv2d("B", *size, channels=channels) for size in sizes)
             if condition:
                 self.condition = nn.Conv2d(condition, hidden, 1, bias=False)
         elif layer in ("diagonal-bilstm", "row-lstm"):
-            lstm = DiagonalBiLSTM if layer == "diagonal-bilstm" else RowLSTM
-            self.transform = nn.ModuleList(
-                [
-                    lstm(stream, hidden, channels=channels, condition=condition),
-                    MaskedConv2d("B", hidden, stream, 1, channels=channels),
-                ]
-            )
+            kind = DiagonalBiLSTM if layer == "diagonal-bilstm" else RowLSTM
+            lstm = kind(stream, hidden, channels=channels, condition=condition)
+            self.transform = nn.ModuleList([lstm, MaskedConv2d("B", hidden, stream, 1, channels=channels)])
         else:
             raise InputError(f"unknown layer {layer!r}: expected one of {', '.join(get_args(LayerKind))}")
         self.layer, self.residual, self.dropout = layer, residual, nn.Dropout2d(dropout)

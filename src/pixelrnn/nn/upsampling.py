@@ -24,9 +24,7 @@ class UpsamplingNetwork(nn.Module):
 
     def __init__(self, channels: int, features: int, factor: int) -> None:
         super().__init__()
-        self.small = nn.ModuleList(
-            [nn.Conv2d(channels, features, 3, padding=1), nn.Conv2d(features, features, 3, padding=1)]
-        )
+        self.small = nn.ModuleList(nn.Conv2d(n, features, 3, padding=1) for n in (channels, features))
         self.factor = factor
         self.deconvolution = nn.ConvTranspose2d(features, features, 2 * factor, stride=factor)
         self.large = nn.Conv2d(features, features, 3, padding=1)

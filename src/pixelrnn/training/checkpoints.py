@@ -60,16 +60,12 @@ class Checkpoints(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
 
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             # The sampler would skip in the next epoch what it has given in this one: all of it.
             del checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         left = int(trainer.num_training_batches) - 1 - batch_idx
         due = self.signum is not None or time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS
         if left == 1 or (left > 1 and due):
@@ -110,12 +106,8 @@ class Checkpoints(pl.Callback):
 def averaged_weights(checkpoint: Path, *, epochs: int | None = None) -> dict[str, torch.Tensor]:
     """The weights of the model in a checkpoint: their moving average if the run keeps one.
 
-    Args:
-        checkpoint: the file.
-        epochs: that a run which resumes from it shall have in all; none are to be undone.
-
-    Raises:
-        InputError: the checkpoint is damaged or incomplete, or has more epochs already.
+    Raises InputError if it is damaged or incomplete, or has more epochs already than the ``epochs`` that a run which
+    resumes from it shall have in all.
     """
     data = io.BytesIO(checkpoint.read_bytes())
     try:

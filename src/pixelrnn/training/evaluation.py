@@ -63,10 +63,9 @@ def score(model: ImageModel, images: Images, *, split: str, protocol: str, batch
     scores = []
     for x, labels in track(images.batches(batch), f"evaluating {split}"):
         given = labels.to(model.device) if model.classes and labels is not None else None
-        each = -model.log_prob(x.to(model.device), labels=given)
-        scores.append(each.cpu().double())  # in this order: MPS has no float64
-    # Averaged in float64: the rounding of 10,000 images must not show in the third decimal.
-    nats = torch.cat(scores)
+        scores.append(-model.log_prob(x.to(model.device), labels=given).cpu())
+    # In float64, which MPS lacks: the rounding of 10,000 images must not show in the third decimal of their mean.
+    nats = torch.cat(scores).double()
     if not nats.isfinite().all():
         raise InputError(f"the model gives scores that are not finite, {nats.mean().item()} nats/image on {split}")
     return Score(protocol, split, images.names, nats, images.dimensions)

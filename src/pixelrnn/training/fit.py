@@ -28,9 +28,8 @@ from pixelrnn.training.recipe import Recipe, resolve
 from pixelrnn.training.records import Metrics, SampleGrids
 from pixelrnn.training.run_folder import RunFolder
 
-# Lightning's and torchdata's warnings to their own developers, and the advice to load images, which we have in memory,
-# with worker processes.
-LIBRARY_WARNINGS = (".*does not have many workers", "'set_vital' is deprecated", ".*LeafSpec.* is deprecated")
+# The advice to load images, which we have in memory, with worker processes; and warnings to the libraries' developers.
+LIBRARY_WARNINGS = ".*does not have many workers|'set_vital' is deprecated|.*LeafSpec.* is deprecated"
 
 
 def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> ImageModel:
@@ -73,8 +72,7 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> ImageModel:
     run.write_config(recipe)
 
     with warnings.catch_warnings():
-        for message in LIBRARY_WARNINGS:
-            warnings.filterwarnings("ignore", message)
+        warnings.filterwarnings("ignore", LIBRARY_WARNINGS)
         try:
             _run(recipe, run, data, model, resume=resume)
         except BaseException:
@@ -87,19 +85,14 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> ImageModel:
 
 
 def build(recipe: Recipe, data: Data) -> ImageModel:
-    """The model of a recipe, for the images at hand.
-
-    Raises:
-        InputError: the recipe is not possible for them.
-    """
+    """The model of a recipe, for the images at hand. Raises InputError if the recipe is not possible for them."""
     options = asdict(recipe.model)
     labels, factors, scale = options.pop("labels"), options.pop("factors"), recipe.train.scale
     if labels and data.classes is None:
         raise InputError(f"model.labels: the images ({data.protocol}) have no labels")
-    if scale is not None:
-        if not factors:
-            raise InputError("train.scale needs model.factors")
-        check_number("train.scale", scale, least=0, most=len(factors))
+    if scale is not None and not factors:
+        raise InputError("train.scale needs model.factors")
+    check_number("train.scale", scale or 0, least=0, most=len(factors))
     options |= {"channels": data.channels, "levels": data.levels, "size": data.size}
     options["classes"] = data.classes if labels else None
     return MultiScalePixelRNN(factors=factors, **options) if factors else PixelRNN(**options)
@@ -126,9 +119,10 @@ def _run(recipe: Recipe, run: RunFolder, data: Data, model: ImageModel, *, resum
     # The order of an epoch follows from the seed and its number alone. The loader's own shuffling goes on from a
     # generator that more than the shuffling draws from: it resumes the epoch, but not the ones after it.
     order = StatefulDistributedSampler(data.train, num_replicas=1, rank=0, shuffle=True, seed=train.seed)
-    training = StatefulDataLoader(data.train, batch_size=train.batch, sampler=order, collate_fn=_whole_batch)
+    whole: Any = {"collate_fn": lambda batch: batch}  # `Images` gives whole batches
+    training = StatefulDataLoader(data.train, batch_size=train.batch, sampler=order, **whole)
     # No gradients are kept in validation, so its batches may be larger.
-    validation = DataLoader(data.valid, batch_size=4 * train.batch, collate_fn=_whole_batch)
+    validation = DataLoader(data.valid, batch_size=4 * train.batch, **whole)
 
     module = LikelihoodTraining(model, train, steps=len(training) * train.epochs)
     checkpoints = Checkpoints(run)
@@ -164,8 +158,3 @@ def _callbacks(recipe: Recipe, run: RunFolder, checkpoints: Checkpoints, data: D
     if train.sample_every and data.channels in (1, 3):  # others cannot be drawn
         callbacks.append(SampleGrids(run, every=train.sample_every, seed=train.seed, checkpoints=checkpoints))
     return callbacks
-
-
-def _whole_batch(batch: Any) -> Any:
-    """`Images` gives whole batches: nothing is left to collate."""
-    return batch

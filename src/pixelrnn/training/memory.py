@@ -1,7 +1,9 @@
-"""What the process does with memory that it has freed."""
+"""How much memory the process holds, and what it does with memory that it has freed."""
 
 import ctypes
 import platform
+from contextlib import suppress
+from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 
@@ -16,3 +18,24 @@ def keep_freed() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         if mallopt(M_MMAP_THRESHOLD, 2**30):  # older versions refuse, and are better left as they are
             mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def forget_peak() -> float:
+    """Resets the peak-memory counter and returns what the process holds now, in MiB."""
+    with suppress(AttributeError, OSError, TypeError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
+    with suppress(OSError):  # no such file
+        Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def peak() -> float:
+    """The most that the process has held since `forget_peak`, in MiB; NaN where Linux's counters are missing."""
+    return _status("VmHWM")
+
+
+def _status(name: str) -> float:
+    """A line of /proc/self/status, in MiB."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.is_file() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:")), float("nan"))

@@ -45,9 +45,8 @@ class LikelihoodTraining(pl.LightningModule):
         seed_step(self.config.seed, self.global_step)  # of dropout: a run that resumes draws the same
         nats = self.nats(batch)
         if not nats.isfinite():
-            raise InputError(
-                f"the loss is {nats.item()} at step {self.global_step}: lower train.learning_rate or train.clip"
-            )
+            at = f"at step {self.global_step}"
+            raise InputError(f"the loss is {nats.item()} {at}: lower train.learning_rate or train.clip")
         self._log("train", nats, batch.pixels)
         return {"loss": nats / batch.pixels[0].numel(), "nats": nats.detach()}
 
@@ -62,7 +61,15 @@ class LikelihoodTraining(pl.LightningModule):
         self.log_dict(short, prog_bar=True, logger=False, batch_size=len(x))
 
     def configure_optimizers(self) -> Any:
-        optimizer = self._optimizer()
+        parameters, rate = self.model.parameters(), self.config.learning_rate
+        optimizer: torch.optim.Optimizer
+        if self.config.optimizer == "adam":
+            # Fused, one pass over each weight; Lightning does not clip for that in mixed precision.
+            optimizer = torch.optim.Adam(parameters, lr=rate, fused=self.config.precision == "float32")
+        elif self.config.optimizer == "rmsprop":
+            optimizer = torch.optim.RMSprop(parameters, lr=rate)
+        else:
+            optimizer = SOAP(parameters, lr=rate, betas=(0.95, 0.99), weight_decay=0.0)
 
         def schedule(step: int) -> float:
             """The learning rate of a step as a fraction of the highest."""
@@ -79,21 +86,9 @@ class LikelihoodTraining(pl.LightningModule):
 
     def on_train_start(self) -> None:
         # A run that resumes with other epochs has still the learning rate of its old schedule.
-        scheduler = self.lr_schedulers()
-        assert isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR)
-        for group, rate, schedule in zip(
-            scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
-        ):
-            group["lr"] = rate * schedule(scheduler.last_epoch)
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        parameters, rate = self.model.parameters(), self.config.learning_rate
-        if self.config.optimizer == "adam":
-            # Fused, one pass over each weight; Lightning does not clip for that in mixed precision.
-            return torch.optim.Adam(parameters, lr=rate, fused=self.config.precision == "float32")
-        if self.config.optimizer == "rmsprop":
-            return torch.optim.RMSprop(parameters, lr=rate)
-        return SOAP(parameters, lr=rate, betas=(0.95, 0.99), weight_decay=0.0)
+        scheduler: Any = self.lr_schedulers()
+        for group, highest in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, strict=True):
+            group["lr"] = highest * scheduler.lr_lambdas[0](scheduler.last_epoch)
 
 
 class WeightEMA(WeightAveraging):

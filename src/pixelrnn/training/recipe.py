@@ -96,11 +96,7 @@ class Recipe:
 
 
 def find_recipe(name: str) -> Path:
-    """A recipe file: the one of this path, or the one of this name that comes with the package.
-
-    Raises:
-        InputError: neither is there.
-    """
+    """A recipe file: the one of this path, or the one of this name that comes with the package."""
     if Path(name).is_file():
         return Path(name)
     if name not in SHIPPED:
@@ -109,29 +105,21 @@ def find_recipe(name: str) -> Path:
 
 
 def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
-    """The sections of a recipe as they stand in the file; the command line checks what they hold.
-
-    Raises:
-        InputError: the file is no YAML, or has no sections.
-    """
+    """The sections of a recipe as they stand in the file; the command line checks what they hold."""
     # YAML's constructors raise many kinds of errors.
     with input_error(f"{path} is not YAML", yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
         recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not _is_section(recipe) or not all(section is None or _is_section(section) for section in recipe.values()):
+
+    def is_section(node: object) -> bool:
+        return isinstance(node, dict) and all(isinstance(key, str) for key in node)
+
+    if not is_section(recipe) or not all(section is None or is_section(section) for section in recipe.values()):
         raise InputError(f"{path} is no recipe: expected the sections model, data and train, each with its options")
     return {name: section or {} for name, section in recipe.items()}
 
 
-def _is_section(node: object) -> bool:
-    return isinstance(node, dict) and all(isinstance(key, str) for key in node)
-
-
 def resolve(device: Device) -> Literal["cpu", "cuda"]:
-    """The device to compute on; ``"auto"`` takes a GPU if there is one.
-
-    Raises:
-        InputError: there is no such device.
-    """
+    """The device to compute on; ``"auto"`` takes a GPU if there is one. Raises InputError for one that is missing."""
     import torch  # here: `pixelrnn --help` reads this file too
 
     if device == "cuda" and not torch.cuda.is_available():

@@ -2,7 +2,6 @@
 
 import csv
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -32,34 +31,24 @@ class Metrics(pl.Callback):
     def __init__(self, run: RunFolder, *, dimensions: int, scale: int | None = None) -> None:
         self.run, self.dimensions, self.scale = run, dimensions, scale
         self.nats, self.images = 0.0, 0  # of the epoch's training batches so far
-        self.seconds = 0.0  # spent by earlier parts of a resumed run
-        self.start = time.monotonic()
+        self.start = time.monotonic()  # less what earlier parts of a resumed run have spent
         self.rows = self._read() if run.metrics.is_file() else []
 
     def state_dict(self) -> dict[str, Any]:
-        return {"nats": self.nats, "images": self.images, "seconds": self._elapsed()}
+        return {"nats": self.nats, "images": self.images, "seconds": time.monotonic() - self.start}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.nats, self.images, self.seconds = state_dict["nats"], state_dict["images"], state_dict["seconds"]
+        self.nats, self.images = state_dict["nats"], state_dict["images"]
+        self.start = time.monotonic() - state_dict["seconds"]
 
     def _read(self) -> list[dict[str, Any]]:
-        with (
-            input_error(f"{self.run.metrics} is damaged", csv.Error, UnicodeDecodeError),
-            self.run.metrics.open(newline="", encoding="utf-8") as file,
-        ):
-            rows = list(csv.DictReader(file))
-        for row in rows:
-            if tuple(row) != COLUMNS or None in row.values() or not row["step"].isdecimal():
-                raise InputError(f"{self.run.metrics} is damaged: expected the columns {', '.join(COLUMNS)}")
+        with input_error(f"{self.run.metrics} is damaged", csv.Error, UnicodeDecodeError):
+            rows = list(csv.DictReader(self.run.metrics.read_text(encoding="utf-8").splitlines()))
+        if any(tuple(row) != COLUMNS or None in row.values() or not row["step"].isdecimal() for row in rows):
+            raise InputError(f"{self.run.metrics} is damaged: expected the columns {', '.join(COLUMNS)}")
         return rows
 
-    def _elapsed(self) -> float:
-        return self.seconds + time.monotonic() - self.start
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
-        assert isinstance(outputs, Mapping)
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         self.nats += outputs["nats"].item() * len(batch.pixels)
         self.images += len(batch.pixels)
 
@@ -67,8 +56,9 @@ class Metrics(pl.Callback):
         train, valid = self.nats / max(1, self.images), trainer.callback_metrics["valid/nats"].item()
         self.nats, self.images = 0.0, 0
         train_bits, valid_bits = bits_per_dim(train, self.dimensions), bits_per_dim(valid, self.dimensions)
-        values = (trainer.current_epoch + 1, trainer.global_step, train, train_bits, valid, valid_bits)
-        row = dict(zip(COLUMNS, (*values, round(self._elapsed(), 1)), strict=True))
+        seconds = round(time.monotonic() - self.start, 1)
+        values = (trainer.current_epoch + 1, trainer.global_step, train, train_bits, valid, valid_bits, seconds)
+        row = dict(zip(COLUMNS, values, strict=True))
         # A run that was killed between this and its checkpoint repeats the epoch.
         self.rows = [*(r for r in self.rows if int(r["step"]) < trainer.global_step), row]
         with replacing(self.run.metrics) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

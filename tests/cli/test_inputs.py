@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from pixelrnn import InputError
-from pixelrnn.cli.occlusion import kept
+from pixelrnn.cli.inputs import kept
 
 
 def test_rows() -> None:
