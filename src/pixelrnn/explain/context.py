@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pixelrnn import causality, likelihood
-from pixelrnn.causality import MEANINGS, Context
+from pixelrnn.causality import MEANINGS, Context, draw_context
 from pixelrnn.errors import InputError
 from pixelrnn.figures import BLACK, LIGHT, ORANGE, legend, new_figure
 from pixelrnn.models import PixelRNN, from_pretrained
@@ -46,7 +46,7 @@ def by_depth() -> Figure:
     for (layer, name), row in zip(NAMES.items(), axes, strict=True):
         for depth, cell in enumerate(row, start=1):
             context = of_random(layer, depth, size, at)
-            context.draw(cell)
+            draw_context(cell, context.array > 0, at)
             layers = f"{depth} layer{'s' * (depth > 1)}"
             cell.set_title(f"{name}, {layers}: {(context.array > 0).sum()} of {earlier}", fontsize=9)
     legend(figure, MEANINGS)
@@ -61,7 +61,7 @@ def influence(model: PixelRNN, at: tuple[int, int]) -> Float[Tensor, "H W"]:
         drawn = model.sample(n, labels=labels, generator=torch.Generator().manual_seed(0))
     given = model.condition_map(drawn, labels)
     x = likelihood.intensities(drawn, model.levels, torch.float32).requires_grad_()
-    return causality.gradient(model.logits(x, given), x, (0, *at), torch.ones(1)).mean(dim=(0, 1))
+    return causality.gradient(model.logits(x, given)[..., at[0], at[1]], x).mean(dim=(0, 1))
 
 
 def of_trained(names: Sequence[str]) -> Figure:

@@ -44,6 +44,7 @@ def shift() -> Figure:
         "the layer, both added: every earlier position": sees((0, 1), AT),
     }
     for (title, seen), cell in zip(panels.items(), [cell for row in axes for cell in row], strict=True):
+        seen[AT] = False  # drawn as the pixel itself: a layer may see it, unlike a network
         draw_context(cell, seen, AT)
         cell.set_title(title, fontsize=10)
     legend(figure, {**MEANINGS, **LEAK_MEANING})
