@@ -112,9 +112,21 @@ def a_concatenation_last() -> Network:
     return Network(forward, first=MaskedConv2d("A", 1, 2, 3), unflatten=nn.Unflatten(1, (4, 1)))
 
 
+def an_lstm_conditioned_on_earlier_pixels() -> Network:
+    return Network(
+        lambda own, x: own.diagonal(own.first(x), own.first(x)).unflatten(1, (4, 1)),
+        first=MaskedConv2d("A", 1, 3, 3),
+        diagonal=DiagonalBiLSTM(3, 4, condition=3),
+    )
+
+
 @pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize(
-    "build", [wide_kernels, added_to_a_kernel_that_reads_rows_above, an_lstm_last, a_sum_last, a_concatenation_last]
+    "build",
+    [
+        *(wide_kernels, added_to_a_kernel_that_reads_rows_above, an_lstm_last, a_sum_last, a_concatenation_last),
+        an_lstm_conditioned_on_earlier_pixels,
+    ],
 )
 def test_networks_of_other_shapes(name: Backend, build: Callable[[], Network]) -> None:
     network = randomized(build())

@@ -39,7 +39,7 @@ def by_depth() -> Figure:
     for (layer, name), row in zip(NAMES.items(), axes, strict=True):
         for depth, cell in enumerate(row, start=1):
             context = of_random(layer, depth, SIZE, AT)
-            context.draw(cell)
+            draw_context(cell, context.array > 0, AT)
             layers = f"{depth} layer{'s' * (depth > 1)}"
             cell.set_title(f"{name}, {layers}: {(context.array > 0).sum()} of {earlier}", fontsize=9)
     legend(figure, MEANINGS)
@@ -74,6 +74,7 @@ def shift() -> Figure:
         "the layer, both added: every earlier position": of_directions((0, 1), SHIFT_AT),
     }
     for (title, seen), cell in zip(panels.items(), [cell for row in axes for cell in row], strict=True):
+        seen[SHIFT_AT] = False  # drawn as the pixel itself: a layer may see it, unlike a network
         draw_context(cell, seen, SHIFT_AT)
         cell.set_title(title, fontsize=10)
     legend(figure, {**MEANINGS, **LEAK_MEANING})
@@ -88,7 +89,7 @@ def influence(model: PixelRNN, at: tuple[int, int]) -> Float[Tensor, "H W"]:
         drawn = model.sample(n, labels=labels, generator=torch.Generator().manual_seed(0))
     given = model.condition_map(drawn, labels)
     x = likelihood.intensities(drawn, model.levels, torch.float32).requires_grad_()
-    return causality.gradient(model.logits(x, given), x, (0, *at), torch.ones(1)).mean(dim=(0, 1))
+    return causality.gradient(model.logits(x, given)[..., at[0], at[1]], x).mean(dim=(0, 1))
 
 
 def of_trained(names: Sequence[str]) -> Figure:

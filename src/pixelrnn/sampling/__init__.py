@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from pixelrnn.errors import InputError
+from pixelrnn.errors import InputError, check_number
 from pixelrnn.likelihood import logits_per_channel
 from pixelrnn.ops import compiled
 from pixelrnn.randomness import uniform_row
@@ -34,17 +34,7 @@ class Row:
 
 
 def sample(
-    network: nn.Module,
-    n: int,
-    *,
-    size: tuple[int, int],
-    channels: int = 1,
-    levels: int = 256,
-    condition: Float[Tensor, "n c H W"] | None = None,
-    temperature: float = 1.0,
-    generator: torch.Generator | None = None,
-    on_row: Callable[[Row], None] | None = None,
-    method: str = "forward",
+    network: nn.Module, n: int, *, size: tuple[int, int], channels: int = 1, **options: Any
 ) -> UInt8[Tensor, "n C H W"]:
     """Draws n images, where the network's weights are and in their precision.
 
@@ -53,19 +43,12 @@ def sample(
         n: how many.
         size: (height, width).
         channels: image channels C.
-        levels: intensity levels K per channel.
-        condition: as in `rows`.
-        temperature: divides the log-probabilities of every draw; 1 samples the network's distribution.
-        generator: source of randomness, for samples that can be drawn again.
-        on_row: called with each row of all images when it is complete.
-        method: as in `rows`.
+        options: ``levels``, ``condition``, ``temperature``, ``generator``, ``method`` and ``on_row``, as in `complete`.
 
     Raises:
         InputError: n, the size or the channels are no whole numbers of at least 1; or as in `rows`.
     """
-    given: dict[str, Any] = {"condition": condition, "temperature": temperature, "generator": generator}
-    x, known = blank_images(n, channels, size, _device(network))
-    return complete(network, x, known, levels=levels, on_row=on_row, method=method, **given)
+    return complete(network, *blank_images(n, channels, size, _device(network)), **options)
 
 
 def complete(
@@ -73,21 +56,15 @@ def complete(
     x: UInt8[Tensor, "B C H W"],
     known: Bool[Tensor, "*B H W"],
     *,
-    levels: int = 256,
-    condition: Float[Tensor, "B c H W"] | None = None,
-    temperature: float = 1.0,
-    generator: torch.Generator | None = None,
     on_row: Callable[[Row], None] | None = None,
-    method: str = "forward",
+    **options: Any,
 ) -> UInt8[Tensor, "B C H W"]:
     """Draws the unknown pixels of x in the order of generation and keeps the known ones.
 
-    Arguments and errors as in `rows`; ``on_row`` is called with each row of all images when it is complete.
+    ``on_row`` is called with each row of all images when it is complete. All else, and the errors, as in `rows`.
     """
-    given: dict[str, Any] = {"condition": condition, "temperature": temperature, "generator": generator}
-    drawing = rows(network, x, known, levels=levels, method=method, **given)
     completed = torch.empty_like(x)
-    for row in drawing:
+    for row in rows(network, x, known, **options):
         completed[:, :, row.index] = row.pixels
         if on_row is not None:
             on_row(row)
@@ -119,7 +96,7 @@ def rows(
         known: (H, W) for all images or (B, H, W) for each, true where a pixel is kept.
         levels: intensity levels K per channel, 2 to 256.
         condition: the second argument of the network, a map, where it has one.
-        temperature: divides the log-probabilities of every draw.
+        temperature: divides the log-probabilities of every draw; 1 samples the network's distribution.
         generator: source of the noise, `pixelrnn.randomness.uniform_row` for each row.
         method: the method of the network that computes the logits.
 
@@ -127,23 +104,34 @@ def rows(
         InputError: an argument is out of its range, of another shape or type, or on another device than the weights;
             the network computes something that cannot be computed position by position; its logits are not finite.
     """
-    if not (isinstance(levels, int) and 2 <= levels <= 256):
-        raise InputError(f"levels must be from 2 to 256, got {levels!r}")
+    check_number("levels", levels, least=2, most=256)
     if not (math.isfinite(temperature) and temperature > 0):
         raise InputError(f"temperature must be a finite number above 0, got {temperature}")
-    device = _device(network)
     for name, given in {"x": x, "known": known, "the condition": condition}.items():
-        if given is not None and given.device != device:
+        if given is not None and given.device != (device := _device(network)):
             raise InputError(f"{name} is on {given.device}, expected {device}, where the network is")
     known = check_completion(x, known, levels)
     batch, channels, height, width = x.shape
-    if condition is not None and (
-        0 in condition.shape or tuple(condition.shape) != (batch, *condition.shape[1:2], height, width)
-    ):
+    features = condition.shape[1] if condition is not None and condition.ndim == 4 else 0
+    if condition is not None and (not features or condition.shape != (batch, features, height, width)):
         raise InputError(f"the condition is {tuple(condition.shape)}, expected ({batch}, c, {height}, {width})")
-    features = 0 if condition is None else condition.shape[1]
     program = trace.trace(network, channels=channels, levels=levels, condition=features, method=method)
-    return _rows(start(program, width, batch), x, known, condition, temperature, generator)
+    running = start(program, width, batch)
+
+    # Positions outermost: (H, W, C, B), (H, W, B) and, where something is to be drawn, (H, W).
+    pixels = x.permute(2, 3, 1, 0).clone(memory_format=torch.contiguous_format)
+    known = known.permute(1, 2, 0).contiguous()
+    wanted = ~known.all(dim=2)
+    drawn_rows = int(wanted.any(dim=1).nonzero().max()) + 1 if wanted.any() else 0
+    for i in range(height):
+        uniform = uniform_row(width, channels, batch, generator=generator, device=x.device)
+        if i < drawn_rows:
+            given = None if condition is None else condition[:, :, i].permute(2, 0, 1).to(running.like.dtype)
+            row = steps.RowOfImages(pixels[i], known[i], uniform, wanted[i], temperature, given)
+            logits = running.row(row).permute(2, 3, 1, 0)
+        else:  # nothing depends on the rows below
+            logits = running.like.new_full((batch, logits_per_channel(levels), channels, width), torch.nan)
+        yield Row(i, pixels[i].permute(2, 1, 0), logits)
 
 
 @torch.no_grad()
@@ -157,32 +145,6 @@ def start(program: trace.Program, width: int, batch: int) -> steps.Network | cpu
     alike = len({(weight.dtype, weight.device) for given in weights for weight in given}) == 1
     kind = cpu.Network if compiled(weights[-1][0]) and alike else steps.Network
     return kind(program, weights, width, batch)
-
-
-def _rows(
-    network: steps.Network | cpu.Network,
-    x: UInt8[Tensor, "B C H W"],
-    known: Bool[Tensor, "B H W"],
-    condition: Float[Tensor, "B c H W"] | None,
-    temperature: float,
-    generator: torch.Generator | None,
-) -> Iterator[Row]:
-    batch, channels, height, width = x.shape
-    # Positions outermost: (H, W, C, B), (H, W, B) and, where something is to be drawn, (H, W).
-    levels = x.permute(2, 3, 1, 0).clone(memory_format=torch.contiguous_format)
-    known = known.permute(1, 2, 0).contiguous()
-    wanted = ~known.all(dim=2)
-    drawn_rows = int(wanted.any(dim=1).nonzero().max()) + 1 if wanted.any() else 0
-    like, per_channel = network.like, logits_per_channel(network.program.levels)
-    for i in range(height):
-        uniform = uniform_row(width, channels, batch, generator=generator, device=x.device)
-        if i < drawn_rows:
-            given = None if condition is None else condition[:, :, i].permute(2, 0, 1).to(like.dtype)
-            row = steps.RowOfImages(levels[i], known[i], uniform, wanted[i], temperature, given)
-            logits = network.row(row).permute(2, 3, 1, 0)
-        else:  # nothing depends on the rows below
-            logits = like.new_full((batch, per_channel, channels, width), torch.nan)
-        yield Row(i, levels[i].permute(2, 1, 0), logits)
 
 
 def blank_images(n: int, channels: int, size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -208,12 +170,10 @@ def check_images(x: Tensor, levels: int, channels: int | None = None) -> None:
 def check_completion(x: Tensor, known: Tensor, levels: int) -> Bool[Tensor, "B H W"]:
     """The mask of each image. Raises InputError unless x and known are images, with known levels, and a mask."""
     check_images(x, levels=256)
-    batch, _, height, width = x.shape
-    if known.dtype != torch.bool or tuple(known.shape) not in ((height, width), (batch, height, width)):
-        raise InputError(
-            f"known is a {described(known)}, expected bool ({height}, {width}) or ({batch}, {height}, {width})"
-        )
-    known = known.expand(batch, height, width)
+    each, shared = (x.shape[0], *x.shape[2:]), tuple(x.shape[2:])
+    if known.dtype != torch.bool or tuple(known.shape) not in (shared, each):
+        raise InputError(f"known is a {described(known)}, expected bool {shared} or {each}")
+    known = known.expand(each)
     check_images(torch.where(known[:, None], x, 0), levels)
     return known
 
@@ -224,9 +184,7 @@ def described(x: Tensor) -> str:
 
 
 def _device(network: nn.Module) -> torch.device:
-    if not isinstance(network, nn.Module):
-        raise InputError(f"expected a network, got {type(network).__name__}")
-    weight = next(network.parameters(), None)
+    weight = next(network.parameters(), None) if isinstance(network, nn.Module) else None
     if weight is None:
-        raise InputError(f"{type(network).__name__} has no weights")
+        raise InputError(f"expected a module with weights, got {type(network).__name__}")
     return weight.device

@@ -10,7 +10,7 @@ from pixelrnn.errors import InputError
 from pixelrnn.likelihood import logits_per_channel
 from pixelrnn.ops import cpu
 from pixelrnn.sampling.steps import RowOfImages
-from pixelrnn.sampling.trace import Concatenate, LineLSTM, Program, Relu
+from pixelrnn.sampling.trace import Program
 
 
 class Network:
@@ -19,8 +19,7 @@ class Network:
     def __init__(self, program: Program, weights: list[tuple[Tensor, ...]], width: int, batch: int) -> None:
         assert cpu.library is not None
         self.program, self.like = program, weights[-1][0]
-        is_double = self.like.dtype == torch.float64
-        scale = 2 / (program.levels - 1)
+        is_double, scale = self.like.dtype == torch.float64, 2 / (program.levels - 1)
         self.network = cpu.library.pixelrnn_network(is_double, width, batch, scale, torch.get_num_threads())
         if self.network is None:
             raise MemoryError(f"no memory for {batch} images")
@@ -28,19 +27,18 @@ class Network:
         for features, kept in zip(program.features[: program.inputs], program.kept, strict=False):
             cpu.call("network_input", self.network, features, *kept)
         made = zip(program.steps, weights, program.kept[program.inputs :], program.remembered, strict=True)
-        for step, given, kept, remembered in made:
-            state = *kept, remembered
-            if isinstance(step, Relu):
+        for step, given, kept, is_remembered in made:
+            state = *kept, is_remembered
+            if step.kind == "relu":
                 cpu.call("network_relu", self.network, step.x, *state)
-            elif isinstance(step, Concatenate):
+            elif step.kind == "concatenate":
                 cpu.call("network_concatenate", self.network, step.x, step.y, *state)
-            elif isinstance(step, LineLSTM):
+            elif step.kind in cpu.NUMBERS:
                 hidden = given[3].shape[2]
                 cpu.call("network_line_lstm", self.network, step.x, cpu.NUMBERS[step.kind], *given, hidden, *state)
             else:
-                plus = -1 if step.y is None else step.y
                 # The logits, divided by channels: level l of channel c is feature l·C + c.
-                is_last = step is program.steps[-1]
+                is_last, plus = step is program.steps[-1], -1 if step.y is None else step.y
                 for c in range(program.channels) if is_last else [-1]:
                     part = slice(c, None, program.channels) if is_last else slice(None)
                     weight, bias = given[0][part].permute(2, 3, 1, 0), given[1][part]
@@ -50,10 +48,9 @@ class Network:
 
     def row(self, given: RowOfImages) -> Float[Tensor, "W C B logits"]:
         """See `pixelrnn.sampling.steps.Network`."""
-        per_channel = logits_per_channel(self.program.levels)
-        logits = given.levels.new_empty((*given.levels.shape, per_channel), dtype=self.like.dtype)
+        channels, per_channel = self.program.channels, logits_per_channel(self.program.levels)
+        logits = self.like.new_empty(*given.levels.shape, per_channel)
         arrays = given.levels, given.known, given.wanted, given.uniform, logits, given.condition
-        channels = given.levels.shape[1]
         if cpu.call("network_row", self.network, *arrays, channels, per_channel, given.temperature):
             raise InputError("the model gives logits that are not finite")
         return logits

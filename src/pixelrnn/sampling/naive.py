@@ -27,12 +27,7 @@ def complete(
 ) -> UInt8[Tensor, "B C H W"]:
     """Draws the unknown pixels of x in the order of generation, each sub-pixel given all before it.
 
-    Args:
-        logits: the model, uint8 images to logits.
-        x: images; where they are not known their values are ignored.
-        known: which pixels are kept.
-        temperature: divides the log-probabilities of every draw.
-        generator: source of the noise, `pixelrnn.randomness.uniform_row` for each row.
+    ``logits`` is the model. All else as in `pixelrnn.sampling.rows`.
     """
     x = torch.where(known[:, None], x, 0)
     batch, channels, height, width = x.shape
@@ -40,10 +35,9 @@ def complete(
     for i in range(height):
         uniform = uniform_row(width, channels, batch, generator=generator, device=x.device)
         for j in range(width):
-            for c in range(channels):
-                if wanted[i, j]:
-                    # The rows below come later: the model need not be asked about them.
-                    at_pixel = logits(x[:, :, : i + 1])[:, :, c, i, j]
-                    drawn = draw(at_pixel, uniform[j, c], temperature=temperature)
-                    x[:, c, i, j] = torch.where(known[:, i, j], x[:, c, i, j], drawn)
+            for c in range(channels if wanted[i, j] else 0):
+                # The rows below come later: the model need not be asked about them.
+                at_pixel = logits(x[:, :, : i + 1])[:, :, c, i, j]
+                drawn = draw(at_pixel, uniform[j, c], temperature=temperature)
+                x[:, c, i, j] = torch.where(known[:, i, j], x[:, c, i, j], drawn)
     return x
