@@ -9,7 +9,7 @@ def test_positions_are_in_raster_order() -> None:
     assert positions.shape == (12, 2, 6)
     for p in range(12):
         assert torch.equal(positions[p], maps[:, :, p // 4, p % 4])
-    assert torch.equal(to_map(positions, 3, 4), maps)
+    assert torch.equal(to_map(positions, like=maps), maps)
 
 
 def test_a_map_stored_by_position_is_a_view_of_its_positions_and_stays_so() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pixelrnn import ops
 from pixelrnn.nn.masked_conv import MaskedConv2d
-from pixelrnn.nn.raster import check_map, like, to_map, to_positions
+from pixelrnn.nn.raster import check_map, to_map, to_positions
 
 
 class StateToState(nn.Module):
@@ -76,7 +76,7 @@ class LineLSTM(nn.Module):
         if condition is not None:
             positions = torch.cat([positions, to_positions(condition)], dim=2)
         states = ops.line_lstm(positions, *self.operands(), layer=self.layer, height=x.shape[2])
-        return like(x, to_map(states, *x.shape[2:]))
+        return to_map(states, like=x)
 
     def operands(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Kis, its bias, Kss and the initial states, as `pixelrnn.ops.line_lstm` takes them.

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from pixelrnn import ops
 from pixelrnn.nn.masks import MaskType, mask
-from pixelrnn.nn.raster import check_map, like, to_map, to_positions
+from pixelrnn.nn.raster import check_map, to_map, to_positions
 
 
 class MaskedConv2d(nn.Conv2d):
@@ -69,4 +69,4 @@ class MaskedConv2d(nn.Conv2d):
             check_map("plus", plus, self.out_channels)
         added = None if plus is None else to_positions(plus)
         y = ops.conv(to_positions(x), self.masked_weight, self.bias, x.shape[2], relu=relu, plus=added)
-        return like(x, to_map(y, *x.shape[2:]))
+        return to_map(y, like=x)

@@ -18,9 +18,10 @@ def to_positions(maps: Float[Tensor, "B f H W"]) -> Float[Tensor, "N B f"]:
     return maps.permute(2, 3, 0, 1).flatten(0, 1)
 
 
-def to_map(positions: Float[Tensor, "N B f"], height: int, width: int) -> Float[Tensor, "B f H W"]:
-    """The map with these positions, stored by position: a view of them."""
-    return positions.unflatten(0, (height, width)).permute(2, 3, 0, 1)
+def to_map(positions: Float[Tensor, "N B g"], like: Float[Tensor, "B f H W"]) -> Float[Tensor, "B g H W"]:
+    """The map with these positions, of the size of another and in its layout: a view where that is by position."""
+    maps = positions.unflatten(0, like.shape[2:]).permute(2, 3, 0, 1)
+    return maps if is_by_position(like) else maps.contiguous()
 
 
 def by_position(maps: Float[Tensor, "B f H W"]) -> Float[Tensor, "B f H W"]:
@@ -33,11 +34,6 @@ def by_position(maps: Float[Tensor, "B f H W"]) -> Float[Tensor, "B f H W"]:
 def is_by_position(maps: Float[Tensor, "B f H W"]) -> bool:
     """Whether a map is stored by position, and not as well contiguous, as one feature of one image is."""
     return maps.permute(2, 3, 0, 1).is_contiguous() and not maps.is_contiguous()
-
-
-def like(x: Float[Tensor, "B f H W"], y: Float[Tensor, "B g H W"]) -> Float[Tensor, "B g H W"]:
-    """y as it is where x is stored by position, otherwise contiguous."""
-    return y if is_by_position(x) else y.contiguous()
 
 
 def check_map(name: str, x: Tensor, features: int) -> None:

@@ -112,7 +112,7 @@ def line_lstm(*given: Any) -> Tensor:
     *operands, height, layer, bfloat16, saved = given
     x, hidden = operands[0], operands[4].shape[2]
     output = x.new_empty(*x.shape[:2], hidden)
-    call("line_lstm", _type(x, bfloat16), NUMBERS[layer], *_sizes(x, height), hidden, *operands, output, saved)
+    call("line_lstm", *_of_map(x, height, bfloat16), NUMBERS[layer], hidden, *operands, output, saved)
     return output
 
 
@@ -121,40 +121,37 @@ def line_lstm_backward(*given: Any) -> tuple[Tensor, ...]:
     *operands, saved, d_output, height, layer, bfloat16 = given
     x, hidden = operands[0], operands[4].shape[2]
     gradients = tuple(operand.new_empty(operand.shape) for operand in operands)
-    sizes = _type(x, bfloat16), NUMBERS[layer], *_sizes(x, height), hidden
+    sizes = *_of_map(x, height, bfloat16), NUMBERS[layer], hidden
     call("line_lstm_backward", *sizes, *operands, saved, d_output, *gradients)
     return gradients
 
 
-def conv(x: Tensor, weight: Tensor, bias: Tensor, plus: Tensor | None, height: int, *how: bool) -> Tensor:
-    """The convolution; ``how`` is relu, bfloat16."""
-    y = x.new_empty(*x.shape[:2], len(weight))
-    call("conv", _type(x, how[1]), *_sizes(x, height), *_kernel(weight), how[0], x, weight, bias, plus, y)
+def conv(*given: Any) -> Tensor:
+    """From x, weight, bias, plus, height, relu and bfloat16 to the convolution."""
+    x, weight, bias, plus, height, relu, bfloat16 = given
+    out, _, rows, columns = weight.shape
+    y = x.new_empty(*x.shape[:2], out)
+    sizes = *_of_map(x, height, bfloat16), out, rows // 2, columns // 2, relu
+    call("conv", *sizes, x, weight, bias, plus, y)
     return y
 
 
-def conv_backward(x: Tensor, weight: Tensor, dy: Tensor, height: int, *how: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of x (empty unless it is wanted), of the weight and the bias; ``how``: relu, bfloat16, wants_dx."""
-    relu, bfloat16, wants_dx = how
-    dx = x.new_empty(x.shape if wants_dx else 0)
-    d_weight, d_bias = weight.new_empty(weight.shape), x.new_empty(len(weight))
-    sizes = _type(x, bfloat16), *_sizes(x, height), *_kernel(weight), relu
+def conv_backward(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """From x, weight, dy, height, relu, bfloat16 and wants_dx to the gradients of x (empty unless it is wanted), of the
+    weight and of the bias.
+    """
+    x, weight, dy, height, relu, bfloat16, wants_dx = given
+    out, _, rows, columns = weight.shape
+    dx, d_weight, d_bias = x.new_empty(x.shape if wants_dx else 0), weight.new_empty(weight.shape), x.new_empty(out)
+    sizes = *_of_map(x, height, bfloat16), out, rows // 2, columns // 2, relu
     call("conv_backward", *sizes, x, weight, dy, dx if wants_dx else None, d_weight, d_bias)
     return dx, d_weight, d_bias
 
 
-def _type(x: Tensor, bfloat16: bool) -> int:
-    return 1 if x.dtype == torch.float64 else 2 * bfloat16
-
-
-def _sizes(x: Tensor, height: int) -> tuple[int, int, int, int, int]:
-    """Threads, height, width, batch, features."""
-    return torch.get_num_threads(), height, x.shape[0] // height, x.shape[1], x.shape[2]
-
-
-def _kernel(weight: Tensor) -> tuple[int, int, int]:
-    """Features out, rows above the centre, columns beside it."""
-    return len(weight), weight.shape[2] // 2, weight.shape[3] // 2
+def _of_map(x: Tensor, height: int, bfloat16: bool) -> tuple[int, ...]:
+    """The type of the factors, threads, height, width, batch, features."""
+    factors = 1 if x.dtype == torch.float64 else 2 * bfloat16
+    return factors, torch.get_num_threads(), height, x.shape[0] // height, *x.shape[1:]
 
 
 def call(name: str, *arguments: "int | float | Tensor | None") -> bool:

@@ -182,9 +182,9 @@ EXPORT void pixelrnn_lend_threads(Parallel parallel) { lent = parallel; }
 
 // x (N, B, F), input (D, S, F, 4h), bias (D, 4h), state (D, T, h, 4h), initial (D, 2, h) → output (N, B, h). saved,
 // null where nothing is to be kept: D·N·B·6·⌈h⌉ numbers, ⌈h⌉ whole grains, of the type of the factors.
-EXPORT int pixelrnn_line_lstm(int64_t type, int64_t layer, int64_t threads, int64_t height, int64_t width,
-                              int64_t batch, int64_t in_, int64_t hidden, const void* x, const void* input,
-                              const void* bias, const void* state, const void* initial, void* output, void* saved) {
+EXPORT int pixelrnn_line_lstm(int64_t type, int64_t threads, int64_t height, int64_t width, int64_t batch, int64_t in_,
+                              int64_t layer, int64_t hidden, const void* x, const void* input, const void* bias,
+                              const void* state, const void* initial, void* output, void* saved) {
     return with_factors(type, [&]<class P>() {
         using T = Wide<P>;
         const Shape s{LAYERS[layer], height, width, batch, in_, hidden, images_per_slice(batch, threads)};
@@ -196,8 +196,8 @@ EXPORT int pixelrnn_line_lstm(int64_t type, int64_t layer, int64_t threads, int6
     });
 }
 
-EXPORT int pixelrnn_line_lstm_backward(int64_t type, int64_t layer, int64_t threads, int64_t height, int64_t width,
-                                       int64_t batch, int64_t in_, int64_t hidden, const void* x, const void* input,
+EXPORT int pixelrnn_line_lstm_backward(int64_t type, int64_t threads, int64_t height, int64_t width, int64_t batch,
+                                       int64_t in_, int64_t layer, int64_t hidden, const void* x, const void* input,
                                        const void* bias, const void* state, const void* initial, void* saved,
                                        const void* d_output, void* d_x, void* d_input, void* d_bias, void* d_state,
                                        void* d_initial) {
