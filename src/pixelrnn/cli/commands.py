@@ -90,7 +90,7 @@ def evaluate(
         classify: Also print how many images a class-conditional model finds likeliest under their own class.
         batch: Images at a time.
     """
-    from pixelrnn.cli.inputs import load_data, load_model, own_images
+    from pixelrnn.cli.inputs import chosen_images, load_model
     from pixelrnn.cli.outputs import check_named, write_scores
     from pixelrnn.training.evaluation import accuracy, score
 
@@ -98,12 +98,7 @@ def evaluate(
     if per_image is not None:
         check_named(per_image, "--per-image", ".csv")
     loaded = load_model(model, device)
-    if images is not None:
-        own, protocol = own_images(images, loaded)
-        chosen = {"all": own}
-    else:
-        prepared = load_data(data, loaded)
-        chosen, protocol = {s: prepared.splits[s] for s in split}, prepared.protocol
+    chosen, protocol = chosen_images(images, data, split, loaded)
     classified = {s: accuracy(loaded, own, split=s, batch=batch) for s, own in chosen.items() if classify}
     scores = [score(loaded, own, split=s, protocol=protocol, batch=batch) for s, own in chosen.items()]
     if per_image is not None:
@@ -201,7 +196,7 @@ def complete(
     """
     import torch
 
-    from pixelrnn.cli.inputs import kept, labels_of, load_data, load_model, own_images
+    from pixelrnn.cli.inputs import chosen_images, kept, labels_of, load_model
     from pixelrnn.cli.outputs import arrays_beside, keep_what_is_read, save_arrays
     from pixelrnn.pictures import check_drawable, save_grid, to_8_bit
     from pixelrnn.randomness import generator
@@ -212,7 +207,7 @@ def complete(
     keep_what_is_read([out, arrays], {"--mask": mask, **source})
     loaded = load_model(model, device)
     check_drawable(loaded.channels)
-    every = load_data(data, loaded).splits[split] if images is None else own_images(images, loaded)[0]
+    [every] = chosen_images(images, data, [split], loaded)[0].values()
     shown = every.spread(n)
     x = shown.pixels
     labels, noise = labels_of(loaded, label, len(x), own=shown), generator(seed, "--seed")

@@ -137,4 +137,4 @@ class MultiScalePixelRNN(ImageModel):
     def _upsampled(self, small: UInt8[Tensor, "B C h w"], scale: int, shape: torch.Size) -> Float[Tensor, "B c H W"]:
         network = self.upsampling[scale - 1]
         height, width = shape[2:]
-        return network(likelihood.intensities(small, self.levels, network.dtype), height, width)
+        return network(likelihood.intensities(small, self.levels, network.large.weight.dtype), height, width)
