@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from pixelrnn.cli import options
-from pixelrnn.cli.defaults import data_is_its_source, defaults_from_files, whole_numbers
 from pixelrnn.data import DataConfig
 from pixelrnn.errors import InputError, check_number, extra, input_error
 from pixelrnn.explain import FIGURES, FigureName, StillFormat, draw
@@ -23,7 +22,7 @@ from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig
 
 app = App(
     name="pixelrnn",
-    config=[data_is_its_source, defaults_from_files, whole_numbers],
+    config=[options.data_is_its_source, options.defaults_from_files, options.whole_numbers],
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
