@@ -12,8 +12,8 @@ import torch
 from pixelrnn import InputError, PixelRNN
 from pixelrnn.data import DataConfig
 from pixelrnn.errors import Stopped
-from pixelrnn.training.checkpoints import WholeCheckpoints
 from pixelrnn.training.fit import fit
+from pixelrnn.training.records import WholeCheckpoints
 from tests.training.runs import recipe, rows, watched, weights
 
 
@@ -116,7 +116,7 @@ def test_a_long_epoch_is_saved_now_and_then(
     tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit(recipe(images), tmp_path / "whole")
-    monkeypatch.setattr("pixelrnn.training.checkpoints.SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr("pixelrnn.training.records.SECONDS_BETWEEN_CHECKPOINTS", 0)
     with monkeypatch.context() as patched:
         watched(patched, [], [Crash()])
         with pytest.raises(RuntimeError, match="crash"):

@@ -11,8 +11,7 @@ import torch
 from pixelrnn.models import PixelRNN
 from pixelrnn.nn import DiagonalBiLSTM, MaskedConv2d, RowLSTM
 
-PIECE = 1024
-"""Positions at a time."""
+PIECE = 1024  # positions at a time
 
 
 def step(model: PixelRNN, rows: int) -> Callable[[], None]:

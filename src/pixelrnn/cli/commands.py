@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from pixelrnn.cli import options
-from pixelrnn.cli.defaults import data_is_its_source, defaults_from_files, whole_numbers
 from pixelrnn.data import DataConfig
 from pixelrnn.errors import InputError, check_number, extra, input_error
 from pixelrnn.explain import FIGURES, FigureName, StillFormat, draw
@@ -23,7 +22,7 @@ from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig
 
 app = App(
     name="pixelrnn",
-    config=[data_is_its_source, defaults_from_files, whole_numbers],
+    config=[options.data_is_its_source, options.defaults_from_files, options.whole_numbers],
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
@@ -90,7 +89,7 @@ def evaluate(
         classify: Also print how many images a class-conditional model finds likeliest under their own class.
         batch: Images at a time.
     """
-    from pixelrnn.cli.inputs import load_data, load_model, own_images
+    from pixelrnn.cli.inputs import chosen_images, load_model
     from pixelrnn.cli.outputs import check_named, write_scores
     from pixelrnn.training.evaluation import accuracy, score
 
@@ -98,12 +97,7 @@ def evaluate(
     if per_image is not None:
         check_named(per_image, "--per-image", ".csv")
     loaded = load_model(model, device)
-    if images is not None:
-        own, protocol = own_images(images, loaded)
-        chosen = {"all": own}
-    else:
-        prepared = load_data(data, loaded)
-        chosen, protocol = {s: prepared.splits[s] for s in split}, prepared.protocol
+    chosen, protocol = chosen_images(images, data, split, loaded)
     classified = {s: accuracy(loaded, own, split=s, batch=batch) for s, own in chosen.items() if classify}
     scores = [score(loaded, own, split=s, protocol=protocol, batch=batch) for s, own in chosen.items()]
     if per_image is not None:
@@ -201,7 +195,7 @@ def complete(
     """
     import torch
 
-    from pixelrnn.cli.inputs import kept, labels_of, load_data, load_model, own_images
+    from pixelrnn.cli.inputs import chosen_images, kept, labels_of, load_model
     from pixelrnn.cli.outputs import arrays_beside, keep_what_is_read, save_arrays
     from pixelrnn.pictures import check_drawable, save_grid, to_8_bit
     from pixelrnn.randomness import generator
@@ -212,7 +206,7 @@ def complete(
     keep_what_is_read([out, arrays], {"--mask": mask, **source})
     loaded = load_model(model, device)
     check_drawable(loaded.channels)
-    every = load_data(data, loaded).splits[split] if images is None else own_images(images, loaded)[0]
+    [every] = chosen_images(images, data, [split], loaded)[0].values()
     shown = every.spread(n)
     x = shown.pixels
     labels, noise = labels_of(loaded, label, len(x), own=shown), generator(seed, "--seed")

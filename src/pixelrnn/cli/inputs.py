@@ -1,5 +1,6 @@
 """What commands are pointed at: models, images with their labels, and the part of an image that a model is shown."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from pixelrnn import models
-from pixelrnn.data import Data, DataConfig, Images, Mode, describe, folder, load, pillow, requantise
+from pixelrnn.data import DataConfig, Images, Mode, SplitName, describe, folder, load, pillow, requantise
 from pixelrnn.errors import InputError, check_number
 from pixelrnn.models import ImageModel
 from pixelrnn.pictures import check_drawable
@@ -23,23 +24,23 @@ def load_model(name: str, device: Device) -> ImageModel:
     return models.from_pretrained(name).to(resolve(device))
 
 
-def load_data(config: DataConfig, model: ImageModel) -> Data:
-    """The images of a configuration, requantised to the model's levels where it leaves them open."""
-    prepared = load(config if config.levels is not None else replace(config, levels=model.levels))
-    check_fit(model, prepared)
-    return prepared
+def chosen_images(
+    path: Path | None, config: DataConfig, splits: Sequence[SplitName], model: ImageModel
+) -> tuple[dict[str, Images], str]:
+    """Splits of a configuration, or all images in a file or folder, as the model wants them; and their protocol.
 
-
-def own_images(path: Path, model: ImageModel) -> tuple[Images, str]:
-    """All images in a file or folder as the model wants them, and what was done to them."""
+    A configuration that leaves the levels open takes the model's.
+    """
+    if path is None:
+        prepared = load(config if config.levels is not None else replace(config, levels=model.levels))
+        check_fit(model, prepared)
+        return {split: prepared.splits[split] for split in splits}, prepared.protocol
     check_drawable(model.channels)
     mode: Mode = "grey" if model.channels == 1 else "rgb"
-    raw = folder.read(path, size=model.size, mode=mode)
-    protocol = describe(path.name, 256, model.levels, size=model.size, mode=mode)
-    own = Images(requantise(raw.pixels, 256, model.levels), raw.names)
-    if model.classes:
-        own.labels = folder.labels(own.names, model.classes)
-    return own, protocol
+    own = folder.read(path, size=model.size, mode=mode)
+    own.pixels = requantise(own.pixels, 256, model.levels)
+    own.labels = folder.labels(own.names, model.classes or [])
+    return {"all": own}, describe(path.name, 256, model.levels, size=model.size, mode=mode)
 
 
 def labels_of(

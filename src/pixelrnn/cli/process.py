@@ -14,11 +14,10 @@ TOO_LARGE = ("can't allocate memory", "bad_alloc", "calculation overflowed")
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
-    """Runs a command. Whatever is wrong with what it was given is one line on standard error.
+    """Runs a command and returns its exit status. Whatever is wrong with its input is one line on standard error.
 
-    Returns:
-        The exit status: 0, 1 for what could not be used or written, 2 for a command line that is wrong, 130 or 143
-        where SIGINT or SIGTERM stopped it.
+    The status is 0, 1 for what could not be used or written, 2 for a wrong command line, 130 or 143 where SIGINT or
+    SIGTERM stopped it.
     """
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":  # names of files need not be UTF-8
         sys.stdout.reconfigure(errors="surrogateescape")

@@ -32,11 +32,9 @@ def load(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None =
     roots: dict[SplitName, Path] = {split: path / part for split, part in own.items()} or {"train": path}
     splits = {split: read(root, size=size, mode=mode) for split, root in roots.items()}
     classes = sorted({name.partition("/")[0] for name in splits["train"].names if "/" in name})
-    found = [labels(images.names, classes) for images in splits.values()]
-    labelled = len(classes) > 1 and all(each is not None for each in found)
-    for images, each in zip(splits.values(), found, strict=True):
-        images.labels = each if labelled else None
-    return RawImages(path.resolve().name, 256, splits, classes if labelled else None)
+    for images in splits.values():
+        images.labels = labels(images.names, classes)
+    return RawImages(path.resolve().name, 256, splits, classes if len(classes) > 1 else None)
 
 
 def labels(names: list[str], classes: list[str]) -> Int[Tensor, " N"] | None:

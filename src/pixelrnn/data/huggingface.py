@@ -41,5 +41,4 @@ def load(
             classes = rows.features[columns[0]].names
     if not splits:
         raise InputError(f"{name} has the splits {', '.join(loaded)}, expected train")
-    labelled = all(images.labels is not None for images in splits.values())
-    return RawImages(name, 256, splits, classes if labelled else None)
+    return RawImages(name, 256, splits, classes)

@@ -80,7 +80,14 @@ class RawImages:
     name: str  # of the source, as a published number names it
     levels: int  # S: the source's levels are 0 to S − 1
     splits: dict[SplitName, Images]  # the source's own, ``train`` at least
-    classes: list[str] | None = None  # their names, where every image of every split has a label
+    classes: list[str] | None = None  # their names
+
+    def __post_init__(self) -> None:
+        """Leaves labels and classes out unless every image of every split has a label."""
+        if self.classes is None or any(images.labels is None for images in self.splits.values()):
+            self.classes = None
+            for images in self.splits.values():
+                images.labels = None
 
 
 def own_splits(available: Iterable[str], *, name: str) -> dict[SplitName, str]:

@@ -22,17 +22,14 @@ def load(folder: Path) -> RawImages:
     splits: dict[SplitName, Images] = {}
     for split, prefix in PREFIXES.items():
         array = read_idx(folder, f"{prefix}-images-idx3-ubyte", dimensions=3)
-        splits[split] = from_array(array, levels=256, name=f"{prefix}-images-idx3-ubyte")
-    labels = {split: f"{prefix}-labels-idx1-ubyte" for split, prefix in PREFIXES.items()}
-    if not all(_find(folder, name) for name in labels.values()):
-        return RawImages("mnist", 256, splits)
-    for split, name in labels.items():
-        digits = read_idx(folder, name, dimensions=1)
-        if len(digits) != len(splits[split]) or digits.max() > 9:
-            has = f"{len(digits)} labels up to {digits.max(initial=0)}"
-            raise InputError(f"{name} in {folder} has {has}, expected {len(splits[split])} from 0 to 9")
-        splits[split].labels = torch.from_numpy(digits.astype(np.int64))
-    return RawImages("mnist", 256, splits, classes=[str(digit) for digit in range(10)])
+        splits[split] = images = from_array(array, levels=256, name=f"{prefix}-images-idx3-ubyte")
+        if _find(folder, name := f"{prefix}-labels-idx1-ubyte"):
+            digits = read_idx(folder, name, dimensions=1)
+            if len(digits) != len(images) or digits.max() > 9:
+                has = f"{len(digits)} labels up to {digits.max(initial=0)}"
+                raise InputError(f"{name} in {folder} has {has}, expected {len(images)} from 0 to 9")
+            images.labels = torch.from_numpy(digits.astype(np.int64))
+    return RawImages("mnist", 256, splits, classes=[*"0123456789"])
 
 
 def read_idx(folder: Path, name: str, *, dimensions: int) -> NDArray[np.uint8]:

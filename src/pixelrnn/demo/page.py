@@ -44,11 +44,7 @@ def _contexts() -> gr.HTML:
 
 
 def page(model: ImageModel, name: str) -> gr.Blocks:
-    """Lays out the page for a model of grey images of one size, which is shown under this name.
-
-    Raises:
-        InputError: the model cannot be sampled with nothing but a class given.
-    """
+    """Lays out the page for a model of grey images of one size, which is shown under this name."""
     size = model.size or (0, 0)
     classes = [(each, k) for k, each in enumerate(model.classes or ())]
     noise = generator(0)

@@ -41,7 +41,7 @@ def draw(name: FigureName, folder: Path, *, models: Sequence[str], still: StillF
         from pixelrnn import figures
         from pixelrnn.explain import context, generation, lines, masks, step
 
-    stills: dict[str, Callable[[], Figure]] = {
+    drawings: dict[FigureName, Callable[[], Figure | Iterator[Figure]]] = {
         "mask-grey": masks.of_one_channel,
         "mask-rgb": masks.of_rgb,
         "context": context.by_depth,
@@ -49,16 +49,16 @@ def draw(name: FigureName, folder: Path, *, models: Sequence[str], still: StillF
         "row-step": step.of_row,
         "diagonal-step": step.of_diagonal,
         "shift": context.shift,
-    }
-    animations: dict[str, Callable[[], Iterator[Figure]]] = {
         "rows": lines.rows,
         "diagonals": lines.diagonals,
         "skewing": lines.skewing,
         "generation": partial(generation.of_digit, models[0]),
     }
-    path = folder / f"{name}.{still if name in stills else 'gif'}"
-    if name in stills:
-        figures.save(path, stills[name]())
+    drawn = drawings[name]()
+    if isinstance(drawn, Iterator):
+        path = folder / f"{name}.gif"
+        figures.save_animation(path, drawn, seconds=0.25 if name == "generation" else 0.9)
     else:
-        figures.save_animation(path, animations[name](), seconds=0.25 if name == "generation" else 0.9)
+        path = folder / f"{name}.{still}"
+        figures.save(path, drawn)
     return path

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from pixelrnn.errors import InputError, check_number
 from pixelrnn.models import pretrained
-from pixelrnn.sampling import Row, blank_images, described
+from pixelrnn.sampling import Row, blank_images, check_images, described
 
 Model = TypeVar("Model", bound="ImageModel")
 
@@ -42,12 +42,10 @@ class ImageModel(nn.Module, ABC):
         self.config = {**config, "size": self.size, "classes": self.classes}
 
     @abstractmethod
-    def log_prob_map(
-        self, x: UInt8[Tensor, "B C H W"], *, labels: Int[Tensor, " B"] | None = None
-    ) -> Float[Tensor, "B C H W"]:
+    def log_prob_map(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B C H W"]:
         """The term of each sub-pixel in log p(x), in nats.
 
-        ``labels`` is the class of each image, where the density is conditional on it.
+        What the density is conditional on is ``given``: ``labels`` (B), the class of each image.
 
         Raises:
             InputError: x is not a uint8 tensor (B, C, H, W) of the model's channels, or has a level above K − 1; labels
@@ -90,7 +88,8 @@ class ImageModel(nn.Module, ABC):
             width: columns, likewise.
             temperature: divides the log-probabilities of every draw; 1 samples the model's distribution.
             generator: source of randomness, for samples that can be drawn again.
-            on_row: called with each row of all images when it is complete: its pixels, and what they were drawn from.
+            on_row: called with each row of all images when it is complete: its pixels, and what they were drawn from;
+                of a Multi-Scale model with those of the last scale.
             given: what the density is conditional on, as in the model's `log_prob_map`: ``labels`` for instance.
 
         Raises:
@@ -105,16 +104,15 @@ class ImageModel(nn.Module, ABC):
         options: dict[str, Any] = {"temperature": temperature, "generator": generator, "on_row": on_row, **given}
         return self.complete(*blank, **options)
 
-    @abstractmethod
     def complete(
         self,
         x: UInt8[Tensor, "B C H W"],
         known: Bool[Tensor, "*B H W"],
         *,
-        labels: Int[Tensor, " B"] | None = None,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
         on_row: Callable[[Row], None] | None = None,
+        **given: Tensor | None,
     ) -> UInt8[Tensor, "B C H W"]:
         """Draws the unknown pixels of x in the order of generation and keeps the known ones.
 
@@ -124,13 +122,18 @@ class ImageModel(nn.Module, ABC):
         Args:
             x: images; the values of unknown pixels are ignored.
             known: (H, W) for all images or (B, H, W) for each, true where a pixel is kept.
-            labels: the class of each image, where the density is conditional on it.
-            temperature: as in `sample`, like ``generator`` and ``on_row``.
+            temperature: as in `sample`, like all that follows.
 
         Raises:
             InputError: x or labels as in `log_prob_map`, a mask of another shape or type, a temperature that is not
                 above 0; the model gives logits that are not finite.
         """
+        check_images(x, 256, self.channels)  # unknown pixels may have any level
+        return self._complete(x, known, given, temperature=temperature, generator=generator, on_row=on_row)
+
+    @abstractmethod
+    def _complete(self, x: Tensor, known: Tensor, given: dict[str, Tensor | None], **how: Any) -> Tensor:
+        """See `complete`."""
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes ``config.json`` and ``model.safetensors`` into a folder, each whole or not at all."""

@@ -1,10 +1,10 @@
 """The Multi-Scale PixelRNN (paper §3.6): a small image first, then what lies between its pixels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pixelrnn import likelihood, sampling
@@ -12,7 +12,6 @@ from pixelrnn.errors import check_number
 from pixelrnn.models.image_model import ImageModel
 from pixelrnn.models.pixel_rnn import PixelRNN
 from pixelrnn.nn import UpsamplingNetwork
-from pixelrnn.sampling import Row
 
 
 class MultiScalePixelRNN(ImageModel):
@@ -61,70 +60,56 @@ class MultiScalePixelRNN(ImageModel):
         self.scales = torch.nn.ModuleList([smallest, *larger])
         self.upsampling = torch.nn.ModuleList(UpsamplingNetwork(self.channels, features, f) for f in factors)
 
-    def forward(
-        self, x: UInt8[Tensor, "B C H W"], *, labels: Int[Tensor, " B"] | None = None
-    ) -> Float[Tensor, "B logits C H W"]:
+    def forward(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B logits C H W"]:
         """The logits of every sub-pixel given all before it: those of the first scale which has the pixel."""
         sampling.check_images(x, self.levels, self.channels)
         images = self._images(x)
-        logits = self.scales[0](images[0], labels=labels)
+        logits = self.scales[0](images[0], **given)
         for k, factor in enumerate(self.factors, start=1):
             condition = self._upsampled(images[k - 1], k, images[k].shape)
-            around = self.scales[k](images[k], labels=labels, condition=condition)
+            around = self.scales[k](images[k], condition=condition, **given)
             around[:, :, :, ::factor, ::factor] = logits
             logits = around
         return logits
 
-    def log_prob_map(
-        self, x: UInt8[Tensor, "B C H W"], *, labels: Int[Tensor, " B"] | None = None
-    ) -> Float[Tensor, "B C H W"]:
+    def log_prob_map(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B C H W"]:
         """See `ImageModel.log_prob_map`. A sub-pixel's term is that of the first scale which has it."""
-        scores = self.log_prob_map_of_scale(x, 0, labels=labels)
+        scores = self.log_prob_map_of_scale(x, 0, **given)
         for k, factor in enumerate(self.factors, start=1):
-            around = self.log_prob_map_of_scale(x, k, labels=labels)
+            around = self.log_prob_map_of_scale(x, k, **given)
             around[:, :, ::factor, ::factor] = scores
             scores = around
         return scores
 
     def log_prob_map_of_scale(
-        self, x: UInt8[Tensor, "B C H W"], scale: int, *, labels: Int[Tensor, " B"] | None = None
+        self, x: UInt8[Tensor, "B C H W"], scale: int, **given: Tensor | None
     ) -> Float[Tensor, "B C height width"]:
         """The terms that one scale adds, at its own size: zero where the scale before has the pixel."""
         check_number("scale", scale, least=0, most=len(self.scales) - 1)
         sampling.check_images(x, self.levels, self.channels)
         image = self._images(x)[scale]
         if scale == 0:
-            return self.scales[0].log_prob_map(image, labels=labels)
+            return self.scales[0].log_prob_map(image, **given)
         factor = self.factors[scale - 1]
         condition = self._upsampled(image[:, :, ::factor, ::factor], scale, image.shape)
-        scores = self.scales[scale].log_prob_map(image, labels=labels, condition=condition)
+        scores = self.scales[scale].log_prob_map(image, condition=condition, **given)
         scores[:, :, ::factor, ::factor] = 0
         return scores
 
-    def complete(
-        self,
-        x: UInt8[Tensor, "B C H W"],
-        known: Bool[Tensor, "*B H W"],
-        *,
-        labels: Int[Tensor, " B"] | None = None,
-        on_row: Callable[[Row], None] | None = None,
-        **how: Any,
-    ) -> UInt8[Tensor, "B C H W"]:
-        """See `ImageModel.complete`. The rows that are reported are those of the last scale.
-
-        Their logits are not a number where the scale before has drawn the pixel, too.
-        """
-        sampling.check_images(x, 256, self.channels)
+    def _complete(
+        self, x: Tensor, known: Tensor, given: dict[str, Tensor | None], *, on_row: Any = None, **how: Any
+    ) -> Tensor:
+        # The rows' logits are not a number where the scale before has drawn the pixel, too.
         known = sampling.check_completion(x, known, self.levels)
         images, masks = self._images(x), self._images(known[:, None])
-        drawn = self.scales[0].complete(images[0], masks[0][:, 0], labels=labels, **how)
+        drawn = self.scales[0].complete(images[0], masks[0][:, 0], **given, **how)
         for k, factor in enumerate(self.factors, start=1):
             image, mask = images[k].clone(), masks[k][:, 0].clone()
             image[:, :, ::factor, ::factor], mask[:, ::factor, ::factor] = drawn, True
             with torch.no_grad():
                 condition = self._upsampled(drawn, k, image.shape)
             last = on_row if k == len(self.factors) else None
-            drawn = self.scales[k].complete(image, mask, labels=labels, condition=condition, on_row=last, **how)
+            drawn = self.scales[k].complete(image, mask, condition=condition, on_row=last, **given, **how)
         return drawn
 
     def _images(self, x: Tensor) -> list[Tensor]:
@@ -137,4 +122,4 @@ class MultiScalePixelRNN(ImageModel):
     def _upsampled(self, small: UInt8[Tensor, "B C h w"], scale: int, shape: torch.Size) -> Float[Tensor, "B c H W"]:
         network = self.upsampling[scale - 1]
         height, width = shape[2:]
-        return network(likelihood.intensities(small, self.levels, network.dtype), height, width)
+        return network(likelihood.intensities(small, self.levels, network.large.weight.dtype), height, width)

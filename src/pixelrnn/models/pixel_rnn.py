@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -137,19 +137,9 @@ class PixelRNN(ImageModel):
     def _score(self, body: Float[Tensor, "B stream H W"], x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         return likelihood.log_prob_map(self.head(body), x)
 
-    def complete(
-        self,
-        x: UInt8[Tensor, "B C H W"],
-        known: Bool[Tensor, "*B H W"],
-        *,
-        labels: Int[Tensor, " B"] | None = None,
-        condition: Float[Tensor, "B c H W"] | None = None,
-        **how: Any,
-    ) -> UInt8[Tensor, "B C H W"]:
-        """See `ImageModel.complete`; ``condition`` is as in `log_prob_map`."""
-        sampling.check_images(x, 256, self.channels)  # unknown pixels may have any level
-        given = self.condition_map(x, labels, condition)
-        return sampling.complete(self, x, known, levels=self.levels, condition=given, method="logits", **how)
+    def _complete(self, x: Tensor, known: Tensor, given: dict[str, Tensor | None], **how: Any) -> Tensor:
+        condition = self.condition_map(x, **given)
+        return sampling.complete(self, x, known, levels=self.levels, condition=condition, method="logits", **how)
 
     def _intensities(self, x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         return likelihood.intensities(x, self.levels, self.first.weight.dtype)

@@ -45,14 +45,10 @@ class LineLSTM(nn.Module):
         InputError: fewer features than channels.
     """
 
-    layer: ClassVar[ops.Layer]
-    """Which positions are computed together, and what they read."""
-    kernel: ClassVar[int]
-    """Columns of the input-to-state convolution, whose open taps are the centre and those to its left."""
-    directions: ClassVar[int]
-    """Scans D over the image, each with its own weights."""
-    taps: ClassVar[int]
-    """Earlier positions T that each position reads."""
+    layer: ClassVar[ops.Layer]  # which positions are computed together, and what they read
+    kernel: ClassVar[int]  # columns of the input-to-state convolution: the centre and those to its left are open
+    directions: ClassVar[int]  # scans D over the image, each with its own weights
+    taps: ClassVar[int]  # earlier positions T that each position reads
 
     def __init__(self, in_features: int, hidden: int, *, channels: int = 1, condition: int = 0) -> None:
         super().__init__()

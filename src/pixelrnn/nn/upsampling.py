@@ -1,6 +1,5 @@
 """The upsampling network of a Multi-Scale PixelRNN (paper §3.6)."""
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -28,11 +27,6 @@ class UpsamplingNetwork(nn.Module):
         self.factor = factor
         self.deconvolution = nn.ConvTranspose2d(features, features, 2 * factor, stride=factor)
         self.large = nn.Conv2d(features, features, 3, padding=1)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weights."""
-        return self.large.weight.dtype
 
     def forward(self, x: Float[Tensor, "B C h w"], height: int, width: int) -> Float[Tensor, "B c H W"]:
         """The map for an image of a height and width."""

@@ -21,11 +21,10 @@ from pixelrnn.errors import InputError, check_number, on_signals
 from pixelrnn.models import ImageModel, MultiScalePixelRNN, PixelRNN
 from pixelrnn.models.pretrained import fill
 from pixelrnn.progress import sees_progress
-from pixelrnn.training.checkpoints import Checkpoints, WholeCheckpoints, averaged_weights
 from pixelrnn.training.memory import keep_freed
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA
 from pixelrnn.training.recipe import Recipe, resolve
-from pixelrnn.training.records import Metrics, SampleGrids
+from pixelrnn.training.records import Checkpoints, Metrics, SampleGrids, WholeCheckpoints, averaged_weights
 from pixelrnn.training.run_folder import RunFolder
 
 # The advice to load images, which we have in memory, with worker processes; and warnings to the libraries' developers.

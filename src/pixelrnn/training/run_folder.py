@@ -8,6 +8,7 @@ checkpoints/        last.ckpt, from which the run resumes, and best.ckpt, the be
 model/              the best model, as `pixelrnn.models.from_pretrained` reads it
 """
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,5 @@ class RunFolder:
 
 def _plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
     """A recipe as YAML has it: without tuples."""
-    return {
-        section: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
-        for section, values in asdict(recipe).items()
-    }
+    plain: dict[str, dict[str, Any]] = json.loads(json.dumps(asdict(recipe)))
+    return plain
