@@ -243,10 +243,7 @@ _FACTORIES = {torch.empty, torch.eye, torch.full, torch.ones, torch.rand, torch.
 
 
 class _Float64(TorchFunctionMode):
-    """Makes new tensors float64 where the network names no type: initial states by ``torch.zeros(…)``, for instance.
-
-    `torch.set_default_dtype` would do the same, but for all threads.
-    """
+    """Makes new tensors float64 where the network names no type; `torch.set_default_dtype` is for all threads."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

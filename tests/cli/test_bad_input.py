@@ -107,8 +107,8 @@ def test_bad_run_folders(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_bad_options(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fails(capsys, ["sample", str(run), "--n", "0"], "--n must be at least 1, got 0")
-    fails(capsys, ["sample", str(run), "--height", "0"], "height must be a whole number of at least 1")
-    fails(capsys, ["sample", str(run), "--temperature", "0"], r"temperature must be a finite number above 0, got 0\.0")
+    fails(capsys, ["sample", str(run), "--height", "0"], "height must be at least 1, got 0")
+    fails(capsys, ["sample", str(run), "--temperature", "0"], r"temperature must be above 0 and below inf, got 0\.0")
     fails(capsys, ["complete", str(run), "--keep-rows", "9"], "--keep-rows must be from 0 to 8")
     fails(capsys, ["sample", str(run), "--n", "1.5"], r"--n must be a whole number below 10¹⁰, got 1\.5")
     fails(capsys, ["sample", str(run), "--seed", "-1"], "--seed must be from 0 to 4294967295, got -1")

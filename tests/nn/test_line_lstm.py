@@ -61,3 +61,17 @@ def test_no_images_or_no_positions(layer: Layer, shape: tuple[int, int, int, int
     y.sum().backward()
     assert x.grad is not None
     assert x.grad.shape == shape
+
+
+@both
+@pytest.mark.usefixtures("as_a_user")
+def test_a_condition_that_does_not_fit_is_named(layer: Layer) -> None:
+    x = torch.zeros(2, 2, 4, 6)
+    conditional = layer(2, 3, condition=2)
+    for shape in ((2, 2, 6, 4), (1, 2, 4, 6), (2, 3, 4, 6)):
+        with pytest.raises(InputError, match=r"condition has shape .*, expected \(2, 2, 4, 6\)"):
+            conditional(x, torch.zeros(shape))
+    with pytest.raises(InputError, match="the condition is missing"):
+        conditional(x)
+    with pytest.raises(InputError, match="the layer takes no condition"):
+        layer(2, 3)(x, x)

@@ -48,8 +48,14 @@ def test_a_map_of_other_features_is_refused(stored: bool) -> None:
     change = by_position if stored else Tensor.contiguous
     with pytest.raises(InputError, match=r"x has shape \(2, 4, 3, 3\), expected \(B, 8, H, W\)"):
         conv(change(x))
-    with pytest.raises(InputError, match=r"plus has shape \(2, 7, 3, 3\), expected \(B, 8, H, W\)"):
+    with pytest.raises(InputError, match=r"plus has shape \(2, 7, 3, 3\), expected \(2, 8, 3, 3\)"):
         conv(change(torch.randn(2, 8, 3, 3)), plus=change(plus))
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_an_added_map_of_another_size_is_refused() -> None:
+    with pytest.raises(InputError, match=r"plus has shape \(2, 3, 6, 4\), expected \(2, 3, 4, 6\)"):
+        MaskedConv2d("B", 2, 3, 1)(torch.randn(2, 2, 4, 6), plus=torch.randn(2, 3, 6, 4))
 
 
 @pytest.mark.usefixtures("as_a_user")

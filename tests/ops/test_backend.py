@@ -31,6 +31,16 @@ def test_one_that_is_named_is_taken_and_given_back() -> None:
     assert compiled(torch.zeros(1))
 
 
+def test_blocks_may_end_in_any_order() -> None:
+    first, second = backend("reference"), backend("manual")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not compiled(torch.zeros(1))
+    second.__exit__(None, None, None)
+    assert compiled(torch.zeros(1))
+
+
 @pytest.mark.parametrize("layer", ["row-lstm", "pixel-cnn"])
 @pytest.mark.parametrize("name", ["auto", "reference", "manual", "cpu"])
 @pytest.mark.parametrize("batch", [1, 2])

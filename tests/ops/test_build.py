@@ -66,9 +66,13 @@ def test_the_fastest_library_that_the_processor_can_run_is_loaded(installed: Pat
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a library", b"\x7fELF" + bytes(60)])
-def test_a_damaged_library_is_not_loaded(installed: Path, damage: bytes) -> None:
+def test_a_damaged_library_is_not_loaded(installed: Path, damage: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     path = installed / f"{cpu.variant}.so"
+    path.unlink()
     path.write_bytes(damage)
+    library, variant = cpu._choose()
+    assert variant != cpu.variant  # the next one, if there is one
+    monkeypatch.setattr(cpu, "VARIANTS", {cpu.variant: build.VARIANTS[cpu.variant]})
     library, why = cpu._choose()
     assert library is None
     assert f"{path} is damaged" in why
@@ -84,6 +88,8 @@ def test_a_library_of_other_sources_is_not_loaded(installed: Path, monkeypatch: 
 def test_an_old_processor_has_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "VARIANTS", {"x86-64-v9": (("-march=x86-64-v9",), {"avx9"})})
     assert cpu._choose() == (None, "this processor has no AVX2")
+    monkeypatch.setattr(cpu, "Path", lambda _: Path("no-such-file"))
+    assert cpu._choose() == (None, "/proc/cpuinfo does not say what this processor has")
 
 
 def test_what_is_missing_is_said_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,3 +170,20 @@ def test_a_number_that_is_none_is_not_seen_before_its_time(bfloat16: bool) -> No
     with backend("cpu"), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         y = conv(x, weight, torch.zeros(2), 4)
     assert y.isnan().all(dim=2)[:, 0].tolist() == [*[False] * 6, True, True, False, True, True, False]
+
+
+@pytest.mark.parametrize("name", ["cpu", "reference"])
+@pytest.mark.parametrize(("positions", "batch", "height"), [(0, 2, 0), (0, 2, 3), (6, 0, 3)])
+def test_no_positions_or_no_images(name: Backend, positions: int, batch: int, height: int) -> None:
+    inputs = [torch.randn(shape, requires_grad=True) for shape in ((positions, batch, 2), (4, 2, 3, 3), (4,))]
+    with backend(name):
+        y = conv(inputs[0], inputs[1], inputs[2], height)
+    assert y.shape == (positions, batch, 4)
+    assert not any(gradient.any() for gradient in torch.autograd.grad(y.sum(), inputs))
+
+
+def test_float16_autocast_is_not_followed() -> None:
+    x, weight, bias, plus = torch.randn(2, 3, 4), torch.randn(5, 4, 1, 1), torch.randn(5), torch.randn(2, 3, 5)
+    with torch.autocast("cpu", torch.float16):
+        y = conv(x.half(), weight, bias, 1, plus=plus.half())
+    assert torch.equal(y, conv(x.half().float(), weight, bias, 1, plus=plus.half().float()))

@@ -111,14 +111,75 @@ def test_third_derivatives(layer: Layer) -> None:
     torch.testing.assert_close(*results, rtol=0, atol=1e-10)
 
 
+def modules() -> dict[str, torch.nn.Module]:
+    return {
+        "row": RowLSTM(2, 2).double(),
+        "diagonal": DiagonalBiLSTM(2, 2).double(),
+        "1x1": MaskedConv2d("B", 2, 3, 1).double(),
+        "3x3": MaskedConv2d("B", 2, 3, 3).double(),
+    }
+
+
+def penalty(f: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda x: torch.func.grad(f)(x).pow(2).sum()
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # PyTorch's own, in forward mode
+@pytest.mark.parametrize("name", ["row", "diagonal", "1x1", "3x3"])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_transforms_of_torch_func(name: str, frozen: bool) -> None:
+    module, x, v = modules()[name].requires_grad_(not frozen), *torch.randn(2, 1, 2, 2, 2).double()
+
+    def f(x: Tensor) -> Tensor:
+        return module(x).sin().pow(2).sum()
+
+    func = torch.func
+    transforms: dict[str, Callable[[], Any]] = {
+        "jacrev": lambda: func.jacrev(module)(x),
+        "jvp": lambda: func.jvp(module, (x,), (v,))[1],
+        "grad of grad": lambda: func.grad(penalty(f))(x),
+        "vmap of grad of grad": lambda: func.vmap(func.grad(penalty(f)))(x[None].repeat(3, 1, 1, 1, 1)),
+        "jacrev of jacrev": lambda: func.jacrev(func.jacrev(f))(x),
+        "grad of grad of grad": lambda: func.grad(penalty(penalty(f)))(x),
+    }
+    for what, compute in transforms.items():
+        got = compute()
+        with backend("reference"):
+            wanted = compute()
+        assert wanted.abs().max() > 1e-6, what
+        torch.testing.assert_close(got, wanted, rtol=0, atol=1e-10, msg=f"{what} differs")
+    with pytest.raises(NotImplementedError, match="take jacrev of jacrev"):
+        func.hessian(f)(x)
+
+
 @both_layers
-def test_the_jacobian_by_torch_func(layer: Layer) -> None:
-    lstm, x = layer(2, 2), torch.randn(1, 2, 2, 2)
-    jacobian = torch.func.jacrev(lstm)(x)
-    with backend("reference"):
-        torch.testing.assert_close(jacobian, torch.func.jacrev(lstm)(x))
-        torch.testing.assert_close(jacobian, torch.func.jacfwd(lstm)(x))
+@pytest.mark.parametrize("precision", [torch.float64, torch.float32])
+@pytest.mark.parametrize("batch", [1, 5, 29])
+def test_the_number_of_threads_may_change_before_the_backward_pass(
+    layer: Layer, precision: torch.dtype, batch: int
+) -> None:
+    lstm, x = layer(3, 5).to(precision), torch.randn(batch, 3, 4, 3, dtype=precision, requires_grad=True)
+    results = []
+    try:
+        for before, after in ((1, 1), (2, 1), (1, 3), (3, 2)):
+            for bfloat16 in (False, True) if precision == torch.float32 else (False,):
+                torch.set_num_threads(before)
+                with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                    y = lstm(x)
+                torch.set_num_threads(after)
+                results.append((bfloat16, torch.autograd.grad(y.pow(2).sum(), x)[0]))
+    finally:
+        torch.set_num_threads(1)
+    first = dict(reversed(results))
+    assert all(torch.equal(gradient, first[bfloat16]) for bfloat16, gradient in results)
+
+
+def test_tensors_whose_values_are_not_in_their_memory() -> None:
+    weight, bias = torch.randn(3, 2, 1, 1), torch.randn(3)
+    x = torch._neg_view(torch.randn(4, 1, 2))
+    assert torch.equal(ops.conv(x, weight, bias, 2), ops.conv(x.clone(), weight, bias, 2))
+    nothing = torch._efficientzerotensor((4, 1, 2))
+    assert torch.equal(torch.ops.pixelrnn.conv(nothing, weight, bias, None, 2, False, False), bias.expand(4, 1, 3))
 
 
 @both_layers

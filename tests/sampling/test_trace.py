@@ -50,15 +50,19 @@ def test_the_features_of_every_map() -> None:
         last=MaskedConv2d("B", 5, 12, 1, channels=3),
     )
     program = traced(network, channels=3)
-    assert program.features == (3, 8, 5, 5, 12)
-    assert [step.kind for step in program.steps] == ["convolution", "row", "relu", "convolution"]
+    assert [len(step.sees) for step in program.steps] == [3, 8, 5, 5, 12]
+    assert [step.kind for step in program.steps] == ["input", "convolution", "row", "relu", "convolution"]
 
 
 def test_steps_that_only_the_logits_need_are_told_from_those_that_are_remembered() -> None:
     program = traced(PixelRNN(levels=2, hidden=2, depth=2))
-    assert [step.kind for step, needed in zip(program.steps, program.remembered, strict=True) if needed] == [
-        *("convolution", "diagonal", "convolution", "diagonal")  # the first, and one block; the last block's LSTM
-    ]
+    image, *kinds = [step.kind for step, needed in zip(program.steps, program.remembered, strict=True) if needed]
+    assert kinds == [
+        "convolution",
+        "diagonal",
+        "convolution",
+        "diagonal",
+    ]  # the first, a block, the last LSTM
     # In a PixelCNN, the 3×3 convolutions read a row above; of the last one only its input is needed.
     program = traced(PixelRNN(layer="pixel-cnn", levels=2, hidden=2, depth=1))
     kept = [step for step, needed in zip(program.steps, program.remembered, strict=True) if needed]
@@ -77,9 +81,9 @@ def test_an_addition_is_made_with_a_map_that_nothing_else_reads() -> None:
         None: None
     }
     steps: Any = traced(network, levels=2).steps
-    assert [(step.x, step.y, names[step.layer]) for step in steps] == [
-        *((0, None, "first"), (1, 1, "a"), (2, None, "b"), (3, None, "row")),
-        *((3, 4, None), (5, None, "last")),
+    assert [(step.reads, names[step.layer]) for step in steps[1:]] == [
+        *(((0,), "first"), ((1, 1), "a"), ((2,), "b"), ((3,), "row")),
+        *(((3, 4), None), ((5,), "last")),
     ]
 
 
@@ -389,10 +393,11 @@ def test_a_network_is_left_as_it_was() -> None:
     """What ``forward`` keeps stays in the stand-in, and hooks are not run."""
 
     def forward(own: Any, x: Tensor) -> Tensor:
-        own.seen = own.first(x)
+        own.seen = own.buffer = own.first(x)
         return own.last(own.seen).unflatten(1, (1, 1))
 
     network = Network(forward, first=mask_a(), last=conv(2, 1))
+    network.register_buffer("buffer", buffer := torch.zeros(1))
     called: list[nn.Module] = []
     for module in network.modules():
         module.register_forward_hook(lambda module, given, result: called.append(module))
@@ -400,6 +405,7 @@ def test_a_network_is_left_as_it_was() -> None:
     before = dict(vars(network))
     sample(network, 1, size=(2, 2), levels=2)
     assert vars(network) == before
+    assert network.buffer is buffer
     assert not called
 
 
@@ -420,7 +426,7 @@ def test_layers_may_be_checkpointed() -> None:
         return own.last(checkpoint(own.row, own.first(x), use_reentrant=False)).unflatten(1, (1, 1))
 
     network = Network(forward, first=mask_a(), row=RowLSTM(2, 2), last=conv(2, 1))
-    assert len(traced(network, levels=2).steps) == 3
+    assert len(traced(network, levels=2).steps) == 4  # with the image
 
 
 def losses(layer: LayerKind) -> list[float]:

@@ -14,7 +14,7 @@ class DiagonalBiLSTM(LineLSTM):
     *right*. Its state at (i, j) has seen (i, j + 1), which comes later, so its output moves down one row before it is
     added: (i, j) gets what the mirror saw from (i − 1, j) on.
 
-    Maps (B, in_features, H, W) to (B, hidden, H, W), for any H and W, and keeps the layout in memory. The output at a
+    Maps (B, in_features, H, W) to (B, hidden, H, W), for any H and W. The output at a
     pixel depends on the input at that pixel (its own channel and the ones before) and at every earlier pixel. A
     neighbour outside the image holds the learned initial state of its direction. Arguments and errors as in `LineLSTM`.
     """

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pixelrnn import ops
+from pixelrnn.errors import InputError
 from pixelrnn.nn.masked_conv import MaskedConv2d
 from pixelrnn.nn.raster import check_map, to_map, to_positions
 
@@ -68,8 +69,11 @@ class LineLSTM(nn.Module):
             InputError: another shape.
         """
         check_map("x", x, self.input_to_state.in_channels)
-        positions = to_positions(x)
-        if condition is not None:
+        positions, conditional = to_positions(x), self.state_to_state.condition
+        if (condition is None) != (conditional is None):
+            raise InputError("the condition is missing" if condition is None else "the layer takes no condition")
+        if condition is not None and conditional is not None:
+            check_map("condition", condition, conditional.in_channels, like=x)
             positions = torch.cat([positions, to_positions(condition)], dim=2)
         states = ops.line_lstm(positions, *self.operands(), layer=self.layer, height=x.shape[2])
         return to_map(states, like=x)

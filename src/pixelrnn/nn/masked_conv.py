@@ -11,7 +11,7 @@ from pixelrnn.nn.raster import check_map, to_map, to_positions
 class MaskedConv2d(nn.Conv2d):
     """A convolution of stride 1 that keeps the map's size and sees no later pixel, nor a later channel of its own.
 
-    Maps (B, in_features, H, W) to (B, out_features, H, W), and keeps the layout in memory. Outside the image the input
+    Maps (B, in_features, H, W) to (B, out_features, H, W). Outside the image the input
     counts as zero.
 
     Args:
@@ -66,7 +66,7 @@ class MaskedConv2d(nn.Conv2d):
         """
         check_map("x", x, self.in_channels)
         if plus is not None:
-            check_map("plus", plus, self.out_channels)
+            check_map("plus", plus, self.out_channels, like=x)
         added = None if plus is None else to_positions(plus)
         y = ops.conv(to_positions(x), self.masked_weight, self.bias, x.shape[2], relu=relu, plus=added)
         return to_map(y, like=x)

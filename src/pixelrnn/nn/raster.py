@@ -2,8 +2,8 @@
 
 The recurrence wants lines of positions to be slices of memory, and a 1×1 convolution wants to be one product over
 (N·B, features). Both are views of a map that is stored *by position*, (H, W, B, f) in memory. A network stores its
-image so once (`by_position`). Every layer gives its output in the layout of its input, as PyTorch's own layers do with
-``channels_last``. Values do not depend on the layout.
+image so once (`by_position`). A layer gives a map by position where its input is one, and otherwise a contiguous one.
+Values do not depend on the layout.
 """
 
 from jaxtyping import Float
@@ -36,7 +36,9 @@ def is_by_position(maps: Float[Tensor, "B f H W"]) -> bool:
     return maps.permute(2, 3, 0, 1).is_contiguous() and not maps.is_contiguous()
 
 
-def check_map(name: str, x: Tensor, features: int) -> None:
-    """Raises InputError unless x is a batch of maps with so many features."""
-    if x.ndim != 4 or x.shape[1] != features:
-        raise InputError(f"{name} has shape {tuple(x.shape)}, expected (B, {features}, H, W)")
+def check_map(name: str, x: Tensor, features: int, like: Tensor | None = None) -> None:
+    """Raises InputError unless x is a batch of maps with so many features, of the batch and size of another."""
+    batch, *size = ("B", "H", "W") if like is None else (len(like), *like.shape[2:])
+    expected = batch, features, *size
+    if x.ndim != 4 or x.shape[1] != features or (like is not None and tuple(x.shape) != expected):
+        raise InputError(f"{name} has shape {tuple(x.shape)}, expected ({', '.join(map(str, expected))})")

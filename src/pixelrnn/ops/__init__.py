@@ -24,6 +24,7 @@ __all__ = ["Backend", "Layer", "backend", "conv", "line_lstm"]
 Backend = Literal["auto", "reference", "manual", "cpu"]
 
 _named: Backend = "auto"
+_blocks: list[list[Backend]] = []
 
 
 @contextmanager
@@ -35,16 +36,19 @@ def backend(name: Backend) -> Iterator[None]:
     Raises:
         InputError: an unknown name, or the compiled library is not here.
     """
-    global _named
     if name not in get_args(Backend):
         raise InputError(f"unknown backend {name!r}: expected one of {', '.join(get_args(Backend))}")
     if name == "cpu" and not cpu.available:
         raise InputError(f"the backend cpu is not here: {cpu.variant}")
-    before, _named = _named, name
+    global _named
+    named = [name]  # a thing of its own: blocks of several threads may end in any order
+    _blocks.append(named)
+    _named = name
     try:
         yield
     finally:
-        _named = before
+        _blocks[:] = [block for block in _blocks if block is not named]
+        _named = _blocks[-1][0] if _blocks else "auto"
 
 
 def compiled(x: Tensor) -> bool:
@@ -121,7 +125,7 @@ def conv(
 
     Args:
         x: the map, positions in raster order.
-        weight: a kernel of odd size whose taps after the centre, in raster order, are zero.
+        weight: a kernel of odd size whose taps after the centre, in raster order, are zero and get no gradient.
         bias: of every output feature.
         height: H of the image.
         relu: whether x is activated.
@@ -130,12 +134,12 @@ def conv(
     Raises:
         InputError: shapes that do not belong together, or the backend that was named cannot run.
     """
-    bfloat16 = autocast_to_bfloat16(x)
-    if bfloat16:  # PyTorch's own layers may have rounded maps
+    if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):  # PyTorch's own layers may have rounded maps
         x, plus = x.to(bias.dtype), None if plus is None else plus.to(bias.dtype)
     if not compiled(x):
         return reference.conv(x, weight, bias, plus, height, relu)
-    y: Tensor = torch.ops.pixelrnn.conv(x, weight, bias, plus, height, relu, bfloat16 and x.dtype == torch.float32)
+    bfloat16 = x.dtype == torch.float32 and autocast_to_bfloat16(x)
+    y: Tensor = torch.ops.pixelrnn.conv(x, weight, bias, plus, height, relu, bfloat16)
     return y
 
 

@@ -71,7 +71,9 @@ def compile_library(path: Path, *flags: str, compiler: list[str] | None = None) 
     command = [*(compiler or _compiler()), *FLAGS, *flags, f'-DPIXELRNN_SOURCES="{sources()}"']
     with tempfile.TemporaryDirectory(prefix=".compiling-", dir=path.parent) as temporary:
         made = Path(temporary) / path.name
-        done = subprocess.run([*command, str(SOURCES / "kernels.cpp"), "-o", str(made)], capture_output=True, text=True)
+        done = subprocess.run(
+            [*command, str(SOURCES / "kernels.cpp"), "-o", str(made)], capture_output=True, text=True, errors="replace"
+        )
         if done.returncode or not made.is_file():
             said = done.stderr.strip() or f"exit status {done.returncode}"
             first = next((line for line in said.splitlines() if "error" in line), said[:200])

@@ -33,7 +33,7 @@ def load(path: Path) -> ctypes.CDLL:
 
     Raises:
         OSError: it is damaged, or not for this machine.
-        AttributeError: it has not these functions.
+        AttributeError: a function is missing.
     """
     library, size, pointer = ctypes.CDLL(str(path)), c_int64, c_void_p
     signatures: dict[str, tuple[Any, list[Any]]] = {
@@ -64,23 +64,24 @@ def load(path: Path) -> ctypes.CDLL:
 
 def _choose() -> tuple[ctypes.CDLL | None, str]:
     """The fastest library that this processor can run, and its instruction set; or None, and why."""
-    flags = set[str]()
-    if (info := Path("/proc/cpuinfo")).is_file():
+    flags, info = set[str](), Path("/proc/cpuinfo")
+    if info.is_file():
         with info.open(encoding="utf-8", errors="replace") as lines:
             flags.update(next((line for line in lines if line.startswith("flags")), "").split())
     fitting = [name for name, (_, needed) in VARIANTS.items() if needed <= flags]
     if not fitting:
-        return None, "this processor has no AVX2"
-    found = [path for name in fitting if (path := LIBRARIES / f"{name}.so").is_file()]
-    if not found:
-        return None, "it was not compiled when pixelrnn was installed"
-    try:
-        library = load(found[0])
-    except (OSError, AttributeError) as error:
-        return None, f"{found[0]} is damaged ({error})"
-    if library.pixelrnn_sources().decode() != sources():
-        return None, f"{found[0]} was compiled from other sources"
-    return library, found[0].stem
+        return None, "this processor has no AVX2" if flags else "/proc/cpuinfo does not say what this processor has"
+    wrong = "it was not compiled when pixelrnn was installed"
+    for path in [path for name in fitting if (path := LIBRARIES / f"{name}.so").is_file()]:
+        try:
+            library = load(path)
+        except (OSError, AttributeError) as error:
+            wrong = f"{path} is damaged ({error})"
+            continue
+        if library.pixelrnn_sources().decode() == sources():
+            return library, path.stem
+        wrong = f"{path} was compiled from other sources"
+    return None, wrong
 
 
 library, variant = _choose()
@@ -100,8 +101,8 @@ def say_what_is_missing() -> None:
 
 
 def saved_size(positions: int, batch: int, directions: int, hidden: int) -> int:
-    """How many numbers `line_lstm` keeps for its backward pass: o, f, i, g, c and h of every position."""
-    return directions * positions * batch * 6 * (-(-hidden // GRAIN) * GRAIN)
+    """How many numbers `line_lstm` keeps: o, f, i, g, c and h of every position, and how the batch was divided."""
+    return directions * positions * batch * 6 * (-(-hidden // GRAIN) * GRAIN) + GRAIN
 
 
 def line_lstm(*given: Any) -> Tensor:

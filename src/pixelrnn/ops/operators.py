@@ -1,17 +1,18 @@
 """The two operators as PyTorch knows them: `torch.ops.pixelrnn.line_lstm` and `conv`, each with its backward pass.
 
 They are registered with `torch.library`, so that `torch.compile`, `torch.export`, `torch.func`, autograd and meta
-tensors see one operation with known shapes. Second derivatives are those of the reference. Forward-mode derivatives are
-not registered: take those ``with backend("reference")``.
+tensors see one operation with known shapes. Second and forward-mode derivatives are those of the reference.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._functorch.utils import enable_single_level_autograd_function
+from torch.autograd import forward_ad
 
 from pixelrnn.errors import InputError
 from pixelrnn.ops import cpu, manual, reference
@@ -102,7 +103,7 @@ def reference_line_lstm(*given: Any) -> Tensor:
     _check_line_lstm(operands, height, layer, False)
     with _without_autocast(x):
         if not x.shape[0]:
-            return x.new_zeros(0, x.shape[1], initial.shape[2])
+            return x @ kis[0, 0, :, : initial.shape[2]]
         return reference.line_lstm(*operands, _lines(x, height, layer))
 
 
@@ -142,8 +143,8 @@ def _check(operator: str, compiled: bool, height: int, x: Tensor, *expected: Exp
     if not dtype.is_floating_point:
         raise InputError(f"{operator}: x is {dtype}, expected a floating type")
     if compiled and not (cpu.available and device.type == "cpu" and dtype in (torch.float32, torch.float64)):
-        why = f"is for float32 and float64 on a CPU, not {dtype} on {device}" if cpu.available else cpu.variant
-        raise InputError(f"{operator}: the compiled library {why}")
+        why = f"is for float32 and float64 on a CPU, not {dtype} on {device}"
+        raise InputError(f"{operator}: the compiled library {why if cpu.available else 'is not here: ' + cpu.variant}")
 
 
 def _check_line_lstm(operands: Sequence[Tensor], height: int, layer: str, compiled: bool) -> None:
@@ -209,10 +210,7 @@ def _line_lstm_backward_context(ctx: Any, given: Sequence[Any], output: Tensors)
 
 
 def _line_lstm_backward_gradients(ctx: Any, *gradients: Tensor) -> Gradients:
-    def f(*operands: Tensor) -> Tensor:
-        return reference_line_lstm(*operands, *ctx.how)
-
-    *second, of_d_output = _through_reference(f, ctx.saved_tensors, gradients)
+    *second, of_d_output = _second(partial(_line_lstm_first, *ctx.how), ctx.saved_tensors, gradients)
     return *second, None, of_d_output, *[None] * 4
 
 
@@ -233,32 +231,43 @@ def _conv_backward_context(ctx: Any, given: Sequence[Any], output: Tensors) -> N
 
 
 def _conv_backward_gradients(ctx: Any, d_x: Tensor, d_weight: Tensor, d_bias: Tensor) -> Gradients:
-    x, weight, dy = ctx.saved_tensors
-
-    def f(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return reference.conv(x, weight, bias, None, ctx.height, ctx.relu)
-
-    gradients = d_x if ctx.wants_dx else torch.zeros_like(x), d_weight, d_bias
-    of_x, of_weight, _, of_dy = _through_reference(f, (x, weight, x.new_zeros(len(weight)), dy), gradients)
-    return of_x, of_weight, of_dy, *[None] * 4
+    gradients = d_x if ctx.wants_dx else torch.zeros_like(ctx.saved_tensors[0]), d_weight, d_bias
+    return *_second(partial(_conv_first, ctx.height, ctx.relu), ctx.saved_tensors, gradients), *[None] * 4
 
 
-def _through_reference(f: Callable[..., Tensor], saved: Tensors, gradients: Tensors) -> Gradients:
-    """The second derivatives: those of f's gradients, by its operands and by the gradient of its output.
+# The same by the reference, whose derivatives PyTorch knows: for second and for forward-mode derivatives.
 
-    Args:
-        f: the operator's reference.
-        saved: its operands, and the gradient of its output.
-        gradients: of f's gradients.
-    """
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # Aliases: what is differentiated a third time goes through them to the originals.
-        given = [t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in saved]
-        *operands, d_output = given
-        first = torch.autograd.grad(f(*operands), operands, d_output, create_graph=True, materialize_grads=True)
-        results, weights = zip(*((g, d) for g, d in zip(first, gradients, strict=True) if g.requires_grad), strict=True)
-        return torch.autograd.grad(results, given, weights, create_graph=again, allow_unused=True)
+
+def _line_lstm_by_reference(*given: Any) -> Tensors:
+    return reference_line_lstm(*given[:7]), given[0].new_empty(0)
+
+
+def _line_lstm_first(height: int, layer: Layer, *given: Tensor) -> Tensors:
+    """The gradients of the operands, from them and the gradient of the output."""
+    *operands, d_output = given
+    return torch.func.vjp(lambda *operands: reference_line_lstm(*operands, height, layer), *operands)[1](d_output)
+
+
+def _conv_by_reference(*given: Any) -> Tensor:
+    return reference.conv(*given[:6])
+
+
+def _conv_first(height: int, relu: bool, x: Tensor, weight: Tensor, dy: Tensor) -> Tensors:
+    """The gradients of x, of the weight and of the bias, from the first two and the gradient of y."""
+    bias = x.new_zeros(len(weight))
+    return torch.func.vjp(lambda x, w, b: reference.conv(x, w, b, None, height, relu), x, weight, bias)[1](dy)
+
+
+def _forward_over_reverse(*given: Any) -> Tensors:
+    raise NotImplementedError(
+        "the forward-mode derivative of a backward pass (torch.func.hessian) is not implemented here: take jacrev of "
+        'jacrev, or compute with pixelrnn.ops.backend("reference")'
+    )
+
+
+def _second(first: Callable[..., Tensors], saved: Tensors, gradients: Tensors) -> Tensors:
+    """The derivatives of the first derivatives, from the gradients of these."""
+    return torch.func.vjp(first, *saved)[1](gradients)
 
 
 PLAIN = {Tensor, torch.nn.Parameter, int, bool, str, type(None)}
@@ -266,12 +275,24 @@ PLAIN = {Tensor, torch.nn.Parameter, int, bool, str, type(None)}
 
 def _is_watched(given: Sequence[Any]) -> bool:
     """Whether something below the autograd key sees an operation: a tracer, a transform, a tensor of another kind."""
-    modes = torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active()
-    return bool(modes) or not PLAIN.issuperset(map(type, given))
+    if torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active():
+        return True
+    if not PLAIN.issuperset(map(type, given)):
+        return True
+    return any(a.is_neg() or a._is_zerotensor() for a in given if isinstance(a, Tensor))
+
+
+def _has_tangent(a: Any) -> bool:
+    return isinstance(a, Tensor) and forward_ad.unpack_dual(a).tangent is not None
 
 
 def _register(
-    name: str, compute: Callable[..., Any], shapes: Callable[..., Any], context: Callable[..., None], gradients: Any
+    name: str,
+    compute: Callable[..., Any],
+    shapes: Callable[..., Any],
+    by_reference: Callable[..., Any],
+    context: Callable[..., None],
+    gradients: Any,
 ) -> None:
     full = f"pixelrnn::{name}"
     torch.library.define(full, SCHEMAS[name])
@@ -281,6 +302,8 @@ def _register(
 
     def one_by_one(info: Any, in_dims: Sequence[int | None], *given: Any) -> tuple[Any, Any]:
         """Under vmap: for one element of the mapped dimension after the other."""
+        if not info.batch_size:
+            raise InputError(f"{full}: vmap over a dimension of size 0")
         results = [
             operator(*(a if d is None else a.select(d, n) for a, d in zip(given, in_dims, strict=True)))
             for n in range(info.batch_size)
@@ -300,7 +323,9 @@ def _register(
             return operator(*given)
 
     def forward(ctx: Any, *given: Any) -> Any:
-        result = below(*given)
+        # A Function disables gradients here, which the outer levels of nested transforms want.
+        with torch.set_grad_enabled(torch._C._are_functorch_transforms_active()):
+            result = below(*given)
         context(ctx, given, result)
         return result
 
@@ -308,6 +333,8 @@ def _register(
     function: Any = type(f"{name}_autograd", (torch.autograd.function._SingleLevelFunction,), methods)
 
     def differentiable(*given: Any) -> Any:
+        if forward_ad._current_level >= 0 and any(map(_has_tangent, given)):
+            return by_reference(*given)
         if not (torch.is_grad_enabled() and any(a.requires_grad for a in given if isinstance(a, Tensor))):
             return below(*given)
         with enable_single_level_autograd_function():
@@ -316,13 +343,21 @@ def _register(
     torch.library.impl(full, "Autograd", differentiable)
 
 
-_register("line_lstm", line_lstm, _line_lstm_shapes, _line_lstm_context, _line_lstm_gradients)
+_register("line_lstm", line_lstm, _line_lstm_shapes, _line_lstm_by_reference, _line_lstm_context, _line_lstm_gradients)
 _register(
     "line_lstm_backward",
     line_lstm_backward,
     _line_lstm_backward_shapes,
+    _forward_over_reverse,
     _line_lstm_backward_context,
     _line_lstm_backward_gradients,
 )
-_register("conv", conv, _conv_shapes, _conv_context, _conv_gradients)
-_register("conv_backward", conv_backward, _conv_backward_shapes, _conv_backward_context, _conv_backward_gradients)
+_register("conv", conv, _conv_shapes, _conv_by_reference, _conv_context, _conv_gradients)
+_register(
+    "conv_backward",
+    conv_backward,
+    _conv_backward_shapes,
+    _forward_over_reverse,
+    _conv_backward_context,
+    _conv_backward_gradients,
+)

@@ -89,10 +89,10 @@ def conv(
 ) -> Float[Tensor, "N B G"]:
     """The masked convolution; see `pixelrnn.ops.conv`."""
     x = F.relu(x) if relu else x
-    if weight.shape[2:] == (1, 1) and x.is_contiguous():  # one product over all positions and images
-        y = F.linear(x, weight.flatten(1), bias)
+    _, _, rows, columns = weight.shape
+    if not x.numel() or (rows == columns == 1 and x.is_contiguous()):  # one product over all positions and images
+        y = F.linear(x, weight[:, :, rows // 2, columns // 2], bias)
     else:
         maps = x.unflatten(0, (height, -1)).permute(2, 3, 0, 1)
-        padding = (weight.shape[2] // 2, weight.shape[3] // 2)
-        y = F.conv2d(maps, weight, bias, padding=padding).permute(2, 3, 0, 1).flatten(0, 1)
+        y = F.conv2d(maps, weight, bias, padding=(rows // 2, columns // 2)).permute(2, 3, 0, 1).flatten(0, 1)
     return y if plus is None else y + plus

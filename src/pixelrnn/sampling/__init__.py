@@ -105,8 +105,7 @@ def rows(
             the network computes something that cannot be computed position by position; its logits are not finite.
     """
     check_number("levels", levels, least=2, most=256)
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise InputError(f"temperature must be a finite number above 0, got {temperature}")
+    check_number("temperature", temperature, above=0, below=math.inf, whole=False)
     for name, given in {"x": x, "known": known, "the condition": condition}.items():
         if given is not None and given.device != (device := _device(network)):
             raise InputError(f"{name} is on {given.device}, expected {device}, where the network is")
@@ -152,8 +151,7 @@ def blank_images(n: int, channels: int, size: tuple[int, int], device: torch.dev
     if not (isinstance(size, tuple | list) and len(size) == 2):
         raise InputError(f"size must be (height, width), got {size!r}")
     for name, value in {"n": n, "channels": channels, "height": size[0], "width": size[1]}.items():
-        if not (isinstance(value, int) and value >= 1):
-            raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
+        check_number(name, value, least=1)
     x = torch.zeros(n, channels, *size, dtype=torch.uint8, device=device)
     return x, torch.zeros(size, dtype=torch.bool, device=device)
 

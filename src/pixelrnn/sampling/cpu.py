@@ -24,27 +24,24 @@ class Network:
         if self.network is None:
             raise MemoryError(f"no memory for {batch} images")
         weakref.finalize(self, cpu.library.pixelrnn_network_free, self.network)
-        for features, kept in zip(program.features[: program.inputs], program.kept, strict=False):
-            cpu.call("network_input", self.network, features, *kept)
-        made = zip(program.steps, weights, program.kept[program.inputs :], program.remembered, strict=True)
+        made, last = zip(program.steps, weights, program.kept, program.remembered, strict=True), program.steps[-1]
         for step, given, kept, is_remembered in made:
             state = *kept, is_remembered
-            if step.kind == "relu":
-                cpu.call("network_relu", self.network, step.x, *state)
-            elif step.kind == "concatenate":
-                cpu.call("network_concatenate", self.network, step.x, step.y, *state)
+            if step.kind == "input":
+                cpu.call("network_input", self.network, len(step.sees), *kept)
+            elif step.kind in ("relu", "concatenate"):
+                cpu.call(f"network_{step.kind}", self.network, *step.reads, *state)
             elif step.kind in cpu.NUMBERS:
-                hidden = given[3].shape[2]
-                cpu.call("network_line_lstm", self.network, step.x, cpu.NUMBERS[step.kind], *given, hidden, *state)
+                layer, hidden = cpu.NUMBERS[step.kind], given[3].shape[2]
+                cpu.call("network_line_lstm", self.network, *step.reads, layer, *given, hidden, *state)
             else:
+                x, plus = step.reads if len(step.reads) == 2 else (*step.reads, -1)
                 # The logits, divided by channels: level l of channel c is feature l·C + c.
-                is_last, plus = step is program.steps[-1], -1 if step.y is None else step.y
-                for c in range(program.channels) if is_last else [-1]:
-                    part = slice(c, None, program.channels) if is_last else slice(None)
+                for c in range(program.channels) if step is last else [-1]:
+                    part = slice(c, None, program.channels) if step is last else slice(None)
                     weight, bias = given[0][part].permute(2, 3, 1, 0), given[1][part]
                     rows, columns, _, out = weight.shape
-                    sizes = out, rows, columns, plus, c
-                    cpu.call("network_conv", self.network, step.x, weight, bias, *sizes, *state)
+                    cpu.call("network_conv", self.network, x, weight, bias, out, rows, columns, plus, c, *state)
 
     def row(self, given: RowOfImages) -> Float[Tensor, "W C B logits"]:
         """See `pixelrnn.sampling.steps.Network`."""

@@ -9,7 +9,7 @@ when the row of the image is complete.
 """
 
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, product
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -26,18 +26,12 @@ from pixelrnn.sampling.trace import Program
 class RowOfImages:
     """One row of a batch of images, positions outermost: what is known of it, and how the rest is drawn."""
 
-    levels: UInt8[Tensor, "W C B"]
-    """Of the images; what is not known is replaced."""
+    levels: UInt8[Tensor, "W C B"]  # what is not known is replaced
     known: Bool[Tensor, "W B"]
-    """What is kept."""
-    uniform: Float[Tensor, "W C B"]
-    """The number in [0, 1) that each sub-pixel is drawn at, float64."""
-    wanted: Bool[Tensor, " W"]
-    """In which columns logits are computed: at least where something is not known."""
+    uniform: Float[Tensor, "W C B"]  # the number in [0, 1) that each sub-pixel is drawn at, float64
+    wanted: Bool[Tensor, " W"]  # in which columns logits are computed: at least where something is not known
     temperature: float = 1.0
-    """Divides the log-probabilities of every draw."""
     condition: Float[Tensor, "W B c"] | None = None
-    """The row of the map that the network is conditioned on, if it is."""
 
 
 class Map:
@@ -45,6 +39,7 @@ class Map:
 
     def __init__(self, like: Tensor, width: int, batch: int, features: int, kept: tuple[int, int]) -> None:
         above, self.beside = kept
+        self.width = width
         self.rows = like.new_zeros(above + 1, width + 2 * self.beside, batch, features)  # the current one first
 
     def next_row(self) -> None:
@@ -90,15 +85,15 @@ class ConvolutionStep:
 class Scan:
     """One direction of an LSTM: its states and cells in the current row and the one above."""
 
-    def __init__(self, lines: Lines, d: int, weights: tuple[Tensor, ...], x: Map, width: int) -> None:
+    def __init__(self, lines: Lines, d: int, weights: tuple[Tensor, ...], x: Map) -> None:
         input_to_state, self.bias, state_to_state, initial_states = (weight[d] for weight in weights)
         self.kernel = torch.cat([input_to_state.flatten(0, 1), state_to_state.flatten(0, 1)])
         self.x, self.inputs, self.taps, self.cell = x, lines.inputs[d], lines.taps[d], lines.taps[d][lines.cell]
         # A direction whose states go to the row below is scanned when its row is complete, and so one row late.
         self.late = lines.outputs[d][0]
-        self.row, self.columns = -1 - self.late, range(width)
+        self.row = -1 - self.late
         batch, hidden = x.rows.shape[2], initial_states.shape[1]
-        self.h, self.c = (Map(x.rows, width, batch, hidden, (1, 1)) for _ in range(2))
+        self.h, self.c = (Map(x.rows, x.width, batch, hidden, (1, 1)) for _ in range(2))
         # What is outside the image, beside it and above, holds the initial state.
         self.h.rows[:], self.c.rows[:] = initial_states
 
@@ -108,10 +103,10 @@ class Scan:
             self.h.next_row()
             self.c.next_row()
             if self.late:
-                self.compute(self.columns)
+                self.compute(range(self.x.width))
 
     def compute(self, columns: range) -> None:
-        # All at once, or from where the tap in the row is.
+        # All at once, or one by one from where the tap in the row is.
         beside = sum(dj for di, dj in self.taps if di == 0)
         for j in [columns[n : n + 1] for n in range(len(columns))][::-beside] if beside else [columns]:
             x = [self.x.at(j, di - self.late, dj) for di, dj in self.inputs]
@@ -127,8 +122,8 @@ class Scan:
 class LineLSTMStep:
     """The states of all directions, added."""
 
-    def __init__(self, lines: Lines, weights: tuple[Tensor, ...], to: Map, x: Map, width: int) -> None:
-        self.to, self.scans = to, [Scan(lines, d, weights, x, width) for d in range(len(lines.outputs))]
+    def __init__(self, lines: Lines, weights: tuple[Tensor, ...], to: Map, x: Map) -> None:
+        self.to, self.scans = to, [Scan(lines, d, weights, x) for d in range(len(lines.outputs))]
 
     def compute(self, columns: range) -> None:
         for scan in self.scans:
@@ -139,31 +134,27 @@ class LineLSTMStep:
 
 
 class Network:
-    """A network at work on a batch of images, of which it has seen the rows so far.
-
-    Args:
-        program: its steps.
-        weights: the `pixelrnn.sampling.trace.operands` of each.
-        width: columns of the images.
-        batch: how many images.
-    """
+    """A network at work on a batch of images so many columns wide, of which it has seen the rows so far."""
 
     def __init__(self, program: Program, weights: list[tuple[Tensor, ...]], width: int, batch: int) -> None:
         self.program, self.like = program, weights[-1][0]
-        sizes = zip(program.features, program.kept, strict=True)
-        self.maps = [Map(self.like, width, batch, features, kept) for features, kept in sizes]
-        self.steps: list[PointStep | ConvolutionStep | LineLSTMStep] = []
+        made = zip(program.steps, program.kept, strict=True)
+        self.maps = [Map(self.like, width, batch, len(step.sees), kept) for step, kept in made]
         self.parts: list[Map | Scan] = [*self.maps]  # that have rows
-        for step, given, to in zip(program.steps, weights, self.maps[program.inputs :], strict=True):
-            x, *others = (self.maps[number] for number in step.reads)
+        self.steps: list[PointStep | ConvolutionStep | LineLSTMStep] = []
+        self.remembered = []
+        for step, given, to, is_remembered in zip(program.steps, weights, self.maps, program.remembered, strict=True):
+            read = [self.maps[number] for number in step.reads]
+            if step.kind == "input":
+                continue
             if step.kind in ("relu", "concatenate"):
-                self.steps.append(PointStep(to, x, *others))
-            elif step.kind in ("row", "diagonal"):
-                self.steps.append(lstm := LineLSTMStep(LAYERS[step.kind](1, 1), given, to, x, width))
+                self.steps.append(PointStep(to, *read))
+            elif step.kind in LAYERS:
+                self.steps.append(lstm := LineLSTMStep(LAYERS[step.kind](1, 1), given, to, *read))
                 self.parts += lstm.scans
             else:
-                self.steps.append(ConvolutionStep(given, to, x, *others))
-        self.remembered = [step for step, is_read in zip(self.steps, program.remembered, strict=True) if is_read]
+                self.steps.append(ConvolutionStep(given, to, *read))
+            self.remembered += self.steps[-1:] if is_remembered else []
 
     @torch.no_grad()
     @one_thread()  # of operations as small as a position's
@@ -196,15 +187,14 @@ class Network:
                 for step in self.remembered:
                     step.compute(run)
                 continue
-            for j in columns:
-                for c in range(program.channels):  # a step computed anew replaces what it was
-                    for step in self.steps:
-                        step.compute(range(j, j + 1))
-                    # Feature l·C + c is level l of channel c.
-                    logits[j, c] = last.at(range(j, j + 1))[0, :, c :: program.channels]
-                    drawn = draw(logits[j, c], given.uniform[j, c], temperature=given.temperature)
-                    levels[j, c] = torch.where(given.known[j], levels[j, c], drawn)
-                    show(range(j, j + 1), slice(c, c + 1))
+            for j, c in product(columns, range(program.channels)):  # a step computed anew replaces what it was
+                for step in self.steps:
+                    step.compute(range(j, j + 1))
+                # Feature l·C + c is level l of channel c.
+                logits[j, c] = last.at(range(j, j + 1))[0, :, c :: program.channels]
+                drawn = draw(logits[j, c], given.uniform[j, c], temperature=given.temperature)
+                levels[j, c] = torch.where(given.known[j], levels[j, c], drawn)
+                show(range(j, j + 1), slice(c, c + 1))
         if not logits[given.wanted].isfinite().all():
             raise InputError("the model gives logits that are not finite")
         return logits

@@ -26,61 +26,51 @@ from pixelrnn.nn import DiagonalBiLSTM, MaskedConv2d, RowLSTM
 from pixelrnn.ops.lines import Layer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
-    """Makes a map of map x, and of map y if it is given. Maps are numbered: the inputs, then what each step makes."""
+    """Makes a map, which has its number, of the maps x and y, or of x alone."""
 
-    kind: Literal["relu", "concatenate", "convolution", "copy"] | Layer
-    """max(x, 0); the features of x, then those of y; a convolution of x, or x itself, plus y; an LSTM over x."""
-    x: int
-    y: int | None = None
+    kind: Literal["input", "relu", "concatenate", "convolution", "copy"] | Layer
+    """Nothing to make; max(x, 0); the features of x, then those of y; a convolution of x, or x itself, plus y; or the
+    recurrence of an LSTM over x."""
+    reads: tuple[int, ...]
+    """The numbers of x and y."""
+    sees: npt.NDArray[np.int64]
+    """The last channel of its own pixel that each feature sees; -1 for earlier pixels alone, -2 for none at all."""
     reach: tuple[int, int] = (0, 0)
     """How many rows above, and columns to both sides, it reads of x."""
     layer: ref[nn.Module] | None = None
     """Has the weights."""
 
-    @property
-    def reads(self) -> list[int]:
-        """The maps that it is made of."""
-        return [self.x] if self.y is None else [self.x, self.y]
-
 
 @dataclass(frozen=True)
 class Program:
-    """The steps of a network in their order. Map 0 is the image, map 1 the condition if there is one.
+    """The steps of a network in their order, the inputs first.
 
     The last step is the convolution that gives the logits: level l of channel c is feature l·C + c.
     """
 
     channels: int
     levels: int
-    features: tuple[int, ...]
-    """Of each map."""
-    steps: tuple[Step, ...]
-
-    @property
-    def inputs(self) -> int:
-        """How many maps no step makes."""
-        return len(self.features) - len(self.steps)
+    steps: list[Step]
 
     @cached_property
     def kept(self) -> list[tuple[int, int]]:
         """Of each map: how many rows above the current one, and columns beside it, later steps read."""
-        kept = [(0, 0)] * len(self.features)
+        kept = [(0, 0)] * len(self.steps)
         for step in self.steps:
-            above, beside = zip(kept[step.x], step.reach, strict=True)
-            kept[step.x] = max(above), max(beside)
+            for x in step.reads[:1]:
+                kept[x] = max(kept[x][0], step.reach[0]), max(kept[x][1], step.reach[1])
         return kept
 
     @cached_property
     def remembered(self) -> list[bool]:
-        """Of each step: whether later positions depend on it. Where a pixel is known the others are skipped."""
-        needed = [False] * self.inputs + [step.kind in ("row", "diagonal") for step in self.steps]  # of all maps
-        for number in reversed(range(self.inputs, len(needed))):
-            step = self.steps[number - self.inputs]
-            for read in step.reads if needed[number] else [step.x] if step.reach != (0, 0) else []:
+        """Of each map: whether later positions depend on it. Where a pixel is known the others are not computed."""
+        needed = [step.kind in ("row", "diagonal") for step in self.steps]
+        for number, step in reversed([*enumerate(self.steps)]):
+            for read in step.reads if needed[number] else step.reads[:1] if step.reach != (0, 0) else ():
                 needed[read] = True
-        return needed[self.inputs :]
+        return needed
 
 
 def operands(program: Program) -> list[tuple[Tensor, ...]]:
@@ -95,29 +85,24 @@ def operands(program: Program) -> list[tuple[Tensor, ...]]:
     if like is None:
         raise InputError("the network has no layers")
     found: list[tuple[Tensor, ...]] = []
-    for step, layer, features in zip(program.steps, layers, program.features[program.inputs :], strict=True):
+    for step, layer in zip(program.steps, layers, strict=True):
         if step.kind == "copy":
-            found.append((torch.eye(features).to(like)[:, :, None, None], like.new_zeros(features)))
+            weight = torch.eye(len(step.sees)).to(like)
+            found.append((weight[:, :, None, None], weight.new_zeros(len(weight))))
         elif step.kind != "convolution":
             found.append(layer.operands() if layer else ())
         elif isinstance(layer, MaskedConv2d):  # no tap below the centre is open
             found.append((layer.masked_weight[:, :, : layer.margin[0] + 1], layer.bias))
         else:
-            found.append((layer.weight, like.new_zeros(features) if layer.bias is None else layer.bias))
+            found.append((layer.weight, like.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias))
     return found
 
 
 def trace(network: nn.Module, *, channels: int, levels: int, condition: int = 0, method: str = "forward") -> Program:
     """The steps of a network; traced again only where its modules or their attributes have changed.
 
-    Hooks are not run, and what ``forward`` decides by the values of weights is decided once.
-
-    Args:
-        network: maps intensities (B, C, H, W), and a condition (B, c, H, W) if there is one, to logits (B, K, C, H, W).
-        channels: image channels C.
-        levels: intensity levels K per channel.
-        condition: features c of the condition, 0 for none.
-        method: of the network, the method to trace.
+    Hooks are not run, and what ``forward`` decides by the values of weights is decided once. The arguments are those of
+    `pixelrnn.sampling.rows`, but for the ``condition``: its features c, 0 for none.
 
     Raises:
         InputError: what a module computes cannot be computed position by position, or sees the sub-pixel to be drawn.
@@ -191,22 +176,20 @@ class _Tracer:
     def __init__(self, network: nn.Module, channels: int, levels: int, condition: int) -> None:
         self.network, self.channels, self.levels = network, channels, levels
         self.pixel = logits_per_channel(levels), channels  # its logits
-        self.steps: list[Step] = []
-        # Of each map, the last channel of its own pixel that each feature sees; -1 where it sees earlier pixels alone,
-        # -2 where it sees nothing of the image.
-        self.sees = [np.arange(channels)] + [np.full(condition, -2)] * (condition > 0)
-        self.inputs = len(self.sees)
+        inputs = [np.arange(channels)] + [np.full(condition, -2)] * (condition > 0)
+        self.steps = [Step("input", (), sees) for sees in inputs]
 
     def program(self, method: str) -> Program:
         """Runs the network."""
         # Copies without hooks, whose calls come to the tracer.
         stand_ins = {module: object.__new__(type(module)) for module in self.network.modules()}
         for name, module in self.network.named_modules():
-            call = partial(self.run, name, self.call, module, stand_ins[module])
-            children = {key: child and stand_ins[child] for key, child in module._modules.items()}
-            vars(stand_ins[module]).update(vars(module), forward=call, _modules=children, _compiled_call_impl=None)
-            vars(stand_ins[module]).update({key: {} for key in _BOOKKEEPING if key.endswith("_hooks")})
-        given = [self.map(number) for number in range(self.inputs)]
+            own = vars(stand_ins[module])
+            own.update(vars(module), _compiled_call_impl=None, _buffers={**module._buffers})
+            own.update({key: {} for key in _BOOKKEEPING if key.endswith("_hooks")})
+            own["forward"] = partial(self.run, name, self.call, module, stand_ins[module])
+            own["_modules"] = {key: child and stand_ins[child] for key, child in module._modules.items()}
+        given = [self.map(number) for number in range(len(self.steps))]
         try:
             result = self.run("", lambda: getattr(stand_ins[self.network], method)(*given))
         finally:
@@ -269,7 +252,7 @@ class _Tracer:
             raise NotImplementedError(f"expected a map, got {type(x).__name__}; only maps are added and concatenated")
         if x.is_logits:
             _refuse("what follows unflatten()")
-        found = len(self.sees[x.number])
+        found = len(self.steps[x.number].sees)
         if features not in (None, found):
             raise NotImplementedError(f"a map has {found} features, expected {features}")
         return x.number
@@ -280,12 +263,13 @@ class _Tracer:
         number = self.number(x)
         if isinstance(other, int) and other == 0:  # where sum() begins
             return number
-        y = self.number(other, len(self.sees[number]))
-        return self.step(Step("copy", number, y), np.maximum(self.sees[number], self.sees[y]))
+        sees = self.steps[number].sees
+        y = self.number(other, len(sees))
+        return self.step(Step("copy", (number, y), np.maximum(sees, self.steps[y].sees)))
 
     def relu(self, x: Any, inplace: bool = False) -> int:
         number = self.number(x)
-        return self.step(Step("relu", number), self.sees[number])
+        return self.step(Step("relu", (number,), self.steps[number].sees))
 
     def cat(self, tensors: Any, dim: int = 0) -> int:
         if dim not in (1, -3):
@@ -293,31 +277,30 @@ class _Tracer:
         return reduce(self.concatenate, map(self.number, tensors))
 
     def concatenate(self, x: int, y: int) -> int:
-        return self.step(Step("concatenate", x, y), np.concatenate([self.sees[x], self.sees[y]]))
+        return self.step(Step("concatenate", (x, y), np.concatenate([self.steps[x].sees, self.steps[y].sees])))
 
     def unflatten(self, x: Any, dim: int, sizes: Any) -> int:
         logits, channels = self.pixel
         number = self.number(x, logits * channels)
         if dim not in (1, -3) or tuple(sizes) not in (self.pixel, (-1, channels), (logits, -1)):
             _refuse(f"unflatten({dim}, {tuple(sizes)})", f"unflatten(1, {self.pixel}) for the logits")
-        if number >= self.inputs and self.steps[number - self.inputs].kind in ("convolution", "copy"):
+        if self.steps[number].kind in ("convolution", "copy"):
             return number
-        return self.step(Step("copy", number), self.sees[number])
+        return self.step(Step("copy", (number,), self.steps[number].sees))
 
     def masked(self, layer: MaskedConv2d, x: Any, *, relu: bool = False, plus: Any = None) -> int:
         number = self.number(x, layer.in_channels)
-        sees, y = self.seen(number, layer), None
-        if plus is not None:
-            y = self.number(plus, layer.out_channels)
-            sees = np.maximum(sees, self.sees[y])
-        return self.step(Step("convolution", self.relu(x) if relu else number, y, layer.margin, ref(layer)), sees)
+        added = () if plus is None else (self.number(plus, layer.out_channels),)
+        sees = np.max([self.seen(number, layer), *(self.steps[y].sees for y in added)], axis=0)
+        reads = (self.relu(x) if relu else number, *added)
+        return self.step(Step("convolution", reads, sees, layer.margin, ref(layer)))
 
     def unmasked(self, layer: nn.Conv2d, x: Any) -> int:
         number = self.number(x, layer.in_channels)
         is_1x1 = layer.kernel_size == layer.stride == (1, 1) and layer.padding == (0, 0) and layer.groups == 1
-        if not is_1x1 or (self.sees[number] > -2).any():
+        if not is_1x1 or max(self.steps[number].sees) > -2:
             _refuse("nn.Conv2d", 'MaskedConv2d("B", …), or nn.Conv2d of size 1×1 of the condition alone')
-        return self.step(Step("convolution", number, layer=ref(layer)), np.full(layer.out_channels, -2))
+        return self.step(Step("convolution", (number,), np.full(layer.out_channels, -2), layer=ref(layer)))
 
     def line_lstm(self, layer: Any, x: Any, condition: Any = None) -> int:
         gates, conditional = layer.input_to_state, layer.state_to_state.condition
@@ -326,45 +309,42 @@ class _Tracer:
         if condition is not None or conditional is not None:
             y = self.number(condition, conditional.in_channels if conditional else 0)
             number = self.concatenate(number, y)
-            sees = np.maximum(sees, max(self.sees[y]))
+            sees = np.maximum(sees, max(self.steps[y].sees))
         reach = (0, 1) if layer.layer == "row" else (1, 0)  # the mirror reads a row when it is complete
-        return self.step(Step(layer.layer, number, None, reach, ref(layer)), sees)
+        return self.step(Step(layer.layer, (number,), sees, reach, ref(layer)))
 
     def seen(self, number: int, layer: MaskedConv2d) -> npt.NDArray[np.int64]:
         """What the features of a masked convolution of a map see."""
         is_open = (layer.mask[:, :, layer.margin[0], layer.margin[1]] != 0).numpy(force=True)
-        sees = self.sees[number]
+        sees = self.steps[number].sees
         return np.where(is_open, sees, sees.clip(max=-1)).max(axis=1)
 
-    def step(self, step: Step, sees: npt.NDArray[np.int64]) -> int:
+    def step(self, step: Step) -> int:
         """Adds a step, no feature of which may see its own sub-pixel or a later one."""
-        own = np.arange(len(sees)) % self.channels
-        for k in np.flatnonzero(sees >= own):
+        own = np.arange(len(step.sees)) % self.channels
+        for k in np.flatnonzero(step.sees >= own):
             hint = f'begin with MaskedConv2d("A", …), give all layers channels={self.channels}'
-            wrong = f"feature {k}, of channel {own[k]}, sees channel {sees[k]} of the pixel that is drawn"
+            wrong = f"feature {k}, of channel {own[k]}, sees channel {step.sees[k]} of the pixel that is drawn"
             raise NotImplementedError(f"{wrong}; {hint}, and multiples of {self.channels} features to torch.cat")
         self.steps.append(step)
-        self.sees.append(sees)
-        return len(self.sees) - 1
+        return len(self.steps) - 1
 
     def needed(self, last: int) -> Program:
-        """The steps that the last one depends on. A map that only an addition reads is made with it."""
-        steps = dict(enumerate(self.steps, start=self.inputs))
-        readers = Counter(read for step in self.steps for read in step.reads)
-        for number, step in steps.items():
-            if step.kind == "copy" and step.y is not None:
-                for read, y in ((step.y, step.x), (step.x, step.y)):
-                    made = steps.get(read)
-                    if made and made.kind == "convolution" and made.y is None and readers[read] == 1:
-                        steps[number] = replace(made, y=y)
+        """The steps that the last one depends on. A convolution that only an addition reads is made with it."""
+        steps = self.steps
+        readers = Counter(read for step in steps for read in step.reads)
+        for number, step in enumerate(steps):
+            if step.kind == "copy" and len(step.reads) == 2:
+                for y, x in (step.reads, step.reads[::-1]):
+                    if steps[x].kind == "convolution" and len(steps[x].reads) == 1 and readers[x] == 1:
+                        steps[number] = replace(steps[x], reads=(*steps[x].reads, y), sees=step.sees)
                         break
-        needed = {*range(self.inputs), last}
-        for number in reversed(steps):
-            needed.update(steps[number].reads if number in needed else [])
+        needed = {last} | {number for number, step in enumerate(steps) if step.kind == "input"}
+        for number in reversed(range(len(steps))):
+            needed.update(steps[number].reads if number in needed else ())
         new = {number: n for n, number in enumerate(sorted(needed))}
-        kept = [step for number, step in steps.items() if number in needed]
-        renumbered = [replace(step, x=new[step.x], y=None if step.y is None else new[step.y]) for step in kept]
-        return Program(self.channels, self.levels, tuple(len(self.sees[n]) for n in new), tuple(renumbered))
+        kept = (replace(steps[number], reads=tuple(new[read] for read in steps[number].reads)) for number in new)
+        return Program(self.channels, self.levels, [*kept])
 
 
 _LAYERS: dict[Any, Callable[..., int]] = {

@@ -181,7 +181,7 @@ EXPORT const char* pixelrnn_sources() { return PIXELRNN_SOURCES; }
 EXPORT void pixelrnn_lend_threads(Parallel parallel) { lent = parallel; }
 
 // x (N, B, F), input (D, S, F, 4h), bias (D, 4h), state (D, T, h, 4h), initial (D, 2, h) → output (N, B, h). saved,
-// null where nothing is to be kept: D·N·B·6·⌈h⌉ numbers, ⌈h⌉ whole grains, of the type of the factors.
+// null where nothing is to be kept: D·N·B·6·⌈h⌉ numbers, ⌈h⌉ whole grains, and one grain, of the type of the factors.
 EXPORT int pixelrnn_line_lstm(int64_t type, int64_t threads, int64_t height, int64_t width, int64_t batch, int64_t in_,
                               int64_t layer, int64_t hidden, const void* x, const void* input, const void* bias,
                               const void* state, const void* initial, void* output, void* saved) {
@@ -193,6 +193,11 @@ EXPORT int pixelrnn_line_lstm(int64_t type, int64_t threads, int64_t height, int
             const long first = n * s.images;
             forward(s, weights, in<T>(x), out<T>(output), slice(s, out<P>(saved), first), first);
         });
+        if (saved) {
+            P* last = out<P>(saved) + saved_size(s, batch);
+            std::fill_n(last, GRAIN, P(0));
+            *last = P(s.images);
+        }
     });
 }
 
@@ -203,7 +208,9 @@ EXPORT int pixelrnn_line_lstm_backward(int64_t type, int64_t threads, int64_t he
                                        void* d_initial) {
     return with_factors(type, [&]<class P>() {
         using T = Wide<P>;
-        const Shape s{LAYERS[layer], height, width, batch, in_, hidden, images_per_slice(batch, threads)};
+        Shape s{LAYERS[layer], height, width, batch, in_, hidden, 1};
+        // The slices are those of the forward pass, whatever the number of threads is now.
+        s.images = std::clamp(static_cast<long>(T(out<P>(saved)[saved_size(s, batch)])), 1L, static_cast<long>(batch));
         recurrence_backward<P>(s, threads, in<T>(x), in<T>(input), weights_of<P>(s, input, bias, state, initial),
                                out<P>(saved), in<T>(d_output), out<T>(d_x), out<T>(d_input), out<T>(d_bias),
                                out<T>(d_state), out<T>(d_initial));
