@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby, product
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
@@ -75,10 +76,11 @@ class ConvolutionStep:
         above, beside = weight.shape[2] - 1, weight.shape[3] // 2
         taps = weight.permute(2, 3, 1, 0).flatten(0, 1)  # (rows · columns, F, G)
         self.offsets = [(di, dj) for di in range(-above, 1) for dj in range(-beside, beside + 1) if (di, dj) <= (0, 0)]
-        self.kernel = taps[: len(self.offsets)].flatten(0, 1)
+        self.kernel = taps[: len(self.offsets)].flatten(0, 1).mT
 
     def compute(self, columns: range) -> None:
-        y = torch.cat([self.x.at(columns, *offset) for offset in self.offsets], dim=-1) @ self.kernel + self.bias
+        seen = torch.cat([self.x.at(columns, *offset) for offset in self.offsets], dim=-1)
+        y = F.linear(seen, self.kernel, self.bias)
         self.to.at(columns).copy_(y if self.plus is None else y + self.plus.at(columns))
 
 
@@ -87,7 +89,7 @@ class Scan:
 
     def __init__(self, lines: Lines, d: int, weights: tuple[Tensor, ...], x: Map) -> None:
         input_to_state, self.bias, state_to_state, initial_states = (weight[d] for weight in weights)
-        self.kernel = torch.cat([input_to_state.flatten(0, 1), state_to_state.flatten(0, 1)])
+        self.kernel = torch.cat([input_to_state.flatten(0, 1), state_to_state.flatten(0, 1)]).mT
         self.x, self.inputs, self.taps, self.cell = x, lines.inputs[d], lines.taps[d], lines.taps[d][lines.cell]
         # A direction whose states go to the row below is scanned when its row is complete, and so one row late.
         self.late = lines.outputs[d][0]
@@ -112,7 +114,7 @@ class Scan:
             x = [self.x.at(j, di - self.late, dj) for di, dj in self.inputs]
             h = [self.h.at(j, di, dj) for di, dj in self.taps]
             #   o, f, i = σ(Kss ⊛ h₋ + Kis ⊛ x)      g = tanh(Kss ⊛ h₋ + Kis ⊛ x)
-            o, f, i, g = (torch.cat(x + h, dim=-1) @ self.kernel + self.bias).chunk(4, dim=-1)
+            o, f, i, g = F.linear(torch.cat(x + h, dim=-1), self.kernel, self.bias).chunk(4, dim=-1)
             #   c = f ⊙ c₋ + i ⊙ g                   h = o ⊙ tanh(c)
             c = f.sigmoid() * self.c.at(j, *self.cell) + i.sigmoid() * g.tanh()
             self.c.at(j).copy_(c)
