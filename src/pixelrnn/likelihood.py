@@ -38,12 +38,9 @@ def log_prob_map(logits: Float[Tensor, "B logits C H W"], x: UInt8[Tensor, "B C 
 def draw(
     logits: Float[Tensor, "B logits"], uniform: Float[Tensor, " B"], *, temperature: float = 1.0
 ) -> UInt8[Tensor, " B"]:
-    """One level for each row of logits, by inverting the distribution function.
+    """One level for each row of logits, by inverting the distribution function at a ``uniform`` number in [0, 1).
 
-    Args:
-        logits: one row per image.
-        uniform: the number in [0, 1) at which each is inverted, float64, on the device that shall compute it.
-        temperature: divides the log-probabilities; below 1 the likely levels are favoured.
+    The numbers are float64, on the device that shall compute this. A ``temperature`` below 1 favours likely levels.
     """
     # In float64, where the noise is; logits are log-probabilities but for a constant: 0 and l of a Bernoulli variable.
     of_levels = logits.to(uniform.device).double()

@@ -31,10 +31,7 @@ def check_drawable(channels: int) -> None:
 
 
 def save_grid(path: Path, x: UInt8[Tensor, "N C H W"], *, columns: int | None = None) -> None:
-    """Writes a grid of 8-bit images as a PNG, small ones magnified so that their pixels can be seen.
-
-    It is about as wide as high unless ``columns`` is given. Raises InputError as `check_drawable`.
-    """
+    """Writes a grid of 8-bit images as a PNG, small ones magnified so that their pixels can be seen."""
     check_drawable(x.shape[1])
     array = grid(x, columns=columns or max(1, round(len(x) ** 0.5))).movedim(0, -1).contiguous().numpy()
     picture = Image.fromarray(array[..., 0] if x.shape[1] == 1 else array)

@@ -17,9 +17,8 @@ PIECE = 1024  # positions at a time
 def step(model: PixelRNN, rows: int) -> Callable[[], None]:
     """A function that does the arithmetic of one training step of a model on N·B = ``rows`` positions."""
     products, units = _work(model)
-    calls = _piece(products, units, PIECE) * (rows // PIECE) if rows >= PIECE else []
-    if rows % PIECE:
-        calls += _piece(products, units, rows % PIECE)
+    whole, rest = divmod(rows, PIECE)
+    calls = (_piece(products, units, PIECE) * whole if whole else []) + (_piece(products, units, rest) if rest else [])
 
     def run() -> None:
         for call in calls:

@@ -8,7 +8,7 @@ from statistics import linear_regression, median
 import torch
 from torch import Tensor
 
-from pixelrnn.bench.variants import CHECKED, NAIVE, VARIANTS, Task, Variant, gradients, workers
+from pixelrnn.bench.variants import CHECKED, NAIVE, VARIANTS, Task, Variant, ask, gradients, workers
 from pixelrnn.errors import InputError
 from pixelrnn.ops import backend
 from pixelrnn.progress import bar
@@ -37,23 +37,20 @@ class Measurement:
 def measure(
     task: Task, variants: Sequence[Variant] = VARIANTS, *, rounds: int = 10, threads: int | None = None
 ) -> dict[Variant, Measurement]:
-    """Times the steps of the variants, ``rounds`` turns of each in processes of so many threads, with a progress bar.
-
-    Raises InputError if a variant's loss or gradients differ from the reference in float64.
-    """
+    """Times turns of the variants' steps. Raises InputError if loss or gradients differ from the float64 reference."""
     with workers(task, variants, threads or torch.get_num_threads()) as running, bar() as progress:
         shown = progress.add_task(f"batch {task.batch}, {task.side}×{task.side}", total=rounds)
         with backend("reference"):
             wanted = gradients(task.model().double(), task.images()[:CHECKED], "reference")
         for variant, worker in running.items():
-            for computed in worker.ask("gradients"):  # the floor computes no gradients
+            for computed in ask(worker, "gradients"):  # the floor computes no gradients
                 _check_equal(computed, wanted, variant)
         times: dict[Variant, list[float]] = {variant: [] for variant in variants}
         for _ in range(rounds):
             for variant, worker in running.items():
-                times[variant].append(worker.ask("turn"))
+                times[variant].append(ask(worker, "turn"))
             progress.advance(shown)
-        return {v: Measurement(task, v, median(times[v]), worker.ask("peak")) for v, worker in running.items()}
+        return {v: Measurement(task, v, median(times[v]), ask(worker, "peak")) for v, worker in running.items()}
 
 
 def _check_equal(got: dict[str, Tensor], wanted: dict[str, Tensor], variant: Variant) -> None:

@@ -33,8 +33,8 @@ def logits(model: PixelRNN, intensities: Float[Tensor, "B C H W"], *, sliced: bo
         gates, weight = conv(f"{lstm}.input_to_state", x), states[f"{lstm}.state_to_state.weight"]
         if len(weight) == 2:
             left, right = gates.chunk(2, dim=1)
-            h = _diagonal_lstm(left, weight[0], sliced=sliced)
-            mirror = _diagonal_lstm(right.flip(-1), weight[1], sliced=sliced).flip(-1)
+            h = unskew(_scan(skew(left), weight[0], padding=(1, 0), sliced=sliced))
+            mirror = unskew(_scan(skew(right.flip(-1)), weight[1], padding=(1, 0), sliced=sliced)).flip(-1)
             h = h + F.pad(mirror[:, :, :-1], (0, 0, 1, 0))
         else:
             h = _scan(gates.transpose(2, 3), weight[0], padding=(1, 1), sliced=sliced).transpose(2, 3)
@@ -42,10 +42,6 @@ def logits(model: PixelRNN, intensities: Float[Tensor, "B C H W"], *, sliced: bo
         to_output = to_output + conv(f"skips.{n}", x)
     y = conv("head.layers.1", conv("head.layers.0", F.relu(to_output)).relu())
     return y.unflatten(1, (-1, model.channels))
-
-
-def _diagonal_lstm(gates: Tensor, weight: Tensor, *, sliced: bool) -> Tensor:
-    return unskew(_scan(skew(gates), weight, padding=(1, 0), sliced=sliced))
 
 
 def _scan(gates: Tensor, weight: Tensor, *, padding: tuple[int, int], sliced: bool) -> Tensor:

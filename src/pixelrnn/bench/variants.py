@@ -77,42 +77,33 @@ def gradients(model: PixelRNN, x: Tensor, variant: Variant) -> dict[str, Tensor]
     return {"loss": nats.detach(), **{name: p.grad for name, p in model.named_parameters() if p.grad is not None}}
 
 
-class Worker:
-    """A process that does what it is asked for: the gradients of a variant, a turn of its steps, or their memory."""
-
-    def __init__(self, task: Task, variant: Variant, threads: int) -> None:
-        context = get_context("spawn")
-        self._ours, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, task, variant, threads), daemon=True)
-        with on_signals(signal.SIG_IGN, signal.SIGINT):  # Ctrl-C is for this process, which ends the others
-            self.process.start()
-
-    def ask(self, what: Literal["gradients", "turn", "peak"]) -> Any:
-        """Waits for the gradients before the first step, in float64 and in float32; for the mean seconds of `IN_A_ROW`
-        steps; or for the MiB that the steps took beyond what the process held before.
-        """
-        try:
-            self._ours.send(what)
-            answer = self._ours.recv()
-        except (EOFError, ConnectionError):
-            raise InputError("a benchmark's process ended early: there may not be enough memory") from None
-        if isinstance(answer, InputError):
-            raise answer
-        return answer
-
-
 @contextmanager
-def workers(task: Task, variants: Sequence[Variant], threads: int) -> Iterator[dict[Variant, Worker]]:
-    """A process for each variant."""
-    started: dict[Variant, Worker] = {}
+def workers(task: Task, variants: Sequence[Variant], threads: int) -> Iterator[dict[Variant, Connection]]:
+    """A process for each variant, by the pipe through which to `ask` it."""
+    context, pipes, processes = get_context("spawn"), dict[Variant, Connection](), []
     try:
         for variant in variants:
-            started[variant] = Worker(task, variant, threads)
-        yield started
+            pipes[variant], theirs = context.Pipe()
+            processes.append(context.Process(target=_serve, args=(theirs, task, variant, threads), daemon=True))
+            with on_signals(signal.SIG_IGN, signal.SIGINT):  # Ctrl-C is for this process, which ends the others
+                processes[-1].start()
+        yield pipes
     finally:
-        for worker in started.values():
-            worker.process.terminate()
-            worker.process.join()
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def ask(worker: Connection, what: Literal["gradients", "turn", "peak"]) -> Any:
+    """Waits for gradients in float64 and float32, the mean seconds of `IN_A_ROW` steps, or the MiB that they took."""
+    try:
+        worker.send(what)
+        answer = worker.recv()
+    except (EOFError, ConnectionError):
+        raise InputError("a benchmark's process ended early: there may not be enough memory") from None
+    if isinstance(answer, InputError):
+        raise answer
+    return answer
 
 
 def _serve(connection: Connection, task: Task, variant: Variant, threads: int) -> None:

@@ -89,19 +89,18 @@ def evaluate(
         classify: Also print how many images a class-conditional model finds likeliest under their own class.
         batch: Images at a time.
     """
-    from pixelrnn.cli.inputs import chosen_images, load_model
-    from pixelrnn.cli.outputs import check_named, write_scores
+    from pixelrnn.cli import inputs, outputs
     from pixelrnn.training.evaluation import accuracy, score
 
     check_number("--batch", batch, least=1)
     if per_image is not None:
-        check_named(per_image, "--per-image", ".csv")
-    loaded = load_model(model, device)
-    chosen, protocol = chosen_images(images, data, split, loaded)
+        outputs.check_named(per_image, "--per-image", ".csv")
+    loaded = inputs.load_model(model, device)
+    chosen, protocol = inputs.chosen_images(images, data, split, loaded)
     classified = {s: accuracy(loaded, own, split=s, batch=batch) for s, own in chosen.items() if classify}
     scores = [score(loaded, own, split=s, protocol=protocol, batch=batch) for s, own in chosen.items()]
     if per_image is not None:
-        write_scores(per_image, scores)
+        outputs.write_scores(per_image, scores)
     for line in scores:
         print(line)
     for s, part in classified.items():
@@ -136,24 +135,22 @@ def sample(
         height: Rows of an image, those of the training images if not given.
         width: Columns of an image, likewise.
     """
-    from pixelrnn.cli.inputs import labels_of, load_model
-    from pixelrnn.cli.outputs import arrays_beside, save_arrays
-    from pixelrnn.pictures import check_drawable, save_grid, to_8_bit
-    from pixelrnn.randomness import generator
+    from pixelrnn import pictures, randomness
+    from pixelrnn.cli import inputs, outputs
 
     check_number("--n", n, least=1)
-    arrays = arrays_beside(out)
-    loaded = load_model(model, device)
-    check_drawable(loaded.channels)
-    labels, noise = labels_of(loaded, label, n), generator(seed, "--seed")
+    arrays = outputs.arrays_beside(out)
+    loaded = inputs.load_model(model, device)
+    pictures.check_drawable(loaded.channels)
+    labels, noise = inputs.labels_of(loaded, label, n), randomness.generator(seed, "--seed")
     with rows("sampling", height or (loaded.size or (0, 0))[0]) as on_row:
         images = loaded.sample(
             n, labels=labels, height=height, width=width, temperature=temperature, generator=noise, on_row=on_row
         )
-    save_arrays(arrays, loaded.levels, images=images)
+    outputs.save_arrays(arrays, loaded.levels, images=images)
     drawn = label or loaded.classes or ()
     columns = min(n, len(drawn)) if len(drawn) > 1 else None
-    save_grid(out, to_8_bit(images, loaded.levels), columns=columns)
+    pictures.save_grid(out, pictures.to_8_bit(images, loaded.levels), columns=columns)
     print(f"samples: {out}, {arrays}")
 
 
@@ -195,28 +192,26 @@ def complete(
     """
     import torch
 
-    from pixelrnn.cli.inputs import chosen_images, kept, labels_of, load_model
-    from pixelrnn.cli.outputs import arrays_beside, keep_what_is_read, save_arrays
-    from pixelrnn.pictures import check_drawable, save_grid, to_8_bit
-    from pixelrnn.randomness import generator
+    from pixelrnn import pictures, randomness
+    from pixelrnn.cli import inputs, outputs
 
     check_number("--n", n, least=1)
-    arrays = arrays_beside(out)
+    arrays = outputs.arrays_beside(out)
     source = {"--data.path": data.path} if images is None else {"--images": images}
-    keep_what_is_read([out, arrays], {"--mask": mask, **source})
-    loaded = load_model(model, device)
-    check_drawable(loaded.channels)
-    [every] = chosen_images(images, data, [split], loaded)[0].values()
+    outputs.keep_what_is_read([out, arrays], {"--mask": mask, **source})
+    loaded = inputs.load_model(model, device)
+    pictures.check_drawable(loaded.channels)
+    [every] = inputs.chosen_images(images, data, [split], loaded)[0].values()
     shown = every.spread(n)
     x = shown.pixels
-    labels, noise = labels_of(loaded, label, len(x), own=shown), generator(seed, "--seed")
-    known = kept(*x.shape[2:], rows=keep_rows, box=box, mask=mask)
+    labels, noise = inputs.labels_of(loaded, label, len(x), own=shown), randomness.generator(seed, "--seed")
+    known = inputs.kept(*x.shape[2:], rows=keep_rows, box=box, mask=mask)
     with rows("completing", len(known)) as on_row:
         how: dict[str, Any] = {"labels": labels, "temperature": temperature, "generator": noise, "on_row": on_row}
         completed = loaded.complete(x.to(loaded.device), known.to(loaded.device), **how).cpu()
-    save_arrays(arrays, loaded.levels, original=x, completed=completed, known=known)
-    original, done = to_8_bit(x, loaded.levels), to_8_bit(completed, loaded.levels)
-    save_grid(out, torch.cat([original, torch.where(known, original, 128), done]), columns=len(x))
+    outputs.save_arrays(arrays, loaded.levels, original=x, completed=completed, known=known)
+    original, done = pictures.to_8_bit(x, loaded.levels), pictures.to_8_bit(completed, loaded.levels)
+    pictures.save_grid(out, torch.cat([original, torch.where(known, original, 128), done]), columns=len(x))
     print(f"completions (original, covered, completed): {out}, {arrays}")
 
 
@@ -229,13 +224,13 @@ def data(*, out: Path | None = None, data: options.Data = DataConfig()) -> None:
     Args:
         out: The picture to write: 64 training images, spread evenly over all.
     """
-    from pixelrnn.cli.outputs import check_named, keep_what_is_read
+    from pixelrnn import pictures
+    from pixelrnn.cli import outputs
     from pixelrnn.data import load
-    from pixelrnn.pictures import save_grid, to_8_bit
 
     if out is not None:
-        check_named(out, "--out", ".png")
-        keep_what_is_read([out], {"--data.path": data.path})
+        outputs.check_named(out, "--out", ".png")
+        outputs.keep_what_is_read([out], {"--data.path": data.path})
     prepared = load(data)
     height, width = prepared.size
     print(prepared.protocol)
@@ -243,7 +238,7 @@ def data(*, out: Path | None = None, data: options.Data = DataConfig()) -> None:
     print(f"train {len(prepared.train):,}, valid {len(prepared.valid):,}, test {len(prepared.test):,} images")
     if out is not None:
         x = prepared.train.spread(64).pixels
-        save_grid(out, to_8_bit(x, prepared.levels))
+        pictures.save_grid(out, pictures.to_8_bit(x, prepared.levels))
         print(f"images: {out}")
 
 

@@ -27,10 +27,7 @@ def load_model(name: str, device: Device) -> ImageModel:
 def chosen_images(
     path: Path | None, config: DataConfig, splits: Sequence[SplitName], model: ImageModel
 ) -> tuple[dict[str, Images], str]:
-    """Splits of a configuration, or all images in a file or folder, as the model wants them; and their protocol.
-
-    A configuration that leaves the levels open takes the model's.
-    """
+    """Splits of a configuration, or all images in a file or folder, as the model wants them; and their protocol."""
     if path is None:
         prepared = load(config if config.levels is not None else replace(config, levels=model.levels))
         check_fit(model, prepared)
@@ -64,10 +61,7 @@ def labels_of(
 def kept(
     height: int, width: int, *, rows: int | None = None, box: Box | None = None, mask: Path | None = None
 ) -> Bool[Tensor, "H W"]:
-    """True where a pixel is kept: in so many rows, outside the box or where the mask is black; else in the upper half.
-
-    ``height`` and ``width`` are those of the images, and of the image file ``mask``.
-    """
+    """True where a pixel is kept: in so many rows, outside the box or where the mask is black; or in the upper half."""
     if [rows, box, mask].count(None) < 2:
         raise InputError("expected one of --keep-rows, --box and --mask")
     if mask is not None:

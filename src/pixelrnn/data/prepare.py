@@ -10,7 +10,7 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from pixelrnn.data import array, digits, folder, huggingface, mnist
-from pixelrnn.data.config import DataConfig, Mode, SplitName
+from pixelrnn.data.config import DataConfig, Mode, Source, SplitName
 from pixelrnn.data.images import Images, RawImages
 from pixelrnn.errors import InputError, check_number
 
@@ -100,14 +100,13 @@ def requantise(x: UInt8[Tensor, "..."], source: int, target: int) -> UInt8[Tenso
     return x if source == target else (x.to(torch.int32) * target // source).to(torch.uint8)
 
 
-# The options that each source reads. We refuse any other option instead of ignoring it.
-_OPTIONS: dict[str, set[str]] = {
-    "digits": set(),
-    "mnist": {"path"},
-    "binarized-mnist": {"path"},
-    "folder": {"path", "size", "mode"},
-    "array": {"path", "key", "array_levels"},
-    "huggingface": {"path", "key", "size", "mode"},
+# The sources that read an option, where not all do. We refuse it for the others instead of ignoring it.
+_SOURCES: dict[str, set[Source]] = {
+    "path": {"mnist", "binarized-mnist", "folder", "array", "huggingface"},
+    "size": {"folder", "huggingface"},
+    "mode": {"folder", "huggingface"},
+    "key": {"array", "huggingface"},
+    "array_levels": {"array"},
 }
 
 # Where the well-known sources are in the folder that PIXELRNN_DATA names.
@@ -116,8 +115,8 @@ _KNOWN = {"mnist": "mnist", "binarized-mnist": "binarized_mnist.npz"}
 
 def _read(config: DataConfig) -> RawImages:
     source, path, known = config.source, config.path, _KNOWN.get(config.source)
-    for option in sorted(set().union(*_OPTIONS.values()) - _OPTIONS[source]):
-        if getattr(config, option) != getattr(DataConfig(), option):
+    for option, sources in _SOURCES.items():
+        if source not in sources and getattr(config, option) != getattr(DataConfig(), option):
             raise InputError(f"data.{option} has no meaning for data.source {source}")
     if source == "digits":
         return digits.load()

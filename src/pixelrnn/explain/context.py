@@ -47,10 +47,7 @@ def by_depth() -> Figure:
 
 
 def of_directions(directions: tuple[int, ...], at: tuple[int, int]) -> NDArray[np.bool_]:
-    """Whether the output of a Diagonal BiLSTM at a pixel depends on each pixel of its input, (H, W).
-
-    ``directions`` are those that contribute to the output, of 0 and 1.
-    """
+    """Which pixels the output of these directions of a Diagonal BiLSTM at a pixel depends on, (H, W)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layer = DiagonalBiLSTM(in_features=4, hidden=4)
@@ -93,10 +90,7 @@ def influence(model: PixelRNN, at: tuple[int, int]) -> Float[Tensor, "H W"]:
 
 
 def of_trained(names: Sequence[str]) -> Figure:
-    """How strongly the prediction for a pixel depends on every other one, in trained models.
-
-    ``names`` are of models as `from_pretrained` takes them, of black and white images of one size.
-    """
+    """How strongly the prediction for a pixel depends on every other one, in trained models of these names."""
     figure, [row] = new_figure(1 + 3.2 * len(names), 3.9, 1, len(names))
     maps = []
     for name in names:

@@ -26,24 +26,19 @@ def of_digit(name: str, *, seed: int = 0) -> Iterator[Figure]:
         pixels[row.index] = row.pixels[0, 0]
         white[row.index] = likelihood.log_probabilities(row.logits)[0, 1, 0].exp()
         surprise[row.index] = -likelihood.log_prob_map(row.logits[:, :, :, None], row.pixels[:, :, None])[0, 0, 0]
-        yield _frame(pixels, white, surprise)
-
-
-def _frame(pixels: torch.Tensor, white: torch.Tensor, surprise: torch.Tensor) -> Figure:
-    figure, [axes] = new_figure(9.6, 4.4, 1, 3)
-    nats = float(surprise.nansum())
-    panels = (
-        (pixels, "the pixels so far", "grey", 1),
-        (white, "predicted: p(white | all before)", "viridis", 1),
-        (surprise, f"surprise, −log p: {nats:.1f} nats so far", "cividis", 4),
-    )
-    for cell, (values, title, colours, highest) in zip(axes, panels, strict=True):
-        shown = cell.imshow(values.numpy(), vmin=0, vmax=highest, cmap=colours, interpolation="none")
-        cell.set(xticks=[], yticks=[], facecolor=LIGHT)
-        cell.set_title(title, fontsize=10)
-        extend = "max" if highest > 1 else "neither"
-        bar = figure.colorbar(shown, ax=cell, location="bottom", shrink=0.9, aspect=30, extend=extend)
-        if values is pixels:
-            bar.set_ticks([0, 1], labels=["black", "white"])
-    legend(figure, {"yet to be generated": LIGHT})
-    return figure
+        panels = (
+            (pixels, "the pixels so far", "grey", 1),
+            (white, "predicted: p(white | all before)", "viridis", 1),
+            (surprise, f"surprise, −log p: {float(surprise.nansum()):.1f} nats so far", "cividis", 4),
+        )
+        figure, [axes] = new_figure(9.6, 4.4, 1, 3)
+        for cell, (values, title, colours, highest) in zip(axes, panels, strict=True):
+            shown = cell.imshow(values.numpy(), vmin=0, vmax=highest, cmap=colours, interpolation="none")
+            cell.set(xticks=[], yticks=[], facecolor=LIGHT)
+            cell.set_title(title, fontsize=10)
+            extend = "max" if highest > 1 else "neither"
+            bar = figure.colorbar(shown, ax=cell, location="bottom", shrink=0.9, aspect=30, extend=extend)
+            if values is pixels:
+                bar.set_ticks([0, 1], labels=["black", "white"])
+        legend(figure, {"yet to be generated": LIGHT})
+        yield figure

@@ -48,14 +48,9 @@ class Score:
 
 @torch.no_grad()
 def score(model: ImageModel, images: Images, *, split: str, protocol: str, batch: int = 64) -> Score:
-    """Scores every image, on the device of the model and with a progress bar.
+    """Scores every image, so many at a time, on the device of the model and with a progress bar.
 
-    Args:
-        model: the density.
-        images: of the model's channels and levels.
-        split: what the images are called, ``"test"`` for instance.
-        protocol: where they come from and what was done to them.
-        batch: images at a time.
+    ``split`` is what the images are called, ``protocol`` says where they come from and what was done to them.
 
     Raises:
         InputError: the images have other channels or levels than the model, or it gives scores that are not finite.

@@ -23,8 +23,8 @@ from pixelrnn.models.pretrained import fill
 from pixelrnn.progress import sees_progress
 from pixelrnn.training.memory import keep_freed
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA
-from pixelrnn.training.recipe import Recipe, resolve
-from pixelrnn.training.records import Checkpoints, Metrics, SampleGrids, WholeCheckpoints, averaged_weights
+from pixelrnn.training.recipe import Recipe, TrainConfig, resolve
+from pixelrnn.training.records import Checkpoints, Metrics, WholeCheckpoints, averaged_weights
 from pixelrnn.training.run_folder import RunFolder
 
 # The advice to load images, which we have in memory, with worker processes; and warnings to the libraries' developers.
@@ -124,7 +124,8 @@ def _run(recipe: Recipe, run: RunFolder, data: Data, model: ImageModel, *, resum
     validation = DataLoader(data.valid, batch_size=4 * train.batch, **whole)
 
     module = LikelihoodTraining(model, train, steps=len(training) * train.epochs)
-    checkpoints = Checkpoints(run)
+    sample_every = train.sample_every if data.channels in (1, 3) else 0  # others cannot be drawn
+    checkpoints = Checkpoints(run, sample_every=sample_every, seed=train.seed)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with on_signals(checkpoints.on_signal, signal.SIGINT, signal.SIGTERM):
         trainer = pl.Trainer(
@@ -134,7 +135,7 @@ def _run(recipe: Recipe, run: RunFolder, data: Data, model: ImageModel, *, resum
             max_epochs=train.epochs,
             gradient_clip_val=train.clip or None,
             logger=TensorBoardLogger(run.path, name=run.tensorboard.name, version="", default_hp_metric=False),
-            callbacks=_callbacks(recipe, run, checkpoints, data),
+            callbacks=_callbacks(train, run, checkpoints, data),
             plugins=[WholeCheckpoints()],
             enable_checkpointing=False,
             enable_progress_bar=sees_progress(),
@@ -145,15 +146,11 @@ def _run(recipe: Recipe, run: RunFolder, data: Data, model: ImageModel, *, resum
         trainer.fit(module, training, validation, ckpt_path=str(run.last) if resume else None, weights_only=True)
 
 
-def _callbacks(recipe: Recipe, run: RunFolder, checkpoints: Checkpoints, data: Data) -> list[pl.Callback]:
-    train = recipe.train
-    # In this order: checkpoints are saved when all is updated, samples drawn when all is saved.
+def _callbacks(train: TrainConfig, run: RunFolder, checkpoints: Checkpoints, data: Data) -> list[pl.Callback]:
     callbacks: list[pl.Callback] = [LearningRateMonitor("step")]
     if sees_progress():
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
     if train.ema:
         callbacks.append(WeightEMA(train.ema))
-    callbacks += [Metrics(run, dimensions=data.train.dimensions, scale=train.scale), checkpoints]
-    if train.sample_every and data.channels in (1, 3):  # others cannot be drawn
-        callbacks.append(SampleGrids(run, every=train.sample_every, seed=train.seed, checkpoints=checkpoints))
-    return callbacks
+    # The checkpoints are last: they are saved when all is updated.
+    return [*callbacks, Metrics(run, dimensions=data.train.dimensions, scale=train.scale), checkpoints]

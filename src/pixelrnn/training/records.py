@@ -10,7 +10,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from pixelrnn.data import Batch
@@ -19,7 +18,6 @@ from pixelrnn.files import replacing
 from pixelrnn.likelihood import bits_per_dim
 from pixelrnn.pictures import grid, save_grid, to_8_bit
 from pixelrnn.randomness import generator
-from pixelrnn.training.module import LikelihoodTraining
 from pixelrnn.training.run_folder import RunFolder
 
 # Of metrics.csv.
@@ -28,10 +26,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 600
 
 
 class Metrics(pl.Callback):
-    """Writes a row of ``metrics.csv`` after every validation, and prints it.
-
-    ``dimensions`` is C·H·W of an image, ``scale`` the one scale of a Multi-Scale model that is trained, if it is one.
-    """
+    """Writes a row of ``metrics.csv`` after every validation, and prints it; ``dimensions`` is C·H·W of an image."""
 
     def __init__(self, run: RunFolder, *, dimensions: int, scale: int | None = None) -> None:
         self.run, self.dimensions, self.scale = run, dimensions, scale
@@ -88,13 +83,15 @@ class WholeCheckpoints(TorchCheckpointIO):
 class Checkpoints(pl.Callback):
     """Saves ``last.ckpt`` after every validation, now and then and on a signal, and ``best.ckpt`` if it is the best.
 
+    It draws 16 samples after a validation every ``sample_every`` epochs and after the last, if that is not 0.
+
     A run resumes exactly from the end of a batch, but not from within a validation. So the state is kept before the
     last batch of every epoch too: if the signal comes in that batch or in the validation, resuming repeats that one
     batch.
     """
 
-    def __init__(self, run: RunFolder) -> None:
-        self.run = run
+    def __init__(self, run: RunFolder, *, sample_every: int, seed: int) -> None:
+        self.run, self.sample_every, self.seed = run, sample_every, seed
         self.best = math.inf
         self.signum: int | None = None
         self.saved = time.monotonic()
@@ -149,6 +146,9 @@ class Checkpoints(pl.Callback):
             self._save(trainer, self.run.best)
         self._save(trainer, self.run.last)
         self.stop_if_asked()
+        epoch = trainer.current_epoch + 1
+        if self.sample_every and (epoch % self.sample_every == 0 or epoch == trainer.max_epochs):
+            self._draw_samples(trainer, epoch)
 
     def _save(self, trainer: pl.Trainer, path: Path) -> None:
         # A step can leave weights behind that only the next loss would show to be broken.
@@ -158,12 +158,24 @@ class Checkpoints(pl.Callback):
                 raise InputError(f"{name} is not finite {at}: lower train.learning_rate or train.clip")
         trainer.save_checkpoint(path)
 
+    def _draw_samples(self, trainer: pl.Trainer, epoch: int) -> None:
+        """From the averaged weights in ``last.ckpt``, as a picture and into TensorBoard. A signal stops after a row."""
+        training: Any = trainer.lightning_module
+        model = type(training.model)(**training.model.config).to(training.device)
+        model.load_state_dict(averaged_weights(self.run.last))
+        labels = torch.arange(16, device=model.device) % len(model.classes) if model.classes else None
+        random = generator(self.seed)
+        drawn = model.sample(16, labels=labels, generator=random, on_row=lambda _: self.stop_if_asked())
+        samples = to_8_bit(drawn, model.levels)
+        save_grid(self.run.samples / f"epoch-{epoch:04}.png", samples, columns=4)
+        logger: Any = trainer.logger  # TensorBoard's
+        logger.experiment.add_image("samples", grid(samples, columns=4), global_step=trainer.global_step)
+
 
 def averaged_weights(checkpoint: Path, *, epochs: int | None = None) -> dict[str, torch.Tensor]:
     """The weights of the model in a checkpoint: their moving average if the run keeps one.
 
-    Raises InputError if it is damaged or incomplete, or has more epochs already than the ``epochs`` that a run which
-    resumes from it shall have in all.
+    Raises InputError if it is damaged, or has more epochs already than a run that resumes from it shall have in all.
     """
     data = io.BytesIO(checkpoint.read_bytes())
     try:
@@ -175,30 +187,3 @@ def averaged_weights(checkpoint: Path, *, epochs: int | None = None) -> dict[str
     if epochs is not None and epoch >= epochs:
         raise InputError(f"{checkpoint} is in epoch {epoch + 1}: train.epochs must be at least that, got {epochs}")
     return {name.removeprefix("model."): weight for name, weight in weights.items()}
-
-
-class SampleGrids(pl.Callback):
-    """Draws 16 samples after a validation, as a picture and into TensorBoard.
-
-    They are drawn from ``last.ckpt``, and so from the averaged weights, when all is saved. A signal stops them after a
-    row. ``every`` counts the epochs between grids; the last epoch is always drawn.
-    """
-
-    def __init__(self, run: RunFolder, *, every: int, seed: int, checkpoints: Checkpoints) -> None:
-        self.run, self.every, self.seed, self.checkpoints = run, every, seed, checkpoints
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        epoch = trainer.current_epoch + 1
-        if epoch % self.every and epoch != trainer.max_epochs:
-            return
-        assert isinstance(pl_module, LikelihoodTraining)
-        model = type(pl_module.model)(**pl_module.model.config).to(pl_module.device)
-        model.load_state_dict(averaged_weights(self.run.last))
-        labels = torch.arange(16, device=model.device) % len(model.classes) if model.classes else None
-        random = generator(self.seed)
-        drawn = model.sample(16, labels=labels, generator=random, on_row=lambda _: self.checkpoints.stop_if_asked())
-        samples = to_8_bit(drawn, model.levels)
-        save_grid(self.run.samples / f"epoch-{epoch:04}.png", samples, columns=4)
-        for logger in trainer.loggers:
-            assert isinstance(logger, TensorBoardLogger)
-            logger.experiment.add_image("samples", grid(samples, columns=4), global_step=trainer.global_step)
