@@ -56,7 +56,7 @@ inline Vec<T> load_group(const T* b) {
 }
 template <class T>
 inline Vec<T> add_product(Vec<T> sum, const T* a, Vec<T> b) {
-    return fma(Vec<T>{} + *a, b, sum);
+    return fma(*a - Vec<T>{}, b, sum);  // less zero: *a in every lane, and no operation, whatever its sign
 }
 typedef uint16_t Pairs __attribute__((vector_size(BYTES)));
 inline Pairs load_group(const Bfloat16* b) {
