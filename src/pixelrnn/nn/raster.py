@@ -26,7 +26,7 @@ def to_map(positions: Float[Tensor, "N B g"], like: Float[Tensor, "B f H W"]) ->
 
 def by_position(maps: Float[Tensor, "B f H W"]) -> Float[Tensor, "B f H W"]:
     """The same map, stored by position."""
-    if has_torch_function_unary(maps):  # a proxy of `torch.fx` stands for it
+    if has_torch_function_unary(maps):  # what stands for a map while a network is traced (`pixelrnn.sampling.trace`)
         return handle_torch_function(by_position, (maps,), maps)
     return maps.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)
 

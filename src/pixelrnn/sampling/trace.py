@@ -3,6 +3,9 @@
 ``forward`` runs once, with a tensor without values for each map and a stand-in for each module: a copy that shares the
 weights. Each layer and operation becomes a step at once, or is refused by its name and its module's. Nothing changes
 that another thread, or the network, could notice.
+
+The tracer of `torch.fx` replaces ``nn.Module.__call__`` in all threads while it runs, and a module that another thread
+calls meanwhile fails. So maps are tensors that report what is done with them (``__torch_function__``).
 """
 
 from collections import Counter
