@@ -11,7 +11,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class CompileKernels(BuildHookInterface):  # type: ignore[type-arg]
+class CompileKernels(BuildHookInterface):
     """The build hook."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:

@@ -67,7 +67,7 @@ def check_equality() -> None:
 
 
 def without_library(model: PixelRNN, n: int, side: int) -> Tensor:
-    """What is drawn where there is no compiled library."""
+    """Draws n images as a machine without the compiled library does."""
     with backend("manual"):
         return model.sample(n, height=side, width=side)
 

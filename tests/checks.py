@@ -57,7 +57,7 @@ class OnMPS(Tensor):
     def double(self) -> Tensor:
         raise TypeError("MPS has no float64")
 
-    def cpu(self) -> Tensor:  # type: ignore[override]
+    def cpu(self, *args: Any, **kwargs: Any) -> Tensor:
         return self.as_subclass(Tensor)
 
     def to(self, *args: Any, **kwargs: Any) -> Tensor:

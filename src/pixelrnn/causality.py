@@ -3,12 +3,12 @@
 The logits of a sub-pixel may depend only on the sub-pixels strictly before it in raster order: rows, pixels, then
 channels. `leaks` lists every pair that breaks this rule. `sees` shows what the logits of one pixel depend on.
 
-**What is computed.** The derivatives of the logits with respect to eight random images in [−1, 1], in float64. A pair
+**Computation.** The derivatives of the logits with respect to eight random images in [−1, 1], in float64. A pair
 of sub-pixels counts if its derivative is not exactly zero for at least one image and one logit. No tolerance is needed:
 where no path leads from an input to an output, the chain rule gives an exact zero, unless an operation adds a number
 and subtracts it again, as a convolution by FFT does.
 
-**What an empty list proves.** All these derivatives are zero at the images that were tried. A path stays hidden behind
+**Meaning of an empty list.** All these derivatives are zero at the images that were tried. A path stays hidden behind
 a weight that is zero, a ReLU that is shut for all eight images, a gate so saturated that its derivative rounds to zero,
 factors whose product underflows, or an operation such as rounding, argmax or `detach`, whose derivative is always zero.
 Most of these depend on the weights, so check a trained network with fresh random weights as well.

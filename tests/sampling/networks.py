@@ -19,6 +19,14 @@ LAYERS: list[LayerKind] = ["diagonal-bilstm", "row-lstm", "pixel-cnn"]
 BACKENDS: list[Backend] = ["reference", "cpu"]
 
 
+def conv(features: int = 2, out: int = 2, kernel: int = 1, channels: int = 1) -> MaskedConv2d:
+    return MaskedConv2d("B", features, out, kernel, channels=channels)
+
+
+def mask_a(out: int = 2, channels: int = 1) -> MaskedConv2d:
+    return MaskedConv2d("A", channels, out, 7, channels=channels)
+
+
 def seeded(seed: int = 1) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 

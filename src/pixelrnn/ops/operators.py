@@ -259,9 +259,10 @@ def _conv_first(height: int, relu: bool, x: Tensor, weight: Tensor, dy: Tensor) 
 
 
 def _forward_over_reverse(*given: Any) -> Tensors:
-    raise NotImplementedError(
-        "the forward-mode derivative of a backward pass (torch.func.hessian) is not implemented here: take jacrev of "
-        'jacrev, or compute with pixelrnn.ops.backend("reference")'
+    # The reference would have to be differentiated in here, and PyTorch opens no transform within an operator.
+    raise InputError(
+        "torch.func.hessian takes forward-mode derivatives of a backward pass, which the operators do not have: take "
+        'jacrev of jacrev, or compute with pixelrnn.ops.backend("reference")'
     )
 
 

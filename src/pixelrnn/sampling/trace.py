@@ -158,8 +158,12 @@ def _stand_for(value: Any) -> Any:
         return value
 
 
+class _RefusedError(Exception):
+    """A module computes what cannot be traced; `_Tracer.run` puts the module's name before the message."""
+
+
 def _refuse(what: str, use: str = "MaskedConv2d, RowLSTM, DiagonalBiLSTM, +, torch.cat, relu") -> NoReturn:
-    raise NotImplementedError(f"{what} cannot be computed position by position; use {use}")
+    raise _RefusedError(f"{what} cannot be computed position by position; use {use}")
 
 
 class _Map(Tensor):
@@ -211,7 +215,7 @@ class _Tracer:
         except InputError:
             raise
         except Exception as error:
-            kind = "" if isinstance(error, NotImplementedError) else f" cannot be traced: {type(error).__name__}"
+            kind = "" if isinstance(error, _RefusedError) else f" cannot be traced: {type(error).__name__}"
             raise InputError(f"{name}{kind}: {error}".splitlines()[0]) from error
 
     def call(self, module: nn.Module, stand_in: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -252,12 +256,12 @@ class _Tracer:
     def number(self, x: Any, features: int | None = None) -> int:
         """The number of a map that is read."""
         if not isinstance(x, _Map):
-            raise NotImplementedError(f"expected a map, got {type(x).__name__}; only maps are added and concatenated")
+            raise _RefusedError(f"expected a map, got {type(x).__name__}; only maps are added and concatenated")
         if x.is_logits:
             _refuse("what follows unflatten()")
         found = len(self.steps[x.number].sees)
         if features not in (None, found):
-            raise NotImplementedError(f"a map has {found} features, expected {features}")
+            raise _RefusedError(f"a map has {found} features, expected {features}")
         return x.number
 
     # Operations and layers: each takes the arguments of the original, adds steps, and returns the number of the map.
@@ -328,7 +332,7 @@ class _Tracer:
         for k in np.flatnonzero(step.sees >= own):
             hint = f'begin with MaskedConv2d("A", …), give all layers channels={self.channels}'
             wrong = f"feature {k}, of channel {own[k]}, sees channel {step.sees[k]} of the pixel that is drawn"
-            raise NotImplementedError(f"{wrong}; {hint}, and multiples of {self.channels} features to torch.cat")
+            raise _RefusedError(f"{wrong}; {hint}, and multiples of {self.channels} features to torch.cat")
         self.steps.append(step)
         return len(self.steps) - 1
 
