@@ -1,4 +1,4 @@
-"""Which sub-pixels a network sees: the Jacobian check, for any autoregressive network of images.
+"""The Jacobian check: which sub-pixels an autoregressive network of images sees.
 
 The logits of a sub-pixel may depend only on the sub-pixels strictly before it in raster order: rows, pixels, then
 channels. `leaks` lists every pair that breaks this rule. `sees` shows what the logits of one pixel depend on.
@@ -68,7 +68,7 @@ class Leak:
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What the logits of one pixel depend on."""
+    """The context of one pixel: all that its logits depend on."""
 
     at: tuple[int, int]
     """Row and column of the pixel."""

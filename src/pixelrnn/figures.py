@@ -1,4 +1,4 @@
-"""What all figures share: colours, maps of pixels as cells, and how figures are saved.
+"""Shared by all figures: colours, maps of pixels as cells, and how figures are saved.
 
 The functions import matplotlib when they are called, so that a program can import the colours without it.
 """

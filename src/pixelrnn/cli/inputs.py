@@ -1,4 +1,4 @@
-"""What commands are pointed at: models, images with their labels, and the part of an image that a model is shown."""
+"""Inputs of the commands: models, images with their labels, and the part of an image that a model is shown."""
 
 from collections.abc import Sequence
 from dataclasses import replace

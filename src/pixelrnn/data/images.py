@@ -91,7 +91,7 @@ class RawImages:
 
 
 def own_splits(available: Iterable[str], *, name: str) -> dict[SplitName, str]:
-    """Which of the parts that a source has are its splits: none, or ``train`` at least. The errors name the source."""
+    """Finds the splits among the parts of a source: none, or ``train`` at least. The errors name the source."""
     found: dict[SplitName, str] = {}
     for part in available:
         for split in (split for split, names in SPLIT_NAMES.items() if part.lower() in names):

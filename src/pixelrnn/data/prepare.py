@@ -90,7 +90,7 @@ def describe(name: str, source: int, levels: int, *, size: tuple[int, int] | Non
 
 
 def _draw(names: list[str], part: float, *, salt: str) -> Bool[Tensor, " N"]:
-    """Which images are drawn. Their names alone decide, so adding images never moves old ones between splits."""
+    """True where an image is drawn. Names alone decide, so adding images never moves old ones between splits."""
     digests = (hashlib.blake2b(os.fsencode(f"{salt}/{name}"), digest_size=8).digest() for name in names)
     return torch.tensor([int.from_bytes(digest, "big") < part * 2**64 for digest in digests])
 

@@ -1,4 +1,4 @@
-"""What the page asks for: images as lists of levels, as the browser shows and returns them, and what a pixel sees."""
+"""Answers to the page: images as lists of levels, as the browser shows and returns them, and what a pixel sees."""
 
 from collections.abc import Iterator
 from functools import cache

@@ -25,7 +25,7 @@ NAMES: dict[LayerKind, str] = {"pixel-cnn": "PixelCNN", "row-lstm": "Row LSTM", 
 
 
 def of_random(layer: LayerKind, depth: int, size: tuple[int, int], at: tuple[int, int]) -> Context:
-    """What the logit of the pixel ``at``, (row, column), depends on in a PixelRNN with random weights."""
+    """The context of the pixel ``at``, (row, column), in a PixelRNN with random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = PixelRNN(layer=layer, levels=2, hidden=8, depth=depth)
@@ -47,7 +47,7 @@ def by_depth() -> Figure:
 
 
 def of_directions(directions: tuple[int, ...], at: tuple[int, int]) -> NDArray[np.bool_]:
-    """Which pixels the output of these directions of a Diagonal BiLSTM at a pixel depends on, (H, W)."""
+    """True at the pixels (H, W) that the output of these directions of a Diagonal BiLSTM at a pixel depends on."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layer = DiagonalBiLSTM(in_features=4, hidden=4)

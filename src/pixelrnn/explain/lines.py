@@ -1,4 +1,4 @@
-"""Which pixels are computed together: the lines of both LSTMs, step by step, as `pixelrnn.ops` walks them."""
+"""The lines of both LSTMs, step by step, as `pixelrnn.ops` walks them: pixels that are computed together."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,7 +14,7 @@ HEIGHT, WIDTH = 5, 7
 MEANINGS = {"computed in this step": ORANGE, "computed before": SKY, "computed later": WHITE}
 
 Panels = dict[str, Callable[[Axes, int], None]]
-"""What draws step t, by the title."""
+"""Functions that draw step t, by the title."""
 
 
 def rows() -> Iterator[Figure]:

@@ -16,7 +16,7 @@ Shape = tuple[int, ...]
 def shapes(layer: RowLSTM | DiagonalBiLSTM, t: int) -> dict[str, Shape]:
     """The shapes of step t of a layer.
 
-    Of the map: x (B, 2h, H, W), Kis ⊛ x (B, D·4h, H, W). Of the line: h₋ at its taps (D, T, n, B, h), Kss
+    The map gives x (B, 2h, H, W) and Kis ⊛ x (B, D·4h, H, W). The line gives h₋ at its taps (D, T, n, B, h), Kss
     (D, T, h, 4h), Kss ⊛ h₋ (D, n, B, 4h), the sum of both terms, and each gate (D, n, B, h), as are c and h.
     """
     kernel = layer.state_to_state.weight

@@ -45,7 +45,7 @@ class ImageModel(nn.Module, ABC):
     def log_prob_map(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B C H W"]:
         """The term of each sub-pixel in log p(x), in nats.
 
-        What the density is conditional on is ``given``: ``labels`` (B), the class of each image.
+        ``given`` holds what the density is conditional on: ``labels`` (B), the class of each image.
 
         Raises:
             InputError: x is not a uint8 tensor (B, C, H, W) of the model's channels, or has a level above K − 1; labels

@@ -122,8 +122,8 @@ class PixelRNN(ImageModel):
     def log_prob_map(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B C H W"]:
         """log p(x_i | x_<i) of each sub-pixel, in nats. Errors as in `ImageModel.log_prob_map`.
 
-        What the density is conditional on is ``given``: ``labels`` (B), ``condition`` (B, c, H, W), a map. Large logit
-        tensors are evaluated in chunks of rows, and again for the gradient.
+        ``given`` holds what the density is conditional on: ``labels`` (B), ``condition`` (B, c, H, W), a map. Large
+        logit tensors are evaluated in chunks of rows, and again for the gradient.
         """
         sampling.check_images(x, self.levels, self.channels)
         body = self._body(self._intensities(x), self.condition_map(x, **given))

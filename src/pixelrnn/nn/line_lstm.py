@@ -1,4 +1,4 @@
-"""What the Row LSTM and the Diagonal BiLSTM share (paper §3.1, §3.2): an LSTM over the lines of an image.
+"""The base of the Row LSTM and the Diagonal BiLSTM (paper §3.1, §3.2): an LSTM over the lines of an image.
 
     o, f, i = σ(Kss ⊛ h₋ + Kis ⊛ x)      g = tanh(Kss ⊛ h₋ + Kis ⊛ x)
     c = f ⊙ c₋ + i ⊙ g                   h = o ⊙ tanh(c)

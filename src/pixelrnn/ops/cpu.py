@@ -23,7 +23,7 @@ GRAIN = 16
 """Features of saved states are padded to a multiple of this, whatever the width of the vectors."""
 
 NUMBERS = {layer: number for number, layer in enumerate(LAYERS)}
-"""Of the layers, in C++."""
+"""The number of each layer in C++."""
 
 STATUS = {2: "memory is short", 3: "an internal error"}
 

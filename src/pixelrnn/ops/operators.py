@@ -33,7 +33,7 @@ SCHEMAS = {
 }
 
 SIZES = {"row": (1, 2, 3), "diagonal": (2, 1, 2)}
-"""Of each layer: directions D, input taps S, taps T."""
+"""Directions D, input taps S and taps T of each layer."""
 
 SMALL = 2**18
 """Gates of a line, of all images and directions, below which threads on a CPU cost more than they give."""

@@ -29,7 +29,7 @@ class Row:
     index: int
     pixels: UInt8[Tensor, "B C W"]
     logits: Float[Tensor, "B logits C W"]
-    """What every sub-pixel was drawn from, given all before it, before the temperature divides it; NaN in columns that
+    """The logits that every sub-pixel was drawn from, before the temperature divides them; NaN in columns that
     all images know."""
 
 

@@ -48,7 +48,7 @@ class Map:
         self.rows.copy_(self.rows.roll(1, dims=0))
 
     def at(self, columns: range, di: int = 0, dj: int = 0) -> Float[Tensor, "n B f"]:
-        """What columns find at an offset, to be read or written."""
+        """The values that columns find at an offset, to be read or written."""
         first = columns.start + dj + self.beside
         return self.rows[-di, first : first + len(columns)]
 

@@ -59,7 +59,7 @@ class Program:
 
     @cached_property
     def kept(self) -> list[tuple[int, int]]:
-        """Of each map: how many rows above the current one, and columns beside it, later steps read."""
+        """For each map, how many rows above the current one and columns beside it later steps read."""
         kept = [(0, 0)] * len(self.steps)
         for step in self.steps:
             for x in step.reads[:1]:

@@ -115,7 +115,7 @@ struct Parts {
     }
 };
 
-// Of a 1×1 kernel the positions of all images are divided, of a larger one the images.
+// A 1×1 kernel divides the positions of all images, a larger one divides the images.
 Parts parts_of(const Window& s) { return s.taps() == 1 ? Parts(s.height * s.width * s.batch, 256) : Parts(s.batch, 1); }
 
 template <class P, class T = Wide<P>>
@@ -174,7 +174,7 @@ void convolve_backward(const Window& s, long threads, const T* x, const T* weigh
 
 }  // namespace
 
-// What this was compiled from: `pixelrnn.ops.build` gives it a name.
+// The name of the sources that this was compiled from (`pixelrnn.ops.build`).
 EXPORT const char* pixelrnn_sources() { return PIXELRNN_SOURCES; }
 
 // From now on, the threads of GOMP_parallel compute; null: our own.

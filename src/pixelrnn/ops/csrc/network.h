@@ -5,7 +5,7 @@
 #include "parallel.h"
 #include "positions.h"
 
-// What later steps read of a map: rows above the current one, and columns to both sides.
+// The part of a map that later steps read: rows above the current one, and columns to both sides.
 struct Reach {
     long above, beside;
 };

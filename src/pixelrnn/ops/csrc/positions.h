@@ -40,7 +40,7 @@ struct Relu : Step<T> {
     Relu(Map<T>& x, Map<T>& y, bool remembered) : Step<T>(y, remembered), x(x) {}
     void columns(long from, long to) override {
         const T *a = x.row().at(from), *end = x.row().at(to);
-        for (T* b = this->y.row().at(from); a < end; ++a, ++b) *b = *a <= 0 ? T(0) : *a;  // what is no number stays so
+        for (T* b = this->y.row().at(from); a < end; ++a, ++b) *b = *a <= 0 ? T(0) : *a;  // NaN stays NaN
     }
 };
 

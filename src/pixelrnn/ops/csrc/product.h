@@ -10,7 +10,7 @@
 
 constexpr int MOST_TAPS = 8;  // that one product sums
 
-// What products of P are summed in.
+// The type in which products of P are summed.
 template <class P>
 using Wide = std::conditional_t<std::is_same_v<P, Bfloat16>, float, P>;
 
@@ -49,7 +49,7 @@ struct Right {
     long panel, row;
 };
 
-// Of B as a vector of columns, the numbers of a group; and the products of them with those of one row of A.
+// Loads a group of B as a vector of columns, and adds its products with a group of one row of A.
 template <class T>
 inline Vec<T> load_group(const T* b) {
     return load(b);

@@ -12,7 +12,7 @@ struct Tap {
     long di, dj;  // (−1, −1..1) or (0, ±1); an input tap (0, −1..1)
 };
 
-// What tells the two layers apart (paper §3.1, §3.2), as `pixelrnn.ops.lines` has it.
+// The difference between the two layers (paper §3.1, §3.2), as `pixelrnn.ops.lines` has it.
 struct Layer {
     long directions;
     std::span<const Tap> inputs;   // where the input-to-state term of all directions reads the map
@@ -333,7 +333,7 @@ void backward(const Shape& s, const std::vector<Weights<P>>& weights, const Pack
         for (long k = 0; k < 2; ++k) h[2 * d + k].fill(weights[d].h0.data());
         h[2 * d + (s.height - 1) % 2].take(saved.states(d, s.height - 1, 0));
     }
-    // What flowed to the states outside the image belongs to the initial state.
+    // Gradients that flowed outside the image belong to the initial state.
     const auto collect = [&](std::vector<T>& sum, Row<T>& row, long from, long to) {
         add_rows(row.at(from), (to - from) * images, padded, sum.data());
     };
