@@ -27,9 +27,10 @@ VARIANTS: dict[str, tuple[tuple[str, ...], set[str]]] = {"default": ((), set())}
 if platform.machine() in ("x86_64", "AMD64"):
     v3 = {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"}
     v4 = v3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+    wide = "-march=x86-64-v4", "-mtune=icelake-server"  # on Zen 4 as well 2 to 4 % faster than the generic tuning
     VARIANTS = {
-        "x86-64-v4-bf16": (("-march=x86-64-v4", "-mavx512bf16"), v4 | {"avx512_bf16"}),
-        "x86-64-v4": (("-march=x86-64-v4",), v4),
+        "x86-64-v4-bf16": ((*wide, "-mavx512bf16"), v4 | {"avx512_bf16"}),
+        "x86-64-v4": (wide, v4),
         "x86-64-v3": (("-march=x86-64-v3",), v3),
     }
 
