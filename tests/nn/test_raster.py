@@ -5,7 +5,7 @@ from pixelrnn.nn.raster import by_position, is_by_position, to_map, to_positions
 
 def test_positions_are_in_raster_order() -> None:
     maps = torch.randn(2, 6, 3, 4)
-    positions = to_positions(maps)
+    positions = to_positions("x", maps, 6)
     assert positions.shape == (12, 2, 6)
     for p in range(12):
         assert torch.equal(positions[p], maps[:, :, p // 4, p % 4])
@@ -19,4 +19,4 @@ def test_a_map_stored_by_position_is_a_view_of_its_positions_and_stays_so() -> N
     assert not is_by_position(maps)
     assert is_by_position(stored)
     assert is_by_position(stored.relu() + stored)
-    assert to_positions(stored).data_ptr() == stored.data_ptr()
+    assert to_positions("x", stored, 6).data_ptr() == stored.data_ptr()

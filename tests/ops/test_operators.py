@@ -15,7 +15,7 @@ from pixelrnn.ops import backend
 Layer = type[RowLSTM] | type[DiagonalBiLSTM]
 
 both_layers = pytest.mark.parametrize("layer", [RowLSTM, DiagonalBiLSTM])
-both_kernels = pytest.mark.parametrize("compiled", [True, False])
+both_kernels = pytest.mark.parametrize("name", ["manual", "cpu"])
 
 
 def operands(layer: Layer) -> list[Tensor]:
@@ -33,8 +33,8 @@ def of_conv(kernel: int) -> list[Tensor]:
 @pytest.mark.usefixtures("as_a_user")
 @both_layers
 @both_kernels
-def test_opcheck_of_the_recurrence(layer: Layer, compiled: bool) -> None:
-    inputs, how = operands(layer), (2, layer.layer, compiled, False)
+def test_opcheck_of_the_recurrence(layer: Layer, name: ops.Backend) -> None:
+    inputs, how = operands(layer), (2, layer.layer, name, torch.double)
     torch.library.opcheck(torch.ops.pixelrnn.line_lstm.default, (*inputs, *how, True))
     output, saved = torch.ops.pixelrnn.line_lstm(*inputs, *how, True)
     backward = (*inputs, saved.detach(), torch.randn_like(output), *how)
@@ -46,12 +46,12 @@ def test_opcheck_of_the_recurrence(layer: Layer, compiled: bool) -> None:
 @pytest.mark.parametrize("relu", [True, False])
 def test_opcheck_of_the_convolution(kernel: int, relu: bool) -> None:
     x, weight, bias, plus = of_conv(kernel)
-    torch.library.opcheck(torch.ops.pixelrnn.conv.default, (x, weight, bias, plus, 2, relu, False))
-    torch.library.opcheck(torch.ops.pixelrnn.conv.default, (x, weight, bias, None, 2, relu, False))
+    torch.library.opcheck(torch.ops.pixelrnn.conv.default, (x, weight, bias, plus, 2, relu, torch.double))
+    torch.library.opcheck(torch.ops.pixelrnn.conv.default, (x, weight, bias, None, 2, relu, torch.double))
     # The second derivative of PyTorch's own conv2d cannot be traced for shapes that are not known.
     unknown = ["test_aot_dispatch_dynamic"] if kernel == 1 else []
     checks = ["test_schema", "test_autograd_registration", "test_faketensor", *unknown]
-    backward = (x, weight, torch.randn_like(plus), 2, relu, False, True)
+    backward = (x, weight, torch.randn_like(plus), 2, relu, torch.double, True)
     torch.library.opcheck(torch.ops.pixelrnn.conv_backward.default, backward, test_utils=checks)
 
 
@@ -179,7 +179,7 @@ def test_tensors_whose_values_are_not_in_their_memory() -> None:
     x = torch._neg_view(torch.randn(4, 1, 2))
     assert torch.equal(ops.conv(x, weight, bias, 2), ops.conv(x.clone(), weight, bias, 2))
     nothing = torch._efficientzerotensor((4, 1, 2))
-    assert torch.equal(torch.ops.pixelrnn.conv(nothing, weight, bias, None, 2, False, False), bias.expand(4, 1, 3))
+    assert torch.equal(torch.ops.pixelrnn.conv(nothing, weight, bias, None, 2, False, bias.dtype), bias.expand(4, 1, 3))
 
 
 @both_layers
@@ -196,7 +196,7 @@ def test_vmap_over_maps_and_over_weights(layer: Layer) -> None:
 
 @both_layers
 def test_a_backward_pass_that_the_forward_pass_did_not_expect(layer: Layer) -> None:
-    inputs, how = operands(layer), (2, layer.layer, True, False)
+    inputs, how = operands(layer), (2, layer.layer, "cpu", torch.double)
     expected = torch.autograd.grad(torch.ops.pixelrnn.line_lstm(*inputs, *how, True)[0].sum(), inputs)
     got = torch.autograd.grad(torch.ops.pixelrnn.line_lstm(*inputs, *how, False)[0].sum(), inputs)
     assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
@@ -207,7 +207,7 @@ def test_no_shape_that_an_operator_is_given_ends_the_process() -> None:
     x, kernel, bias, weight, initial = (t.detach() for t in operands(RowLSTM))
     line_lstm, backward = torch.ops.pixelrnn.line_lstm, torch.ops.pixelrnn.line_lstm_backward
     good = (x, kernel, bias, weight, initial)
-    saved, out = line_lstm(*good, 2, "row", True, False, True)[1], torch.zeros(6, 2, 3).double()
+    saved, out = line_lstm(*good, 2, "row", "cpu", torch.double, True)[1], torch.zeros(6, 2, 3).double()
     wrong: list[tuple[Any, ...]] = [
         (*good, 0, "row"),
         (*good, 4, "row"),
@@ -221,17 +221,17 @@ def test_no_shape_that_an_operator_is_given_ends_the_process() -> None:
         (*good[:4], initial[:, :1], 2, "row"),
         (*good[:4], initial[0], 2, "row"),
     ]
-    for compiled in (True, False):
+    for name in ("cpu", "manual"):
         for given in wrong:
             with pytest.raises(InputError):
-                line_lstm(*given, compiled, False, True)
+                line_lstm(*given, name, torch.double, True)
             with pytest.raises(InputError):
-                backward(*given[:5], saved, out, *given[5:], compiled, False)
+                backward(*given[:5], saved, out, *given[5:], name, torch.double)
     for kept, d_output in ((saved[:-1], out), (saved.float(), out), (saved, out[:5]), (saved[::2], out)):
         with pytest.raises(InputError):
-            backward(*good, kept, d_output, 2, "row", True, False)
+            backward(*good, kept, d_output, 2, "row", "cpu", torch.double)
     with pytest.raises(InputError, match=r"float32 and float64 on a CPU, not torch\.float16"):
-        line_lstm(*(t.half() for t in good), 2, "row", True, False, True)
+        line_lstm(*(t.half() for t in good), 2, "row", "cpu", torch.half, True)
     conv, of = torch.ops.pixelrnn.conv, [t.detach() for t in of_conv(3)]
     for given in [
         (of[0], of[1][..., :2], of[2], None, 2),
@@ -243,6 +243,6 @@ def test_no_shape_that_an_operator_is_given_ends_the_process() -> None:
         (of[0].float(), *of[1:], 2),
     ]:
         with pytest.raises(InputError):
-            conv(*given, False, False)
+            conv(*given, False, torch.double)
     with pytest.raises(InputError):
-        torch.ops.pixelrnn.conv_backward(of[0], of[1], of[3][:5], 2, False, False, True)
+        torch.ops.pixelrnn.conv_backward(of[0], of[1], of[3][:5], 2, False, torch.double, True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pixelrnn import ops
 from pixelrnn.errors import InputError
 from pixelrnn.nn.masked_conv import MaskedConv2d
-from pixelrnn.nn.raster import check_map, to_map, to_positions
+from pixelrnn.nn.raster import to_map, to_positions
 
 
 class StateToState(nn.Module):
@@ -68,13 +68,13 @@ class LineLSTM(nn.Module):
         Raises:
             InputError: another shape.
         """
-        check_map("x", x, self.input_to_state.in_channels)
-        positions, conditional = to_positions(x), self.state_to_state.condition
+        positions = to_positions("x", x, self.input_to_state.in_channels)
+        conditional = self.state_to_state.condition
         if (condition is None) != (conditional is None):
             raise InputError("the condition is missing" if condition is None else "the layer takes no condition")
         if condition is not None and conditional is not None:
-            check_map("condition", condition, conditional.in_channels, like=x)
-            positions = torch.cat([positions, to_positions(condition)], dim=2)
+            conditions = to_positions("condition", condition, conditional.in_channels, like=x)
+            positions = torch.cat([positions, conditions], dim=2)
         states = ops.line_lstm(positions, *self.operands(), layer=self.layer, height=x.shape[2])
         return to_map(states, like=x)
 

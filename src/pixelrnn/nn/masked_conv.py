@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from pixelrnn import ops
 from pixelrnn.nn.masks import MaskType, mask
-from pixelrnn.nn.raster import check_map, to_map, to_positions
+from pixelrnn.nn.raster import to_map, to_positions
 
 
 class MaskedConv2d(nn.Conv2d):
@@ -64,9 +64,7 @@ class MaskedConv2d(nn.Conv2d):
         Raises:
             InputError: x or ``plus`` has another shape.
         """
-        check_map("x", x, self.in_channels)
-        if plus is not None:
-            check_map("plus", plus, self.out_channels, like=x)
-        added = None if plus is None else to_positions(plus)
-        y = ops.conv(to_positions(x), self.masked_weight, self.bias, x.shape[2], relu=relu, plus=added)
+        positions = to_positions("x", x, self.in_channels)
+        added = None if plus is None else to_positions("plus", plus, self.out_channels, like=x)
+        y = ops.conv(positions, self.masked_weight, self.bias, x.shape[2], relu=relu, plus=added)
         return to_map(y, like=x)

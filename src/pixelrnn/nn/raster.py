@@ -13,8 +13,17 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 from pixelrnn.errors import InputError
 
 
-def to_positions(maps: Float[Tensor, "B f H W"]) -> Float[Tensor, "N B f"]:
-    """One row per position p = i·W + j; a view where that is possible."""
+def to_positions(
+    name: str, maps: Float[Tensor, "B f H W"], features: int, like: Tensor | None = None
+) -> Float[Tensor, "N B f"]:
+    """One row per position p = i·W + j; a view where that is possible.
+
+    Raises InputError unless these are maps with so many features, of the batch and size of another.
+    """
+    batch, *size = ("B", "H", "W") if like is None else (len(like), *like.shape[2:])
+    expected = batch, features, *size
+    if maps.ndim != 4 or maps.shape[1] != features or (like is not None and tuple(maps.shape) != expected):
+        raise InputError(f"{name} has shape {tuple(maps.shape)}, expected ({', '.join(map(str, expected))})")
     return maps.permute(2, 3, 0, 1).flatten(0, 1)
 
 
@@ -34,11 +43,3 @@ def by_position(maps: Float[Tensor, "B f H W"]) -> Float[Tensor, "B f H W"]:
 def is_by_position(maps: Float[Tensor, "B f H W"]) -> bool:
     """Whether a map is stored by position, and not as well contiguous, as one feature of one image is."""
     return maps.permute(2, 3, 0, 1).is_contiguous() and not maps.is_contiguous()
-
-
-def check_map(name: str, x: Tensor, features: int, like: Tensor | None = None) -> None:
-    """Raises InputError unless x is a batch of maps with so many features, of the batch and size of another."""
-    batch, *size = ("B", "H", "W") if like is None else (len(like), *like.shape[2:])
-    expected = batch, features, *size
-    if x.ndim != 4 or x.shape[1] != features or (like is not None and tuple(x.shape) != expected):
-        raise InputError(f"{name} has shape {tuple(x.shape)}, expected ({', '.join(map(str, expected))})")

@@ -51,18 +51,24 @@ def backend(name: Backend) -> Iterator[None]:
         _named = _blocks[-1][0] if _blocks else "auto"
 
 
-def compiled(x: Tensor) -> bool:
-    """Whether the C++ computes with a tensor like this one.
+def choose(x: Tensor) -> tuple[Backend, torch.dtype]:
+    """Returns the backend that computes with a tensor like this one, and the type of the factors of its products.
+
+    The factors are bfloat16 where `torch.autocast` asks the C++ for it, and otherwise of x's type.
 
     Raises:
-        InputError: it was named, and x is not float32 or float64 on a CPU.
+        InputError: the backend cpu was named, and x is not float32 or float64 on a CPU.
     """
-    fits = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-    if _named == "cpu" and not fits:
-        raise InputError(f"the backend cpu is for float32 or float64 on a CPU, not {x.dtype} on {x.device}")
-    if _named == "auto" and fits and not cpu.available and not torch.compiler.is_compiling():
-        cpu.say_what_is_missing()
-    return fits and cpu.available and _named in ("auto", "cpu")
+    if _named in ("auto", "cpu"):
+        fits = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+        if fits and cpu.available:
+            lower = x.dtype == torch.float32 and torch.is_autocast_enabled("cpu")
+            return "cpu", torch.bfloat16 if lower and torch.get_autocast_dtype("cpu") == torch.bfloat16 else x.dtype
+        if _named == "cpu":
+            raise InputError(f"the backend cpu is for float32 or float64 on a CPU, not {x.dtype} on {x.device}")
+        if fits and not torch.compiler.is_compiling():
+            cpu.say_what_is_missing()
+    return "reference" if _named == "reference" else "manual", x.dtype
 
 
 def line_lstm(
@@ -100,12 +106,11 @@ def line_lstm(
     """
     x = x.to(bias.dtype)  # lower precision of the maps around it must not add up over H + W steps
     operands = x, input_to_state, bias, state_to_state, initial
-    in_cpp = compiled(x)
-    if _named == "reference":
+    name, factors = choose(x)
+    if name == "reference":
         return operators.reference_line_lstm(*operands, height, layer)
-    bfloat16 = in_cpp and x.dtype == torch.float32 and autocast_to_bfloat16(x)
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in operands)
-    output: Tensor = torch.ops.pixelrnn.line_lstm(*operands, height, layer, in_cpp, bfloat16, keep)[0]
+    output: Tensor = torch.ops.pixelrnn.line_lstm(*operands, height, layer, name, factors, keep)[0]
     return output
 
 
@@ -136,14 +141,8 @@ def conv(
     """
     if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):  # PyTorch's own layers may have rounded maps
         x, plus = x.to(bias.dtype), None if plus is None else plus.to(bias.dtype)
-    if not compiled(x):
+    name, factors = choose(x)
+    if name != "cpu":
         return reference.conv(x, weight, bias, plus, height, relu)
-    bfloat16 = x.dtype == torch.float32 and autocast_to_bfloat16(x)
-    y: Tensor = torch.ops.pixelrnn.conv(x, weight, bias, plus, height, relu, bfloat16)
+    y: Tensor = torch.ops.pixelrnn.conv(x, weight, bias, plus, height, relu, factors)
     return y
-
-
-def autocast_to_bfloat16(x: Tensor) -> bool:
-    """Whether `torch.autocast` asks for bfloat16 on the CPU, the only lower precision that the C++ follows."""
-    on_cpu = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-    return on_cpu and torch.get_autocast_dtype("cpu") == torch.bfloat16

@@ -22,8 +22,9 @@ from pixelrnn.ops.lines import LAYERS
 GRAIN = 16
 """Features of saved states are padded to a multiple of this, whatever the width of the vectors."""
 
-NUMBERS = {layer: number for number, layer in enumerate(LAYERS)}
-"""The number of each layer in C++."""
+TYPES = torch.float32, torch.float64, torch.bfloat16
+NUMBERS: dict[Any, int] = {name: number for names in (LAYERS, TYPES) for number, name in enumerate(names)}
+"""The numbers in C++ of each layer, and of each type of the factors of products."""
 
 STATUS = {2: "memory is short", 3: "an internal error"}
 
@@ -100,63 +101,8 @@ def say_what_is_missing() -> None:
     )
 
 
-def saved_size(positions: int, batch: int, directions: int, hidden: int) -> int:
-    """How many numbers `line_lstm` keeps: o, f, i, g, c and h of every position, and how the batch was divided."""
-    return directions * positions * batch * 6 * (-(-hidden // GRAIN) * GRAIN) + GRAIN
-
-
-def line_lstm(*given: Any) -> Tensor:
-    """From x, Kis, its bias, Kss, the initial states, height, layer, bfloat16 and saved to the output.
-
-    Fills ``saved``, unless it is None, with what the backward pass needs.
-    """
-    *operands, height, layer, bfloat16, saved = given
-    x, hidden = operands[0], operands[4].shape[2]
-    output = x.new_empty(*x.shape[:2], hidden)
-    call("line_lstm", *_of_map(x, height, bfloat16), NUMBERS[layer], hidden, *operands, output, saved)
-    return output
-
-
-def line_lstm_backward(*given: Any) -> tuple[Tensor, ...]:
-    """From the same operands, saved, the gradient of the output, height, layer and bfloat16 to their gradients."""
-    *operands, saved, d_output, height, layer, bfloat16 = given
-    x, hidden = operands[0], operands[4].shape[2]
-    gradients = tuple(operand.new_empty(operand.shape) for operand in operands)
-    sizes = *_of_map(x, height, bfloat16), NUMBERS[layer], hidden
-    call("line_lstm_backward", *sizes, *operands, saved, d_output, *gradients)
-    return gradients
-
-
-def conv(*given: Any) -> Tensor:
-    """From x, weight, bias, plus, height, relu and bfloat16 to the convolution."""
-    x, weight, bias, plus, height, relu, bfloat16 = given
-    out, _, rows, columns = weight.shape
-    y = x.new_empty(*x.shape[:2], out)
-    sizes = *_of_map(x, height, bfloat16), out, rows // 2, columns // 2, relu
-    call("conv", *sizes, x, weight, bias, plus, y)
-    return y
-
-
-def conv_backward(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """From x, weight, dy, height, relu, bfloat16 and wants_dx to the gradients of x (empty unless it is wanted), of the
-    weight and of the bias.
-    """
-    x, weight, dy, height, relu, bfloat16, wants_dx = given
-    out, _, rows, columns = weight.shape
-    dx, d_weight, d_bias = x.new_empty(x.shape if wants_dx else 0), weight.new_empty(weight.shape), x.new_empty(out)
-    sizes = *_of_map(x, height, bfloat16), out, rows // 2, columns // 2, relu
-    call("conv_backward", *sizes, x, weight, dy, dx if wants_dx else None, d_weight, d_bias)
-    return dx, d_weight, d_bias
-
-
-def _of_map(x: Tensor, height: int, bfloat16: bool) -> tuple[int, ...]:
-    """The type of the factors, threads, height, width, batch, features."""
-    factors = 1 if x.dtype == torch.float64 else 2 * bfloat16
-    return factors, torch.get_num_threads(), height, x.shape[0] // height, *x.shape[1:]
-
-
-def call(name: str, *arguments: "int | float | Tensor | None") -> bool:
-    """Calls a function of the library, with the addresses of tensors.
+def call(name: str, *arguments: Any) -> bool:
+    """Calls a function of the library, with the addresses of tensors and the numbers of layers and types.
 
     Returns:
         Whether something that was computed is not finite, where the function looks.
@@ -170,7 +116,7 @@ def call(name: str, *arguments: "int | float | Tensor | None") -> bool:
         if isinstance(a, Tensor):
             held.append(a := a.contiguous())
             a = a.data_ptr()
-        given.append(a)
+        given.append(NUMBERS.get(a, a))
     status = getattr(library, f"pixelrnn_{name}")(*given)
     if status > 1:
         raise (MemoryError if status == 2 else RuntimeError)(f"pixelrnn's compiled library: {STATUS[status]}")

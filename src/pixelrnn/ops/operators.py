@@ -23,17 +23,36 @@ Tensors = tuple[Tensor, ...]
 Gradients = tuple[Tensor | None, ...]
 
 OPERANDS = "Tensor x, Tensor input_to_state, Tensor bias, Tensor state_to_state, Tensor initial"
-HOW = "SymInt height, str layer, bool compiled, bool bfloat16"
+HOW = "SymInt height, str layer, str backend, ScalarType factors"
+CONV_HOW = "SymInt height, bool relu, ScalarType factors"
 SCHEMAS = {
     "line_lstm": f"({OPERANDS}, {HOW}, bool keep) -> (Tensor, Tensor)",
     "line_lstm_backward": f"({OPERANDS}, Tensor saved, Tensor d_output, {HOW}) -> ({', '.join(['Tensor'] * 5)})",
-    "conv": "(Tensor x, Tensor weight, Tensor bias, Tensor? plus, SymInt height, bool relu, bool bfloat16) -> Tensor",
-    "conv_backward": "(Tensor x, Tensor weight, Tensor dy, SymInt height, bool relu, bool bfloat16, bool wants_dx) "
-    "-> (Tensor, Tensor, Tensor)",
+    "conv": f"(Tensor x, Tensor weight, Tensor bias, Tensor? plus, {CONV_HOW}) -> Tensor",
+    "conv_backward": f"(Tensor x, Tensor weight, Tensor dy, {CONV_HOW}, bool wants_dx) -> (Tensor, Tensor, Tensor)",
 }
 
-SIZES = {"row": (1, 2, 3), "diagonal": (2, 1, 2)}
-"""Directions D, input taps S and taps T of each layer."""
+SHAPES: dict[str, dict[str, tuple[str | int, ...]]] = {
+    "line_lstm": {
+        "x": ("N", "B", "F"),
+        "input_to_state": ("D", "S", "F", "4h"),
+        "bias": ("D", "4h"),
+        "state_to_state": ("D", "T", "h", "4h"),
+        "initial": ("D", 2, "h"),
+        "d_output": ("N", "B", "h"),
+    },
+    "conv": {
+        "x": ("N", "B", "F"),
+        "weight": ("G", "F", "rows", "columns"),
+        "bias": ("G",),
+        "plus": ("N", "B", "G"),
+        "dy": ("N", "B", "G"),
+    },
+}
+"""The shapes of both operators' tensors."""
+
+SIZES: dict[str, dict[str | int, int]] = {"row": {"D": 1, "S": 2, "T": 3}, "diagonal": {"D": 2, "S": 1, "T": 2}}
+"""Directions, input taps and taps of each layer."""
 
 SMALL = 2**18
 """Gates of a line, of all images and directions, below which threads on a CPU cost more than they give."""
@@ -44,77 +63,86 @@ SMALL = 2**18
 
 def line_lstm(*given: Any) -> tuple[Tensor, Tensor]:
     """The output, and what the backward pass needs (nothing unless it is to be kept)."""
-    x, kis, bias, kss, initial, height, layer, compiled, bfloat16, keep = given
-    operands = x, kis, bias, kss, initial
-    _check_line_lstm(operands, height, layer, compiled)
-    saved = _room(x, initial, bfloat16 and compiled, keep or not compiled)
-    if not x.shape[0] * x.shape[1]:
-        return x.new_empty(*x.shape[:2], initial.shape[2]), saved
-    if compiled:
-        return cpu.line_lstm(*operands, height, layer, bfloat16, saved if keep else None), saved
+    *operands, height, layer, backend, factors, keep = given
+    image = _check("line_lstm", operands, height, backend, factors, layer)
+    output, saved = _line_lstm_shapes(*given[:9], keep or backend != "cpu")
+    if not output.numel():
+        return output, saved
+    if backend == "cpu":
+        how = factors, torch.get_num_threads(), *image, layer, output.shape[2]
+        cpu.call("line_lstm", *how, *operands, output, saved if keep else None)
+        return output, saved
+    x, kis, bias, kss, initial = operands
     lines = _lines(x, height, layer)
     with one_thread(when=_is_small(lines, bias, x)), _without_autocast(x):
-        output = manual.line_lstm(*operands, lines, saved)
+        output = manual.line_lstm(x, kis, bias, kss, initial, lines, saved)
     return output, saved if keep else saved.new_empty(0)
 
 
 def line_lstm_backward(*given: Any) -> Tensors:
     """The gradients of x, Kis, its bias, Kss and the initial states."""
-    x, kis, bias, kss, initial, saved, d_output, height, layer, compiled, bfloat16 = given
-    operands = x, kis, bias, kss, initial
-    _check_line_lstm(operands, height, layer, compiled)
-    _check("line_lstm", False, height, x, ("d_output", d_output, (*x.shape[:2], initial.shape[2])))
-    if not x.shape[0] * x.shape[1]:
-        return tuple(map(torch.zeros_like, operands))
+    *operands, saved, d_output, height, layer, backend, factors = given
+    image = _check("line_lstm", [*operands, d_output], height, backend, factors, layer)
+    gradients = _line_lstm_backward_shapes(*operands)
+    if not d_output.numel():
+        return tuple(map(torch.zeros_like, gradients))
     if not saved.numel():  # the forward pass did not know that there would be a backward pass
-        saved = line_lstm(*operands, height, layer, compiled, bfloat16, True)[1]
-    room = _room(x, initial, bfloat16 and compiled, True)
+        saved = line_lstm(*operands, *given[7:], True)[1]
+    room = _line_lstm_shapes(*operands, *given[7:], True)[1]
     if (saved.shape, saved.dtype, saved.device) != (room.shape, room.dtype, room.device) or not saved.is_contiguous():
         raise InputError(f"line_lstm: saved is {tuple(saved.shape)}, expected what the forward pass gave")
-    if compiled:
-        return cpu.line_lstm_backward(*operands, saved, d_output, height, layer, bfloat16)
+    x, kis, bias, kss, initial = operands
+    if backend == "cpu":
+        how = factors, torch.get_num_threads(), *image, layer, initial.shape[2]
+        cpu.call("line_lstm_backward", *how, *operands, saved, d_output, *gradients)
+        return gradients
     lines = _lines(x, height, layer)
     with one_thread(when=_is_small(lines, bias, x)), _without_autocast(x):
-        gradients = manual.line_lstm_backward(x, kis, kss, initial, saved, d_output, lines)
-    return tuple(gradient.contiguous() for gradient in gradients)
+        found = manual.line_lstm_backward(x, kis, kss, initial, saved, d_output, lines)
+    return tuple(gradient.contiguous() for gradient in found)
 
 
 def conv(*given: Any) -> Tensor:
     """The convolution, in C++."""
-    x, weight, bias, plus, height, _, _ = given
-    added = () if plus is None else (("plus", plus, (*x.shape[:2], len(weight))),)
-    _check_conv(x, weight, height, ("bias", bias, weight.shape[:1]), *added)
-    return cpu.conv(*given) if x.shape[0] * x.shape[1] else x.new_empty(*x.shape[:2], len(weight))
+    *tensors, height, relu, factors = given
+    image = _check("conv", tensors, height, "cpu", factors)
+    y = _conv_shapes(*tensors)
+    if y.numel():
+        cpu.call("conv", factors, torch.get_num_threads(), *image, *_window(tensors[1]), relu, *tensors, y)
+    return y
 
 
 def conv_backward(*given: Any) -> Tensors:
     """The gradients of x (empty unless it is wanted), of the weight and of the bias."""
-    x, weight, dy, height, _, _, wants_dx = given
-    _check_conv(x, weight, height, ("dy", dy, (*x.shape[:2], len(weight))))
-    if x.shape[0] * x.shape[1]:
-        return cpu.conv_backward(*given)
-    return x.new_empty(x.shape if wants_dx else 0), torch.zeros_like(weight), x.new_zeros(len(weight))
+    x, weight, dy, height, relu, factors, wants_dx = given
+    image = _check("conv", [x, weight, None, None, dy], height, "cpu", factors)
+    dx, *others = _conv_backward_shapes(*given)
+    if not dy.numel():
+        return dx, *map(torch.zeros_like, others)
+    how = factors, torch.get_num_threads(), *image, *_window(weight), relu
+    cpu.call("conv_backward", *how, x, weight, dy, dx if wants_dx else None, *others)
+    return dx, *others
 
 
 def reference_line_lstm(*given: Any) -> Tensor:
     """The output by the reference, under autograd and in the precision of its weights."""
-    x, kis, bias, kss, initial, height, layer = given
-    operands = x, kis, bias, kss, initial
-    _check_line_lstm(operands, height, layer, False)
+    *operands, height, layer = given
+    x, kis, bias, kss, initial = operands
+    _check("line_lstm", operands, height, "reference", x.dtype, layer)
     with _without_autocast(x):
         if not x.shape[0]:
             return x @ kis[0, 0, :, : initial.shape[2]]
-        return reference.line_lstm(*operands, _lines(x, height, layer))
+        return reference.line_lstm(x, kis, bias, kss, initial, _lines(x, height, layer))
 
 
 def _lines(x: Tensor, height: int, layer: Layer) -> Lines:
     return LAYERS[layer](int(height), int(x.shape[0]) // int(height))
 
 
-def _room(x: Tensor, initial: Tensor, bfloat16: bool, keep: bool) -> Tensor:
-    """Where the gates, cells and states of all positions are kept for the backward pass."""
-    size = cpu.saved_size(x.shape[0], x.shape[1], len(initial), initial.shape[2]) if keep else 0
-    return x.new_empty(size, dtype=torch.bfloat16 if bfloat16 and x.dtype == torch.float32 else x.dtype)
+def _window(weight: Tensor) -> tuple[int, int, int]:
+    """Of a kernel: output features, rows above the centre, columns beside it."""
+    out, _, rows, columns = weight.shape
+    return out, rows // 2, columns // 2
 
 
 def _is_small(lines: Lines, bias: Tensor, x: Tensor) -> bool:
@@ -126,54 +154,58 @@ def _without_autocast(x: Tensor) -> Any:
     return torch.autocast(x.device.type, enabled=False) if available else nullcontext()
 
 
-Expected = tuple[str, Tensor, Sequence[int]]
+def _check(
+    operator: str, tensors: Sequence[Tensor | None], height: int, backend: str, factors: torch.dtype, layer: str = ""
+) -> tuple[int, int, int, int]:
+    """Returns H, W, B and F of the map x, the first tensor.
 
-
-def _check(operator: str, compiled: bool, height: int, x: Tensor, *expected: Expected) -> None:
-    """Raises InputError unless x makes an image and all tensors have their shapes, one floating type and one device."""
-    dtype, device, positions = x.dtype, x.device, x.shape[0]
-    for name, tensor, shape in expected:
-        if tensor.shape != shape:
-            raise InputError(f"{operator}: {name} has shape {tuple(tensor.shape)}, expected {tuple(shape)}")
+    Raises InputError unless x makes an image, all tensors have their shapes (a size is that of the first tensor that
+    has it), one floating type and one device, and the backend computes with them.
+    """
+    if operator == "line_lstm" and layer not in SIZES:
+        raise InputError(f"{operator}: unknown layer {layer!r}, expected one of {', '.join(SIZES)}")
+    given = {name: tensor for name, tensor in zip(SHAPES[operator], tensors, strict=False) if tensor is not None}
+    x, sizes = given["x"], {2: 2, **SIZES.get(layer, {})}
+    dtype, device = x.dtype, x.device
+    for name, tensor in given.items():
+        shape, names = tuple(tensor.shape), SHAPES[operator][name]
+        if len(shape) != len(names) or shape != tuple(map(sizes.setdefault, names, shape)):
+            expected = ", ".join(str(sizes.get(size, size)) for size in names)
+            raise InputError(f"{operator}: {name} has shape {shape}, expected ({expected})")
         if tensor.dtype != dtype or tensor.device != device:
-            given = f"x is {dtype} on {device}, {name} {tensor.dtype} on {tensor.device}"
-            raise InputError(f"{operator}: {given}, expected one floating type on one device")
+            both = f"x is {dtype} on {device}, {name} {tensor.dtype} on {tensor.device}"
+            raise InputError(f"{operator}: {both}, expected one floating type on one device")
+    positions, batch, features = x.shape
+    if layer and sizes["4h"] != 4 * sizes["h"]:
+        raise InputError(f"{operator}: bias has {sizes['4h']} gates, expected 4 times the {sizes['h']} of initial")
+    if empty := [size for size, n in sizes.items() if not n and size not in ("N", "B")]:
+        raise InputError(f"{operator}: {empty[0]} is 0, expected at least 1")
+    if not layer and not sizes["rows"] % 2 == sizes["columns"] % 2 == 1:
+        raise InputError(f"{operator}: a kernel of {sizes['rows']}×{sizes['columns']}, expected odd sizes")
     if height < 0 or (positions and (height < 1 or positions % height)):
         raise InputError(f"{operator}: {positions} positions make no image of height {height}")
-    if not dtype.is_floating_point:
-        raise InputError(f"{operator}: x is {dtype}, expected a floating type")
-    if compiled and not (cpu.available and device.type == "cpu" and dtype in (torch.float32, torch.float64)):
-        why = f"is for float32 and float64 on a CPU, not {dtype} on {device}"
-        raise InputError(f"{operator}: the compiled library {why if cpu.available else 'is not here: ' + cpu.variant}")
-
-
-def _check_line_lstm(operands: Sequence[Tensor], height: int, layer: str, compiled: bool) -> None:
-    x, kis, bias, kss, initial = operands
-    if layer not in SIZES:
-        raise InputError(f"line_lstm: unknown layer {layer!r}, expected one of {', '.join(SIZES)}")
-    if x.ndim != 3 or initial.ndim != 3 or 0 in (x.shape[2], initial.shape[2]):
-        given = f"x has shape {tuple(x.shape)}, initial {tuple(initial.shape)}"
-        raise InputError(f"line_lstm: {given}, expected (N, B, F) and (D, 2, h), F and h at least 1")
-    (d, s, t), features, hidden = SIZES[layer], x.shape[2], initial.shape[2]
-    weights = ("input_to_state", kis, (d, s, features, 4 * hidden)), ("bias", bias, (d, 4 * hidden))
-    states = ("state_to_state", kss, (d, t, hidden, 4 * hidden)), ("initial", initial, (d, 2, hidden))
-    _check("line_lstm", compiled, height, x, *weights, *states)
-
-
-def _check_conv(x: Tensor, weight: Tensor, height: int, *others: Expected) -> None:
-    kernel = weight.shape
-    if x.ndim != 3 or len(kernel) != 4 or 0 in (x.shape[2], *kernel) or not kernel[2] % 2 == kernel[3] % 2 == 1:
-        given = f"x has shape {tuple(x.shape)}, weight {tuple(kernel)}"
-        raise InputError(f"conv: {given}, expected (N, B, F) and (G, F, rows, columns), F and G at least 1, both odd")
-    _check("conv", True, height, x, ("weight", weight, (kernel[0], x.shape[2], *kernel[2:])), *others)
+    if backend == "cpu":
+        if not cpu.available:
+            raise InputError(f"{operator}: the compiled library is not here: {cpu.variant}")
+        takes = {torch.float32: (torch.float32, torch.bfloat16), torch.float64: (torch.float64,)}
+        if device.type != "cpu" or factors not in takes.get(dtype, ()):
+            what = f"{dtype} with factors of {factors} on {device}"
+            raise InputError(f"{operator}: the compiled library is for float32 and float64 on a CPU, not {what}")
+    elif backend not in ("reference", "manual") or factors != dtype or not dtype.is_floating_point:
+        what = f"x is {dtype}, the backend {backend!r}, the factors {factors}"
+        raise InputError(f"{operator}: {what}, expected a floating type, a known backend, factors of x's type")
+    return height, positions // max(1, height), batch, features
 
 
 # Their shapes, without computing them.
 
 
 def _line_lstm_shapes(*given: Any) -> Tensors:
-    x, _, _, _, initial, _, _, compiled, bfloat16, keep = given
-    return x.new_empty(x.shape[0], x.shape[1], initial.shape[2]), _room(x, initial, bfloat16 and compiled, keep)
+    x, _, _, _, initial, _, _, _, factors, keep = given
+    (positions, batch, _), (directions, _, hidden) = x.shape, initial.shape
+    # The gates, cells and states of all positions, and how the C++ has divided the batch.
+    saved = directions * positions * batch * 6 * (-(-hidden // cpu.GRAIN) * cpu.GRAIN) + cpu.GRAIN if keep else 0
+    return x.new_empty(positions, batch, hidden), x.new_empty(saved, dtype=factors)
 
 
 def _line_lstm_backward_shapes(*given: Any) -> Tensors:
@@ -206,7 +238,7 @@ def _line_lstm_gradients(ctx: Any, d_output: Tensor | None, _: Tensor | None) ->
 
 def _line_lstm_backward_context(ctx: Any, given: Sequence[Any], output: Tensors) -> None:
     ctx.save_for_backward(*given[:5], given[6])
-    ctx.how = given[7:9]
+    ctx.how = given[7:9]  # height and layer
 
 
 def _line_lstm_backward_gradients(ctx: Any, *gradients: Tensor) -> Gradients:
@@ -271,18 +303,6 @@ def _second(first: Callable[..., Tensors], saved: Tensors, gradients: Tensors) -
     return torch.func.vjp(first, *saved)[1](gradients)
 
 
-PLAIN = {Tensor, torch.nn.Parameter, int, bool, str, type(None)}
-
-
-def _is_watched(given: Sequence[Any]) -> bool:
-    """Whether something below the autograd key sees an operation: a tracer, a transform, a tensor of another kind."""
-    if torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active():
-        return True
-    if not PLAIN.issuperset(map(type, given)):
-        return True
-    return any(a.is_neg() or a._is_zerotensor() for a in given if isinstance(a, Tensor))
-
-
 def _has_tangent(a: Any) -> bool:
     return isinstance(a, Tensor) and forward_ad.unpack_dual(a).tangent is not None
 
@@ -317,16 +337,11 @@ def _register(
 
     # Not `torch.library.register_autograd`: the transforms of `torch.func` differentiate level by level, and refuse its
     # `autograd.Function`, which looks at all of them. At the autograd key one level is left.
-    def below(*given: Any) -> Any:
-        if not _is_watched(given):
-            return compute(*given)
-        with torch._C._AutoDispatchBelowAutograd():
-            return operator(*given)
-
     def forward(ctx: Any, *given: Any) -> Any:
         # A Function disables gradients here, which the outer levels of nested transforms want.
-        with torch.set_grad_enabled(torch._C._are_functorch_transforms_active()):
-            result = below(*given)
+        is_outer = torch._C._are_functorch_transforms_active()
+        with torch.set_grad_enabled(is_outer), torch._C._AutoDispatchBelowAutograd():
+            result = operator(*given)
         context(ctx, given, result)
         return result
 
@@ -336,8 +351,6 @@ def _register(
     def differentiable(*given: Any) -> Any:
         if forward_ad._current_level >= 0 and any(map(_has_tangent, given)):
             return by_reference(*given)
-        if not (torch.is_grad_enabled() and any(a.requires_grad for a in given if isinstance(a, Tensor))):
-            return below(*given)
         with enable_single_level_autograd_function():
             return function.apply(*given)
 

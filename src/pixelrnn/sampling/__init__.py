@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pixelrnn.errors import InputError, check_number
 from pixelrnn.likelihood import logits_per_channel
-from pixelrnn.ops import compiled
+from pixelrnn.ops import choose
 from pixelrnn.randomness import uniform_row
 from pixelrnn.sampling import cpu, steps, trace
 
@@ -142,7 +142,7 @@ def start(program: trace.Program, width: int, batch: int) -> steps.Network | cpu
     """
     weights = trace.operands(program)
     alike = len({(weight.dtype, weight.device) for given in weights for weight in given}) == 1
-    kind = cpu.Network if compiled(weights[-1][0]) and alike else steps.Network
+    kind = cpu.Network if choose(weights[-1][0])[0] == "cpu" and alike else steps.Network
     return kind(program, weights, width, batch)
 
 

@@ -32,8 +32,8 @@ class Network:
             elif step.kind in ("relu", "concatenate"):
                 cpu.call(f"network_{step.kind}", self.network, *step.reads, *state)
             elif step.kind in cpu.NUMBERS:
-                layer, hidden = cpu.NUMBERS[step.kind], given[3].shape[2]
-                cpu.call("network_line_lstm", self.network, *step.reads, layer, *given, hidden, *state)
+                hidden = given[3].shape[2]
+                cpu.call("network_line_lstm", self.network, *step.reads, step.kind, *given, hidden, *state)
             else:
                 x, plus = step.reads if len(step.reads) == 2 else (*step.reads, -1)
                 # The logits, divided by channels: level l of channel c is feature l·C + c.
