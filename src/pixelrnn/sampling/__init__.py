@@ -135,7 +135,7 @@ def rows(
 
 @torch.no_grad()
 def start(program: trace.Program, width: int, batch: int) -> steps.Network | cpu.Network:
-    """Begins a batch of images with the weights of now: in C++ where `pixelrnn.ops.compiled` says so.
+    """Begins a batch of images with the weights of now: in C++ where `pixelrnn.ops.choose` says so.
 
     Raises:
         InputError: the backend that was named cannot run.
