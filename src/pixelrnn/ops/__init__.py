@@ -3,12 +3,14 @@
     reference   the equations under autograd                            any device and floating type
     manual      the recurrence with a backward pass written by hand     any device and floating type
     cpu         C++ (csrc), compiled when the package is installed      CPU, float32 and float64; products of bfloat16
+    triton      the recurrence of manual, its scan in Triton kernels    CUDA, float32 and float64; products of bfloat16
 
 The fastest that can run is taken. All are equal, in output and every gradient. See the README beside this file.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Literal, get_args
 
 import torch
@@ -21,7 +23,7 @@ from pixelrnn.ops.lines import Layer
 
 __all__ = ["Backend", "Layer", "backend", "conv", "line_lstm"]
 
-Backend = Literal["auto", "reference", "manual", "cpu"]
+Backend = Literal["auto", "reference", "manual", "cpu", "triton"]
 
 _named: Backend = "auto"
 _blocks: list[list[Backend]] = []
@@ -34,12 +36,14 @@ def backend(name: Backend) -> Iterator[None]:
     It is for the whole process: what other threads compute meanwhile has the same values.
 
     Raises:
-        InputError: an unknown name, or the compiled library is not here.
+        InputError: an unknown name, or the compiled library or Triton is not here.
     """
     if name not in get_args(Backend):
         raise InputError(f"unknown backend {name!r}: expected one of {', '.join(get_args(Backend))}")
     if name == "cpu" and not cpu.available:
         raise InputError(f"the backend cpu is not here: {cpu.variant}")
+    if name == "triton" and not find_spec("triton"):
+        raise InputError("the backend triton is not here: install Triton, which comes with PyTorch for CUDA")
     global _named
     named = [name]  # a thing of its own: blocks of several threads may end in any order
     _blocks.append(named)
@@ -100,12 +104,12 @@ def line_lstm(
     """
     x = x.to(bias.dtype)  # lower precision of the maps around it must not add up over H + W steps
     operands = x, input_to_state, bias, state_to_state, initial
-    in_cpp = compiled(x)
+    how = "cpu" if compiled(x) else _named
     if _named == "reference":
         return operators.reference_line_lstm(*operands, height, layer)
-    bfloat16 = in_cpp and x.dtype == torch.float32 and autocast_to_bfloat16(x)
+    bfloat16 = x.dtype == torch.float32 and autocast_to_bfloat16(x)
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in operands)
-    output: Tensor = torch.ops.pixelrnn.line_lstm(*operands, height, layer, in_cpp, bfloat16, keep)[0]
+    output: Tensor = torch.ops.pixelrnn.line_lstm(*operands, height, layer, how, bfloat16, keep)[0]
     return output
 
 
@@ -144,6 +148,7 @@ def conv(
 
 
 def autocast_to_bfloat16(x: Tensor) -> bool:
-    """Whether `torch.autocast` asks for bfloat16 on the CPU, the only lower precision that the C++ follows."""
-    on_cpu = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-    return on_cpu and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    """Whether `torch.autocast` asks for bfloat16, the only lower precision that the operators follow."""
+    kind = x.device.type
+    is_on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return is_on and torch.get_autocast_dtype(kind) == torch.bfloat16

@@ -7,6 +7,7 @@ tensors see one operation with known shapes. Second and forward-mode derivatives
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ Tensors = tuple[Tensor, ...]
 Gradients = tuple[Tensor | None, ...]
 
 OPERANDS = "Tensor x, Tensor input_to_state, Tensor bias, Tensor state_to_state, Tensor initial"
-HOW = "SymInt height, str layer, bool compiled, bool bfloat16"
+HOW = "SymInt height, str layer, str backend, bool bfloat16"
 SCHEMAS = {
     "line_lstm": f"({OPERANDS}, {HOW}, bool keep) -> (Tensor, Tensor)",
     "line_lstm_backward": f"({OPERANDS}, Tensor saved, Tensor d_output, {HOW}) -> ({', '.join(['Tensor'] * 5)})",
@@ -44,8 +45,9 @@ SMALL = 2**18
 
 def line_lstm(*given: Any) -> tuple[Tensor, Tensor]:
     """The output, and what the backward pass needs (nothing unless it is to be kept)."""
-    x, kis, bias, kss, initial, height, layer, compiled, bfloat16, keep = given
+    x, kis, bias, kss, initial, height, layer, backend, bfloat16, keep = given
     operands = x, kis, bias, kss, initial
+    compiled = backend == "cpu"
     _check_line_lstm(operands, height, layer, compiled)
     saved = _room(x, initial, bfloat16 and compiled, keep or not compiled)
     if not x.shape[0] * x.shape[1]:
@@ -53,29 +55,32 @@ def line_lstm(*given: Any) -> tuple[Tensor, Tensor]:
     if compiled:
         return cpu.line_lstm(*operands, height, layer, bfloat16, saved if keep else None), saved
     lines = _lines(x, height, layer)
-    with one_thread(when=_is_small(lines, bias, x)), _without_autocast(x):
-        output = manual.line_lstm(*operands, lines, saved)
+    with one_thread(when=_is_small(lines, bias, x)), _autocast(x, bfloat16):
+        scan = _scans(backend, x, initial, layer).scan
+        output = manual.line_lstm(*operands, lines, saved, scan)
     return output, saved if keep else saved.new_empty(0)
 
 
 def line_lstm_backward(*given: Any) -> Tensors:
     """The gradients of x, Kis, its bias, Kss and the initial states."""
-    x, kis, bias, kss, initial, saved, d_output, height, layer, compiled, bfloat16 = given
+    x, kis, bias, kss, initial, saved, d_output, height, layer, backend, bfloat16 = given
     operands = x, kis, bias, kss, initial
+    compiled = backend == "cpu"
     _check_line_lstm(operands, height, layer, compiled)
     _check("line_lstm", False, height, x, ("d_output", d_output, (*x.shape[:2], initial.shape[2])))
     if not x.shape[0] * x.shape[1]:
         return tuple(map(torch.zeros_like, operands))
     if not saved.numel():  # the forward pass did not know that there would be a backward pass
-        saved = line_lstm(*operands, height, layer, compiled, bfloat16, True)[1]
+        saved = line_lstm(*operands, height, layer, backend, bfloat16, True)[1]
     room = _room(x, initial, bfloat16 and compiled, True)
     if (saved.shape, saved.dtype, saved.device) != (room.shape, room.dtype, room.device) or not saved.is_contiguous():
         raise InputError(f"line_lstm: saved is {tuple(saved.shape)}, expected what the forward pass gave")
     if compiled:
         return cpu.line_lstm_backward(*operands, saved, d_output, height, layer, bfloat16)
     lines = _lines(x, height, layer)
-    with one_thread(when=_is_small(lines, bias, x)), _without_autocast(x):
-        gradients = manual.line_lstm_backward(x, kis, kss, initial, saved, d_output, lines)
+    with one_thread(when=_is_small(lines, bias, x)), _autocast(x, bfloat16):
+        scan = _scans(backend, x, initial, layer).scan_backward
+        gradients = manual.line_lstm_backward(x, kis, kss, initial, saved, d_output, lines, scan)
     return tuple(gradient.contiguous() for gradient in gradients)
 
 
@@ -101,7 +106,7 @@ def reference_line_lstm(*given: Any) -> Tensor:
     x, kis, bias, kss, initial, height, layer = given
     operands = x, kis, bias, kss, initial
     _check_line_lstm(operands, height, layer, False)
-    with _without_autocast(x):
+    with _autocast(x, False):
         if not x.shape[0]:
             return x @ kis[0, 0, :, : initial.shape[2]]
         return reference.line_lstm(*operands, _lines(x, height, layer))
@@ -121,9 +126,20 @@ def _is_small(lines: Lines, bias: Tensor, x: Tensor) -> bool:
     return x.device.type == "cpu" and lines.extent * x.shape[1] * bias.numel() < SMALL
 
 
-def _without_autocast(x: Tensor) -> Any:
+def _autocast(x: Tensor, bfloat16: bool) -> Any:
+    """Products of bfloat16 numbers, or none of lower precision; the backward pass runs where the user's has ended."""
     available = torch.amp.is_autocast_available(x.device.type)
-    return torch.autocast(x.device.type, enabled=False) if available else nullcontext()
+    return torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16) if available else nullcontext()
+
+
+def _scans(backend: str, x: Tensor, initial: Tensor, layer: Layer) -> Any:
+    """The module that has the two scans: `manual`, or `triton` where it was named or works."""
+    if backend == "triton" or (backend == "auto" and x.is_cuda and find_spec("triton")):
+        from pixelrnn.ops import triton
+
+        if triton.works(x, initial.shape[2], layer, named=backend == "triton"):
+            return triton
+    return manual
 
 
 Expected = tuple[str, Tensor, Sequence[int]]
@@ -172,8 +188,8 @@ def _check_conv(x: Tensor, weight: Tensor, height: int, *others: Expected) -> No
 
 
 def _line_lstm_shapes(*given: Any) -> Tensors:
-    x, _, _, _, initial, _, _, compiled, bfloat16, keep = given
-    return x.new_empty(x.shape[0], x.shape[1], initial.shape[2]), _room(x, initial, bfloat16 and compiled, keep)
+    x, _, _, _, initial, _, _, backend, bfloat16, keep = given
+    return x.new_empty(x.shape[0], x.shape[1], initial.shape[2]), _room(x, initial, bfloat16 and backend == "cpu", keep)
 
 
 def _line_lstm_backward_shapes(*given: Any) -> Tensors:
