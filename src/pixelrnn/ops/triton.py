@@ -25,8 +25,10 @@ WALKED = 64
 PROGRAMS = 128
 """Programs that a launch should have, about as many as a large GPU has multiprocessors."""
 
-ROWS, COLUMNS, DEPTH = 64, 32, 32
-"""The largest tile of a product: positions and images, features of the result, features that are summed at a time."""
+TILES = {"bf16": (64, 32, 64, 8), "tf32": (64, 32, 32, 8), "ieee": (64, 32, 32, 8), "double": (16, 16, 16, 4)}
+"""The tile of a product by its precision: rows (positions and images), columns (features of the result), depth
+(features that are summed at a time), and the warps that compute it.
+"""
 
 SIZES = ["begin", "end", "L", "N", "B", "images", "width"]
 """Arguments whose values need no kernel of their own."""
@@ -39,8 +41,10 @@ TOLERANCE = {"bf16": 5e-2, "tf32": 1e-2, "ieee": 1e-5}
 def _dot(a, b, c, PRECISION: tl.constexpr):
     """a · b + c. The factors of bfloat16 products are rounded here, all others are used as they are."""
     if PRECISION == "bf16":
-        return tl.dot(a.to(tl.bfloat16), b, c)
-    return tl.dot(a, b, c, input_precision=PRECISION, out_dtype=c.dtype)
+        c = tl.dot(a.to(tl.bfloat16), b, c)
+    else:
+        c = tl.dot(a, b, c, input_precision=PRECISION, out_dtype=c.dtype)
+    return c
 
 
 @triton.jit
@@ -70,16 +74,16 @@ def _scan(
     """The lines from begin to end, of one direction and ``images`` images."""
     d = tl.program_id(0) % D
     image = tl.program_id(0) // D * images
-    for t in range(begin, end):
+    for t in tl.range(begin, end, num_stages=1):
         start, step, first, length = _line(geometry, d, t, L)
         start_before, _, first_before, length_before = _line(geometry, d, t - 1, L)
-        for m in range(tl.program_id(1) * ROWS, length * images, tl.num_programs(1) * ROWS):
+        for m in tl.range(tl.program_id(1) * ROWS, length * images, tl.num_programs(1) * ROWS, num_stages=1):
             r = m + tl.arange(0, ROWS)
             n, b = r // images, image + r % images  # the position on its line, the image
             live = (n < length) & (b < B)
             at = (d * N + start + n * step).to(tl.int64) * B + b
             term_at = ((start + n * step).to(tl.int64) * B + b) * D + d
-            for column in range(tl.program_id(2) * COLUMNS, h, tl.num_programs(2) * COLUMNS):
+            for column in tl.range(tl.program_id(2) * COLUMNS, h, tl.num_programs(2) * COLUMNS, num_stages=1):
                 j = column + tl.arange(0, COLUMNS)
                 here = live[:, None] & (j < h)[None, :]
                 o = tl.zeros((ROWS, COLUMNS), gates.dtype.element_ty)
@@ -135,18 +139,18 @@ def _scan_backward(
     """The lines from begin to end counted from the last, of one direction and ``images`` images."""
     d = tl.program_id(0) % D
     image = tl.program_id(0) // D * images
-    for back in range(begin, end):
+    for back in tl.range(begin, end, num_stages=1):
         t = L - 1 - back
         start, step, first, length = _line(geometry, d, t, L)
         start_before, _, first_before, length_before = _line(geometry, d, t - 1, L)
         start_after, _, first_after, length_after = _line(geometry, d, t + 1, L)
-        for m in range(tl.program_id(1) * ROWS, length * images, tl.num_programs(1) * ROWS):
+        for m in tl.range(tl.program_id(1) * ROWS, length * images, tl.num_programs(1) * ROWS, num_stages=1):
             r = m + tl.arange(0, ROWS)
             n, b = r // images, image + r % images
             live = (n < length) & (b < B)
             position = start + n * step
             at = (d * N + position).to(tl.int64) * B + b
-            for column in range(tl.program_id(2) * COLUMNS, h, tl.num_programs(2) * COLUMNS):
+            for column in tl.range(tl.program_id(2) * COLUMNS, h, tl.num_programs(2) * COLUMNS, num_stages=1):
                 j = column + tl.arange(0, COLUMNS)
                 here = live[:, None] & (j < h)[None, :]
                 dh = tl.zeros((ROWS, COLUMNS), gates.dtype.element_ty)
@@ -233,25 +237,24 @@ def scan_backward(
     return d_gates, d_before
 
 
-def _launch(
-    kernel: Any, operands: tuple[Tensor, ...], lines: Lines, maps: tuple[Tensor, ...], *numbers: int
-) -> None:
+def _launch(kernel: Any, operands: tuple[Tensor, ...], lines: Lines, maps: tuple[Tensor, ...], *numbers: int) -> None:
     """Runs a kernel over all lines, in one launch or in one for each of them."""
     x, weight, initial = operands
     gates = maps[0]
     directions, positions, batch, hidden = *gates.shape[:3], initial.shape[2]
     precision, length, count = _precision(gates), lines.extent, len(lines.first)
     weight = weight.to(torch.bfloat16 if precision == "bf16" else weight.dtype).contiguous()
-    columns = min(COLUMNS, triton.next_power_of_2(max(hidden, 16)))
+    rows, *tile, warps = TILES["double" if gates.dtype == torch.float64 else precision]
+    columns, depth = (min(size, max(16, triton.next_power_of_2(hidden))) for size in tile)
     walks = hidden <= WALKED
     # As many images for a program as leave one for each multiprocessor. A line for itself has other programs.
     images = triton.next_power_of_2(triton.cdiv(directions * batch, PROGRAMS)) if walks else 16
     owners = directions * triton.cdiv(batch, images)
-    tiles = (1, 1) if walks else (triton.cdiv(length * images, ROWS), triton.cdiv(hidden, columns))
+    tiles = (1, 1) if walks else (triton.cdiv(length * images, rows), triton.cdiv(hidden, columns))
     pieces = [(0, count)] if walks else [(t, t + 1) for t in range(count)]
     fixed = {
         "D": directions, "T": len(lines.shifts), "CELL": lines.cell, "h": hidden, "PRECISION": precision,
-        "ROWS": ROWS, "COLUMNS": columns, "DEPTH": min(DEPTH, columns),
+        "ROWS": rows, "COLUMNS": columns, "DEPTH": depth, "num_warps": warps,
     }  # fmt: skip
     given = x.contiguous(), weight, initial.contiguous(), _geometry(lines, x.device), *maps
     with torch.cuda.device_of(x):
@@ -332,5 +335,7 @@ def _warn(device: torch.device, why: str) -> None:
     if device not in _warned:
         _warned.add(device)
         logging.getLogger("pixelrnn").warning(
-            "the Triton kernels do not work on %s, so PyTorch computes the LSTM layers, which is slower: %s", device, why
+            "the Triton kernels do not work on %s, so PyTorch computes the LSTM layers, which is slower: %s",
+            device,
+            why,
         )
