@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pixelrnn import InputError, PixelRNN
+from pixelrnn import InputError, PixelRNN, ops
 from pixelrnn.nn import LayerKind
 from pixelrnn.ops import Backend, backend, choose, cpu
 
@@ -136,6 +136,12 @@ def test_without_the_library_small_work_takes_one_thread(monkeypatch: pytest.Mon
 @pytest.mark.usefixtures("no_library")
 def test_one_that_is_named_and_cannot_run_is_an_error() -> None:
     with pytest.raises(InputError, match="the backend cpu is not here: it was not compiled"), backend("cpu"):
+        pass
+
+
+def test_triton_is_an_error_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match="the backend triton is not here: install Triton"), backend("triton"):
         pass
 
 

@@ -18,7 +18,8 @@ NAMES = ("x", "input_to_state", "bias", "state_to_state", "initial")
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 Make = Callable[[int, int], Lines]
 
-every_backend = pytest.mark.parametrize("name", [name for name in get_args(Backend) if name != "auto"])
+# Triton's kernels are tested in `tests.ops.triton_cases`.
+every_backend = pytest.mark.parametrize("name", [name for name in get_args(Backend) if name not in ("auto", "triton")])
 fast_backends = pytest.mark.parametrize("name", ["manual", "cpu"])
 both_lines = pytest.mark.parametrize("make", [row_lines, diagonal_lines])
 
@@ -142,14 +143,15 @@ def test_float32_errs_by_no_more_than_its_roundings(name: Backend, make: Make) -
         assert (a - b).abs().max() <= roundings * 2**-24 * b.abs().max(), what
 
 
+@fast_backends
 @both_lines
 @pytest.mark.parametrize(("size", "batch", "features", "hidden"), [((6, 5), 7, 9, 16), ((5, 4), 13, 6, 5)])
 def test_products_of_bfloat16_numbers_err_by_no_more_than_their_roundings(
-    make: Make, size: tuple[int, int], batch: int, features: int, hidden: int
+    name: Backend, make: Make, size: tuple[int, int], batch: int, features: int, hidden: int
 ) -> None:
-    """A number is reached through at most H + W positions. At each, two factors are rounded and what is kept for the
-    backward pass, by 2⁻⁸ of themselves at most, now up, now down. In the root mean square that is 2⁻⁸/√3, and √(H + W)
-    times 2⁻⁸ of all three at all positions.
+    """A number is reached through at most H + W positions. At each, two factors are rounded, and their product or
+    what is kept for the backward pass, by 2⁻⁸ of themselves at most, now up, now down. In the root mean square this is
+    2⁻⁸/√3, and √(H + W) times 2⁻⁸ of all three at all positions.
     """
     lines = make(*size)
     inputs = arguments(lines, batch=batch, features=features, hidden=hidden)
@@ -158,8 +160,8 @@ def test_products_of_bfloat16_numbers_err_by_no_more_than_their_roundings(
     wanted = run("reference", scaled, lines, weights)
     single = changed(scaled, Tensor.float)
     with torch.autocast("cpu", torch.bfloat16):
-        got = run("cpu", single, lines, weights.float())
-    exact = run("cpu", single, lines, weights.float())
+        got = run(name, single, lines, weights.float())
+    exact = run(name, single, lines, weights.float())
     bound = 2**-8 * sum(size) ** 0.5
     for what, a, b, c in zip(("output", *NAMES), got, wanted, exact, strict=True):
         assert a.dtype == torch.float32
@@ -194,17 +196,18 @@ def bias_gradients(lines: Lines, gate: int, bias: float) -> tuple[Tensor, Tensor
     return got, run("reference", inputs, lines, weights)[3]
 
 
+@fast_backends
 @both_lines
-def test_double_precision_is_not_rounded_to_bfloat16(make: Make) -> None:
+def test_double_precision_is_not_rounded_to_bfloat16(name: Backend, make: Make) -> None:
     inputs = arguments(make(3, 4), batch=2, features=2, hidden=3)
     weights = torch.randn(12, 2, 3, dtype=torch.double)
-    expected = run("cpu", inputs, make(3, 4), weights)
+    expected = run(name, inputs, make(3, 4), weights)
     with torch.autocast("cpu", torch.bfloat16):
-        got = run("cpu", inputs, make(3, 4), weights)
+        got = run(name, inputs, make(3, 4), weights)
     assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
-@pytest.mark.parametrize(("name", "bfloat16"), [("manual", False), ("cpu", False), ("cpu", True)])
+@pytest.mark.parametrize(("name", "bfloat16"), [("manual", False), ("manual", True), ("cpu", False), ("cpu", True)])
 @both_lines
 def test_nothing_uninitialised_is_read(name: Backend, make: Make, bfloat16: bool) -> None:
     lines = make(4, 3)
@@ -297,7 +300,8 @@ def test_compiled_sums_do_not_depend_on_which_thread_is_first() -> None:
     assert all(torch.equal(a, b) for again in runs[1:] for a, b in zip(runs[0], again, strict=True))
 
 
-@pytest.mark.parametrize(("name", "bfloat16"), [("reference", False), ("manual", False), ("cpu", False), ("cpu", True)])
+@pytest.mark.parametrize("name", ["reference", "manual", "cpu"])
+@pytest.mark.parametrize("bfloat16", [False, True])
 @both_lines
 @pytest.mark.parametrize("bits", [0x7FC00000, 0x7FFFFFFF, 0x7FC00001, -1])
 def test_what_is_no_number_stays_so(name: Backend, make: Make, bits: int, bfloat16: bool) -> None:
@@ -309,14 +313,14 @@ def test_what_is_no_number_stays_so(name: Backend, make: Make, bits: int, bfloat
     assert not hidden[0, 0].isnan().any()
 
 
-@pytest.mark.parametrize("name", ["reference", "manual"])
-def test_autocast_leaves_the_recurrence_in_the_precision_of_its_weights(name: Backend) -> None:
+@pytest.mark.parametrize(("name", "kind"), [("reference", torch.bfloat16), ("manual", torch.float16)])
+def test_autocast_leaves_the_recurrence_in_the_precision_of_its_weights(name: Backend, kind: torch.dtype) -> None:
     lines = diagonal_lines(3, 4)
     x, *weights = (t.detach().float() for t in arguments(lines, batch=2, features=2, hidden=3))
-    rounded = x.bfloat16()
+    rounded = x.to(kind)
     with backend(name):
         expected = line_lstm(rounded.float(), weights[0], weights[1], weights[2], weights[3], lines)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", kind):
             hidden = line_lstm(rounded, weights[0], weights[1], weights[2], weights[3], lines)
     assert torch.equal(hidden, expected)
 

@@ -3,12 +3,14 @@
     reference   the equations under autograd                            any device and floating type
     manual      the recurrence with a backward pass written by hand     any device and floating type
     cpu         C++ (csrc), compiled when the package is installed      CPU, float32 and float64; products of bfloat16
+    triton      the recurrence of manual, its scan in Triton kernels    CUDA, float32 and float64; products of bfloat16
 
 The fastest that can run is taken. All are equal, in output and every gradient. See the README beside this file.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Literal, get_args
 
 import torch
@@ -21,7 +23,7 @@ from pixelrnn.ops.lines import Layer
 
 __all__ = ["Backend", "Layer", "backend", "conv", "line_lstm"]
 
-Backend = Literal["auto", "reference", "manual", "cpu"]
+Backend = Literal["auto", "reference", "manual", "cpu", "triton"]
 
 _named: Backend = "auto"
 _blocks: list[list[Backend]] = []
@@ -34,12 +36,14 @@ def backend(name: Backend) -> Iterator[None]:
     It is for the whole process: what other threads compute meanwhile has the same values.
 
     Raises:
-        InputError: an unknown name, or the compiled library is not here.
+        InputError: an unknown name, or the compiled library or Triton is not here.
     """
     if name not in get_args(Backend):
         raise InputError(f"unknown backend {name!r}: expected one of {', '.join(get_args(Backend))}")
     if name == "cpu" and not cpu.available:
         raise InputError(f"the backend cpu is not here: {cpu.variant}")
+    if name == "triton" and not find_spec("triton"):
+        raise InputError("the backend triton is not here: install Triton, which comes with PyTorch for CUDA")
     global _named
     named = [name]  # a thing of its own: blocks of several threads may end in any order
     _blocks.append(named)
@@ -54,21 +58,26 @@ def backend(name: Backend) -> Iterator[None]:
 def choose(x: Tensor) -> tuple[Backend, torch.dtype]:
     """Returns the backend that computes with a tensor like this one, and the type of the factors of its products.
 
-    The factors are bfloat16 where `torch.autocast` asks the C++ for it, and otherwise of x's type.
+    The backend is the one that was named, or cpu where it can compute. Otherwise ``"auto"`` leaves the choice between
+    triton and manual to the operator. The factors are bfloat16 where `torch.autocast` asks for it, the only lower
+    precision that the operators follow.
 
     Raises:
         InputError: the backend cpu was named, and x is not float32 or float64 on a CPU.
     """
-    if _named in ("auto", "cpu"):
-        fits = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-        if fits and cpu.available:
-            lower = x.dtype == torch.float32 and torch.is_autocast_enabled("cpu")
-            return "cpu", torch.bfloat16 if lower and torch.get_autocast_dtype("cpu") == torch.bfloat16 else x.dtype
-        if _named == "cpu":
-            raise InputError(f"the backend cpu is for float32 or float64 on a CPU, not {x.dtype} on {x.device}")
-        if fits and not torch.compiler.is_compiling():
-            cpu.say_what_is_missing()
-    return "reference" if _named == "reference" else "manual", x.dtype
+    device = x.device.type
+    lower = x.dtype == torch.float32 and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    factors = torch.bfloat16 if lower and torch.get_autocast_dtype(device) == torch.bfloat16 else x.dtype
+    if _named not in ("auto", "cpu"):
+        return _named, factors
+    fits = device == "cpu" and x.dtype in (torch.float32, torch.float64)
+    if fits and cpu.available:
+        return "cpu", factors
+    if _named == "cpu":
+        raise InputError(f"the backend cpu is for float32 or float64 on a CPU, not {x.dtype} on {x.device}")
+    if fits and not torch.compiler.is_compiling():
+        cpu.say_what_is_missing()
+    return "auto", factors
 
 
 def line_lstm(

@@ -6,43 +6,40 @@ gradients and the gradient of x, is one product each after the scan. The derivat
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pixelrnn.ops.lines import Lines
-from pixelrnn.ops.reference import add_directions, input_term
+from pixelrnn.ops.reference import add_directions, input_matrix, input_taps, input_term
 
 
-def line_lstm(
-    x: Float[Tensor, "N B F"],
-    input_to_state: Float[Tensor, "D S F four_h"],
-    bias: Float[Tensor, "D four_h"],
+def scan(
+    term: Float[Tensor, "N B D four_h"],
     state_to_state: Float[Tensor, "D T h four_h"],
     initial: Float[Tensor, "D 2 h"],
     lines: Lines,
-    saved: Float[Tensor, " saved"],
-) -> Float[Tensor, "N B h"]:
-    """See `pixelrnn.ops.line_lstm`. Fills ``saved`` with what the backward pass needs."""
-    batch, hidden = x.shape[1], initial.shape[2]
-    gates, cells, states = _parts(saved, (len(bias), x.shape[0], batch, hidden))
-    saved[gates.numel() + cells.numel() + states.numel() :].zero_()  # padding, which the C++ fills
-    gates.copy_(input_term(x, input_to_state, bias, lines))  # activated line by line
-
+    gates: Float[Tensor, "D N B four_h"],
+    cells: Float[Tensor, "D N B h"],
+    states: Float[Tensor, "D N B h"],
+) -> None:
+    """Fills the activated gates, the cells and the states of all positions, line by line, from Kis ⊛ x."""
+    batch, hidden = term.shape[1], initial.shape[2]
     # A line's states at their places and the initial ones elsewhere; each line overwrites the one before.
     h, c = initial[:, :, None, None].repeat(1, 1, lines.extent + 2, batch, 1).unbind(1)
     weight = state_to_state.flatten(1, 2)  # (D, T·h, 4h)
     for t, (first, n) in enumerate(zip(lines.first, lines.lengths, strict=True)):
         begin = first + 1
         taps = [slice(begin + shift, begin + shift + n) for shift in lines.shifts]
-        here = [(d, _slice(scan[t])) for d, scan in enumerate(lines.positions)]
+        here = [(d, _slice(line[t])) for d, line in enumerate(lines.positions)]
 
         #   o, f, i = σ(Kss ⊛ h₋ + Kis ⊛ x)      g = tanh(Kss ⊛ h₋ + Kis ⊛ x)
         h_taps = torch.cat([h[:, tap] for tap in taps], dim=-1)  # (D, n, B, T·h)
-        a = torch.bmm(h_taps.flatten(1, 2), weight).unflatten(1, (n, batch))
+        a = torch.bmm(h_taps.flatten(1, 2), weight).to(gates.dtype).unflatten(1, (n, batch))
         for d, line in here:
-            a[d] += gates[d, line]
+            a[d] += term[line, :, d]
         o, f, i, g = a.chunk(4, dim=-1)
         a[..., : 3 * hidden].sigmoid_()
         g.tanh_()
@@ -54,34 +51,28 @@ def line_lstm(
         for d, line in here:
             gates[d, line], cells[d, line], states[d, line] = a[d], c_line[d], h_line[d]
 
-    return add_directions(states, lines)
 
-
-def line_lstm_backward(
-    x: Float[Tensor, "N B F"],
-    input_to_state: Float[Tensor, "D S F four_h"],
+def scan_backward(
+    d_output: Float[Tensor, "N B h"],
     state_to_state: Float[Tensor, "D T h four_h"],
     initial: Float[Tensor, "D 2 h"],
-    saved: Float[Tensor, " saved"],
-    d_output: Float[Tensor, "N B h"],
     lines: Lines,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """From the gradient of the output to those of x, Kis, its bias, Kss and the initial states."""
-    directions, batch, hidden = len(initial), x.shape[1], initial.shape[2]
-    gates, cells, states = _parts(saved, (directions, x.shape[0], batch, hidden))
-    d_gates = torch.empty_like(gates)
-    d_initial = torch.zeros_like(initial)
-    nothing = x.new_zeros(hidden)
+    gates: Float[Tensor, "D N B four_h"],
+    cells: Float[Tensor, "D N B h"],
+) -> tuple[Float[Tensor, "N B D four_h"], Float[Tensor, "D N B h"]]:
+    """The gradients of the gates before their activation, da, and of c₋, of all positions."""
+    directions, _, batch, hidden = cells.shape
+    d_gates, d_before = cells.new_empty(*d_output.shape[:2], *gates.shape[::3]), torch.empty_like(cells)
+    nothing = d_output.new_zeros(hidden)
     d_states = [lines.neighbours(d_output, at, nothing) for at in lines.outputs]
-
     # c₋ at every position; the gradient of f needs it.
     c_before = [lines.neighbours(cells[d], lines.taps[d][lines.cell], initial[d, 1]) for d in range(directions)]
     weight = state_to_state.flatten(1, 2).mT  # (D, 4h, T·h)
     # What the lines after t contribute to the states of line t, at their places.
-    dh, dc = states.new_zeros(2, directions, lines.extent + 2, batch, hidden)
+    dh, dc = cells.new_zeros(2, directions, lines.extent + 2, batch, hidden)
     for t in range(len(lines.first) - 1, -1, -1):
         n, begin = lines.lengths[t], lines.first[t] + 1
-        here = [(d, _slice(scan[t])) for d, scan in enumerate(lines.positions)]
+        here = [(d, _slice(line[t])) for d, line in enumerate(lines.positions)]
         own = slice(begin, begin + n)
         o, f, i, g = torch.stack([gates[d, line] for d, line in here]).chunk(4, dim=-1)
         tanh_c = torch.stack([cells[d, line] for d, line in here]).tanh_()
@@ -100,35 +91,72 @@ def line_lstm_backward(
             ],
             dim=-1,
         )
+        d_cell = dc_line * f
         for d, line in here:
-            d_gates[d, line] = da[d]
-        # To the states that line t has read. What lies outside the image is the initial state.
+            d_gates[line, :, d], d_before[d, line] = da[d], d_cell[d]
+        # To the states that line t has read.
         d_taps = torch.bmm(da.flatten(1, 2), weight).unflatten(1, (n, batch)).split(hidden, dim=-1)
         dh.zero_(), dc.zero_()
         for shift, d_tap in zip(lines.shifts, d_taps, strict=True):
             dh[:, begin + shift : begin + shift + n] += d_tap
         shift = lines.shifts[lines.cell]
-        dc[:, begin + shift : begin + shift + n] = dc_line * f
-        # The places that the line before does not have are outside the image.
-        begin, end = (lines.first[t - 1] + 1, lines.first[t - 1] + 1 + lines.lengths[t - 1]) if t else (0, 0)
-        for k, flowed in enumerate((dh, dc)):
-            d_initial[:, k] += flowed[:, :begin].sum(dim=(1, 2)) + flowed[:, end:].sum(dim=(1, 2))
+        dc[:, begin + shift : begin + shift + n] = d_cell
+    return d_gates, d_before
 
-    # The weights, each in one product over all positions and images.
-    d_rows = d_gates.flatten(1, 2)  # (D, N·B, 4h)
-    d_input, d_state = torch.empty_like(input_to_state), torch.empty_like(state_to_state)
-    nothing = x.new_zeros(x.shape[2])
-    for d in range(directions):
-        for k, at in enumerate(lines.inputs[d]):
-            d_input[d, k] = lines.neighbours(x, at, nothing).flatten(0, 1).T @ d_rows[d]
-        for k, at in enumerate(lines.taps[d]):
-            d_state[d, k] = lines.neighbours(states[d], at, initial[d, 0]).flatten(0, 1).T @ d_rows[d]
+
+def line_lstm(
+    x: Float[Tensor, "N B F"],
+    input_to_state: Float[Tensor, "D S F four_h"],
+    bias: Float[Tensor, "D four_h"],
+    state_to_state: Float[Tensor, "D T h four_h"],
+    initial: Float[Tensor, "D 2 h"],
+    lines: Lines,
+    saved: Float[Tensor, " saved"],
+    scan: Callable[..., None] = scan,
+) -> Float[Tensor, "N B h"]:
+    """See `pixelrnn.ops.line_lstm`. Fills ``saved`` with what the backward pass needs."""
+    gates, cells, states = _parts(saved, (len(bias), *x.shape[:2], initial.shape[2]))
+    saved[gates.numel() + cells.numel() + states.numel() :].zero_()  # padding, which the C++ fills
+    scan(input_term(x, input_to_state, bias, lines), state_to_state, initial, lines, gates, cells, states)
+    return add_directions(states, lines)
+
+
+def line_lstm_backward(
+    x: Float[Tensor, "N B F"],
+    input_to_state: Float[Tensor, "D S F four_h"],
+    state_to_state: Float[Tensor, "D T h four_h"],
+    initial: Float[Tensor, "D 2 h"],
+    saved: Float[Tensor, " saved"],
+    d_output: Float[Tensor, "N B h"],
+    lines: Lines,
+    scan_backward: Callable[..., tuple[Tensor, Tensor]] = scan_backward,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """From the gradient of the output to those of x, Kis, its bias, Kss and the initial states."""
+    directions, inputs, features, columns = input_to_state.shape
+    gates, cells, states = _parts(saved, (directions, *x.shape[:2], initial.shape[2]))
+    d_gates, d_before = scan_backward(d_output, state_to_state, initial, lines, gates, cells)
+
+    # The weights of the input and x itself, each in one product over all positions, images and directions.
+    d_rows = d_gates.flatten(2).flatten(0, 1)  # (N·B, D·4h)
+    d_input = (input_taps(x, lines).T @ d_rows).view(inputs, features, directions, columns).permute(2, 0, 1, 3)
+    d_seen = (d_rows @ input_matrix(input_to_state).T).view(*x.shape[:2], inputs, features).unbind(2)
     # x was read at an offset, so its gradient is found at the opposite one.
-    d_x = torch.zeros_like(x)
-    for d, offsets in enumerate(lines.inputs):
-        for (di, dj), kernel in zip(offsets, input_to_state[d], strict=True):
-            d_x += lines.neighbours(d_gates[d] @ kernel.T, (-di, -dj), nothing)
-    return d_x, d_input, d_rows.sum(dim=1), d_state, d_initial
+    d_x, nothing = torch.zeros_like(x), d_seen[0].new_zeros(features)
+    for (di, dj), d_tap in zip(lines.inputs[0], d_seen, strict=True):
+        d_x += lines.neighbours(d_tap, (-di, -dj), nothing)
+
+    d_state, d_initial = torch.empty_like(state_to_state), torch.zeros_like(initial)
+    d_sums = d_gates.sum(dim=1, dtype=x.dtype)  # (N, D, 4h), of all images
+    for d, taps in enumerate(lines.taps):
+        for k, at in enumerate(taps):
+            before = lines.neighbours(states[d], at, initial[d, 0])
+            d_state[d, k] = before.flatten(0, 1).T @ d_gates[:, :, d].flatten(0, 1)
+            # What is outside the image is the initial state.
+            outside = lines.neighbours(x.new_zeros(len(x), 1, 1), at, x.new_ones(1)).flatten()  # 1 there, 0 inside
+            d_initial[d, 0] += outside @ d_sums[:, d] @ state_to_state[d, k].T
+            if k == lines.cell:
+                d_initial[d, 1] = outside @ d_before[d].sum(dim=1)
+    return d_x, d_input.to(x.dtype), d_sums.sum(dim=0), d_state, d_initial
 
 
 def _parts(

@@ -7,6 +7,7 @@ tensors see one operation with known shapes. Second and forward-mode derivatives
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -74,8 +75,9 @@ def line_lstm(*given: Any) -> tuple[Tensor, Tensor]:
         return output, saved
     x, kis, bias, kss, initial = operands
     lines = _lines(x, height, layer)
-    with one_thread(when=_is_small(lines, bias, x)), _without_autocast(x):
-        output = manual.line_lstm(x, kis, bias, kss, initial, lines, saved)
+    with one_thread(when=_is_small(lines, bias, x)), _autocast(x, factors):
+        scan = _scans(backend, x, initial, layer).scan
+        output = manual.line_lstm(x, kis, bias, kss, initial, lines, saved, scan)
     return output, saved if keep else saved.new_empty(0)
 
 
@@ -97,8 +99,9 @@ def line_lstm_backward(*given: Any) -> Tensors:
         cpu.call("line_lstm_backward", *how, *operands, saved, d_output, *gradients)
         return gradients
     lines = _lines(x, height, layer)
-    with one_thread(when=_is_small(lines, bias, x)), _without_autocast(x):
-        found = manual.line_lstm_backward(x, kis, kss, initial, saved, d_output, lines)
+    with one_thread(when=_is_small(lines, bias, x)), _autocast(x, factors):
+        scan = _scans(backend, x, initial, layer).scan_backward
+        found = manual.line_lstm_backward(x, kis, kss, initial, saved, d_output, lines, scan)
     return tuple(gradient.contiguous() for gradient in found)
 
 
@@ -129,7 +132,7 @@ def reference_line_lstm(*given: Any) -> Tensor:
     *operands, height, layer = given
     x, kis, bias, kss, initial = operands
     _check("line_lstm", operands, height, "reference", x.dtype, layer)
-    with _without_autocast(x):
+    with _autocast(x, x.dtype):
         if not x.shape[0]:
             return x @ kis[0, 0, :, : initial.shape[2]]
         return reference.line_lstm(x, kis, bias, kss, initial, _lines(x, height, layer))
@@ -149,9 +152,20 @@ def _is_small(lines: Lines, bias: Tensor, x: Tensor) -> bool:
     return x.device.type == "cpu" and lines.extent * x.shape[1] * bias.numel() < SMALL
 
 
-def _without_autocast(x: Tensor) -> Any:
-    available = torch.amp.is_autocast_available(x.device.type)
-    return torch.autocast(x.device.type, enabled=False) if available else nullcontext()
+def _autocast(x: Tensor, factors: torch.dtype) -> Any:
+    """Products with factors of this type. The user's own autocast has ended when the backward pass runs."""
+    available, enabled = torch.amp.is_autocast_available(x.device.type), factors != x.dtype
+    return torch.autocast(x.device.type, torch.bfloat16, enabled=enabled) if available else nullcontext()
+
+
+def _scans(backend: str, x: Tensor, initial: Tensor, layer: Layer) -> Any:
+    """The module that has the two scans: `manual`, or `triton` where it was named or works."""
+    if backend == "triton" or (backend == "auto" and x.is_cuda and find_spec("triton")):
+        from pixelrnn.ops import triton
+
+        if triton.works(x, initial.shape[2], layer, named=backend == "triton"):
+            return triton
+    return manual
 
 
 def _check(
@@ -184,16 +198,15 @@ def _check(
         raise InputError(f"{operator}: a kernel of {sizes['rows']}×{sizes['columns']}, expected odd sizes")
     if height < 0 or (positions and (height < 1 or positions % height)):
         raise InputError(f"{operator}: {positions} positions make no image of height {height}")
-    if backend == "cpu":
-        if not cpu.available:
-            raise InputError(f"{operator}: the compiled library is not here: {cpu.variant}")
-        takes = {torch.float32: (torch.float32, torch.bfloat16), torch.float64: (torch.float64,)}
-        if device.type != "cpu" or factors not in takes.get(dtype, ()):
-            what = f"{dtype} with factors of {factors} on {device}"
-            raise InputError(f"{operator}: the compiled library is for float32 and float64 on a CPU, not {what}")
-    elif backend not in ("reference", "manual") or factors != dtype or not dtype.is_floating_point:
-        what = f"x is {dtype}, the backend {backend!r}, the factors {factors}"
-        raise InputError(f"{operator}: {what}, expected a floating type, a known backend, factors of x's type")
+    if backend not in ("auto", "reference", "manual", "cpu", "triton") or not dtype.is_floating_point:
+        raise InputError(f"{operator}: {dtype} and backend {backend!r}, expected a floating type and a known backend")
+    if factors not in (dtype, torch.bfloat16 if dtype == torch.float32 else dtype):
+        raise InputError(f"{operator}: factors of {factors}, expected {dtype}, or bfloat16 if x is float32")
+    if backend == "cpu" and not cpu.available:
+        raise InputError(f"{operator}: the compiled library is not here: {cpu.variant}")
+    if backend == "cpu" and not (device.type == "cpu" and dtype in (torch.float32, torch.float64)):
+        what = f"float32 and float64 on a CPU, not {dtype} on {device}"
+        raise InputError(f"{operator}: the compiled library is for {what}")
     return height, positions // max(1, height), batch, features
 
 
@@ -201,11 +214,11 @@ def _check(
 
 
 def _line_lstm_shapes(*given: Any) -> Tensors:
-    x, _, _, _, initial, _, _, _, factors, keep = given
+    x, _, _, _, initial, _, _, backend, factors, keep = given
     (positions, batch, _), (directions, _, hidden) = x.shape, initial.shape
     # The gates, cells and states of all positions, and how the C++ has divided the batch.
     saved = directions * positions * batch * 6 * (-(-hidden // cpu.GRAIN) * cpu.GRAIN) + cpu.GRAIN if keep else 0
-    return x.new_empty(positions, batch, hidden), x.new_empty(saved, dtype=factors)
+    return x.new_empty(positions, batch, hidden), x.new_empty(saved, dtype=factors if backend == "cpu" else x.dtype)
 
 
 def _line_lstm_backward_shapes(*given: Any) -> Tensors:

@@ -20,7 +20,7 @@ def line_lstm(
 ) -> Float[Tensor, "N B h"]:
     """The recurrence of eq. 3, line by line; see `pixelrnn.ops.line_lstm`."""
     batch = x.shape[1]
-    gates = input_term(x, input_to_state, bias, lines)
+    gates = input_term(x, input_to_state, bias, lines).permute(2, 0, 1, 3)
 
     # The positions sorted by line and taken apart once: a slice per step would cost a whole map in its backward.
     order = torch.tensor([list(chain(*scan)) for scan in lines.positions], device=x.device)  # (D, N)
@@ -56,14 +56,23 @@ def input_term(
     input_to_state: Float[Tensor, "D S F four_h"],
     bias: Float[Tensor, "D four_h"],
     lines: Lines,
-) -> Float[Tensor, "D N B four_h"]:
-    """Kis ⊛ x with its bias, for all positions at once. Outside the image x counts as zero."""
+) -> Float[Tensor, "N B D four_h"]:
+    """Kis ⊛ x with its bias, one product for all positions and directions."""
+    term = torch.addmm(bias.flatten(), input_taps(x, lines), input_matrix(input_to_state))
+    return term.view(*x.shape[:2], *bias.shape)
+
+
+def input_taps(x: Float[Tensor, "N B F"], lines: Lines) -> Float[Tensor, "rows SF"]:
+    """What the input-to-state term of each position and image reads. Outside the image x counts as zero."""
     nothing = x.new_zeros(x.shape[2])
-    gates = []
-    for offsets, kernels, b in zip(lines.inputs, input_to_state, bias, strict=True):
-        seen = [lines.neighbours(x, at, nothing) @ kernel for at, kernel in zip(offsets, kernels, strict=True)]
-        gates.append(torch.stack(seen).sum(dim=0) + b)
-    return torch.stack(gates)
+    (offsets,) = set(lines.inputs)  # all directions read the same
+    seen = [lines.neighbours(x, at, nothing) for at in offsets]
+    return (torch.cat(seen, dim=-1) if len(seen) > 1 else seen[0]).flatten(0, 1)
+
+
+def input_matrix(input_to_state: Float[Tensor, "D S F four_h"]) -> Float[Tensor, "SF columns"]:
+    """Kis of all taps (rows) and directions (columns)."""
+    return input_to_state.permute(1, 2, 0, 3).flatten(2).flatten(0, 1)
 
 
 def add_directions(states: Float[Tensor, "D N B h"], lines: Lines) -> Float[Tensor, "N B h"]:

@@ -1,0 +1,19 @@
+"""The Triton kernels, run by Triton's interpreter."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.slow  # the interpreter computes one operation of a kernel at a time
+@pytest.mark.skipif(not find_spec("triton"), reason="Triton is not installed")
+def test_the_kernels_in_a_process_of_their_own() -> None:
+    """Triton chooses the interpreter when it is imported; the shape checks of tests would wrap the kernels."""
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", str(Path(__file__).with_name("triton_cases.py"))]
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
