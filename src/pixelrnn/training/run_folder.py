@@ -72,7 +72,8 @@ class RunFolder:
             left |= {self.config, self.tensorboard, self.samples, self.last.parent, self.first_samples}
             if self.metrics.is_file() and self.metrics.read_bytes().count(b"\n") <= 2:  # at most one epoch, not saved
                 left.add(self.metrics)
-        return all(entry in left for place in (self.path, self.samples, self.last.parent) for entry in place.glob("*"))
+        entries = [*self.path.iterdir()] if self.path.exists() else []
+        return left.issuperset([*entries, *self.samples.glob("*"), *self.last.parent.glob("*")])
 
     def _temporaries(self) -> list[Path]:
         written = (self.config, self.metrics, self.last, self.best, self.samples / "epoch-*.png", self.model / "*")
