@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pixelrnn.errors import InputError
-from pixelrnn.files import replacing
+from pixelrnn.files import replacing, temporaries
 
 
 def test_a_file_is_replaced_when_all_went_well(tmp_path: Path) -> None:
@@ -47,3 +47,33 @@ def test_the_old_file_stays_when_something_failed(tmp_path: Path) -> None:
         write_half()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_file_is_on_the_disk_before_its_name_and_its_folders_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def recording(descriptor: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        synced.append(f"{os.path.basename(path)} {(tmp_path / 'new' / 'deep' / 'a.txt').exists()}")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recording)
+    with replacing(tmp_path / "new" / "deep" / "a.txt") as temporary:
+        temporary.write_text("new")
+    assert synced == ["new False", f"{tmp_path.name} False", "a.txt False", "deep True"]
+
+
+def test_what_a_killed_process_leaves_is_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with replacing(path) as temporary:
+        assert temporaries(path) == temporaries(tmp_path / "*.txt") == [temporary.parent]
+        assert temporaries(tmp_path / "b.txt") == []
+        temporary.unlink()
+        assert temporaries(path) == [temporary.parent]
+        temporary.touch()
+        (temporary.parent / "mine").touch()
+        assert temporaries(path) == []
+    assert temporaries(path) == []

@@ -14,7 +14,10 @@ def check_output(path: Path) -> Path:
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is {'a folder' if path.is_dir() else 'no regular file'}, expected a file to write")
+    missing = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        _sync(folder.parent)
     return path
 
 
@@ -22,15 +25,38 @@ def check_output(path: Path) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary path to write to, and renames it to ``path`` if all went well.
 
-    Whoever reads ``path`` finds the old file or the new one, whole. An OSError names ``path``.
+    Whoever reads ``path`` finds the old file or the new one, whole. When the block has ended, the new one is on the
+    disk and survives a power cut. An OSError names ``path``.
     """
     path = check_output(path)
     try:
-        with TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as beside:
+        with TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as beside:
             temporary = Path(beside) / path.name
             temporary.touch()
             yield temporary
+            _sync(temporary)
             temporary.replace(path)
+            _sync(path.parent)
     except OSError as error:
-        error.filename, error.filename2 = str(path), None  # not the temporary name, nor none at all
+        if f".{path.name}-" in str(error.filename or f".{path.name}-"):
+            error.filename, error.filename2 = str(path), None  # not the temporary name, nor none at all
         raise
+
+
+def temporaries(path: Path) -> list[Path]:
+    """The temporary folders of processes that write ``path``, whose name may be a pattern, or were killed as they did.
+
+    A folder that holds anything but the one file that `replacing` puts there is not ours.
+    """
+    found = path.parent.glob(f".{path.name}-????????")
+    return [beside for beside in found if beside.is_dir() and {*beside.iterdir()} <= {beside / beside.name[1:-9]}]
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk. Windows can only sync what it opened to write."""
+    if os.name == "posix":
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

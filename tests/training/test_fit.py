@@ -221,8 +221,12 @@ def test_why_a_training_ended_is_told_whatever_else_is_wrong(
 ) -> None:
     run = tmp_path / "run"
     fit(recipe(images, epochs=1), run)
-    (run / "checkpoints" / "best.ckpt").write_bytes(b"damaged")
-    monkeypatch.setattr(PixelRNN, "log_prob", lambda _, x, labels: torch.full((len(x),), torch.nan))
+
+    def spoil(_: PixelRNN, x: torch.Tensor, labels: None) -> torch.Tensor:
+        (run / "checkpoints" / "best.ckpt").write_bytes(b"damaged")
+        return torch.full((len(x),), torch.nan)
+
+    monkeypatch.setattr(PixelRNN, "log_prob", spoil)
     with pytest.raises(InputError, match="the loss is nan"):
         fit(recipe(images, epochs=2), run, resume=True)
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import LearningRateMonitor, RichProgressBar
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 from torchdata.stateful_dataloader.sampler import StatefulDistributedSampler
@@ -21,10 +20,12 @@ from pixelrnn.errors import InputError, check_number, on_signals
 from pixelrnn.models import ImageModel, MultiScalePixelRNN, PixelRNN
 from pixelrnn.models.pretrained import fill
 from pixelrnn.progress import sees_progress
+from pixelrnn.training.checkpoint import CheckedCheckpoints, averaged_weights, check
+from pixelrnn.training.curves import Curves
 from pixelrnn.training.memory import keep_freed
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA
 from pixelrnn.training.recipe import Recipe, TrainConfig, resolve
-from pixelrnn.training.records import Checkpoints, Metrics, WholeCheckpoints, averaged_weights
+from pixelrnn.training.records import Checkpoints, Metrics
 from pixelrnn.training.run_folder import RunFolder
 
 # The advice to load images, which we have in memory, with worker processes; and warnings to the libraries' developers.
@@ -42,17 +43,14 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> ImageModel:
             that was never stopped.
 
     Raises:
-        InputError: the recipe is not possible, the data are wrong, the folder is in use or holds no run, its checkpoint
-            is damaged or of another configuration, or the loss stops being a number.
+        InputError: the recipe is not possible, the data are wrong, the folder is not empty or holds no run, another
+            process trains in it, its checkpoint is damaged or of another configuration, or the loss stops being a
+            number.
         OSError: the folder cannot be written to, or the disk is full; earlier checkpoints are whole.
         Stopped: SIGINT or SIGTERM; the state was saved, but for a signal before the first step.
     """
     run = RunFolder(path)
-    if resume and not run.last.is_file():
-        raise InputError(f"nothing to resume in {path}: no {run.last.relative_to(path)}")
-    if not resume and not run.is_new():
-        or_resume = ", or resume the run in it" if run.last.is_file() else ""
-        raise InputError(f"the run folder {path} is not empty: choose another{or_resume}")
+    run.check(resume=resume)
     if recipe.data.path is not None and Path(recipe.data.path).exists():  # to be found from wherever the run resumes
         recipe = replace(recipe, data=replace(recipe.data, path=str(Path(recipe.data.path).resolve())))
     if resume:
@@ -62,24 +60,14 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> ImageModel:
     keep_freed()
     pl.seed_everything(recipe.train.seed, verbose=False)
     model = build(recipe, data)
-    if resume:
-        fill(model, averaged_weights(run.last, epochs=recipe.train.epochs), source=str(run.last))
-    else:
-        if recipe.train.start is not None:
-            _start_from(recipe.train.start, model)
-        run.metrics.unlink(missing_ok=True)  # of a run that ended before its first checkpoint
-    run.write_config(recipe)
-
-    with warnings.catch_warnings():
+    if not resume and recipe.train.start is not None:
+        _start_from(recipe.train.start, model)
+    with run.locked(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", LIBRARY_WARNINGS)
-        try:
-            _run(recipe, run, data, model, resume=resume)
-        except BaseException:
-            # However training ended, the best model so far is there to be used; but why it ended matters more.
-            with suppress(Exception):
-                _export_best(model, run)
-            raise
-    _export_best(model, run)
+        run.check(resume=resume)  # again: another process may have trained here until now
+        run.clear(resume=resume)
+        _run(recipe, run, data, model, resume=resume)
+        _export_best(model, run)
     return model.eval()
 
 
@@ -115,13 +103,9 @@ def _export_best(model: ImageModel, run: RunFolder) -> None:
 
 def _run(recipe: Recipe, run: RunFolder, data: Data, model: ImageModel, *, resume: bool) -> None:
     train = recipe.train
-    # The order of an epoch follows from the seed and its number alone. The loader's own shuffling goes on from a
-    # generator that more than the shuffling draws from: it resumes the epoch, but not the ones after it.
-    order = StatefulDistributedSampler(data.train, num_replicas=1, rank=0, shuffle=True, seed=train.seed)
-    whole: Any = {"collate_fn": lambda batch: batch}  # `Images` gives whole batches
-    training = StatefulDataLoader(data.train, batch_size=train.batch, sampler=order, **whole)
+    training = _loader(data, train)
     # No gradients are kept in validation, so its batches may be larger.
-    validation = DataLoader(data.valid, batch_size=4 * train.batch, **whole)
+    validation = DataLoader(data.valid, batch_size=4 * train.batch, collate_fn=_whole)
 
     module = LikelihoodTraining(model, train, steps=len(training) * train.epochs)
     sample_every = train.sample_every if data.channels in (1, 3) else 0  # others cannot be drawn
@@ -134,16 +118,40 @@ def _run(recipe: Recipe, run: RunFolder, data: Data, model: ImageModel, *, resum
             precision="32-true" if train.precision == "float32" else "bf16-mixed",
             max_epochs=train.epochs,
             gradient_clip_val=train.clip or None,
-            logger=TensorBoardLogger(run.path, name=run.tensorboard.name, version="", default_hp_metric=False),
+            logger=Curves(run.tensorboard),
             callbacks=_callbacks(train, run, checkpoints, data),
-            plugins=[WholeCheckpoints()],
+            plugins=[CheckedCheckpoints()],
             enable_checkpointing=False,
             enable_progress_bar=sees_progress(),
             enable_model_summary=False,
             num_sanity_val_steps=0,
             log_every_n_steps=min(10, len(training)),
         )
-        trainer.fit(module, training, validation, ckpt_path=str(run.last) if resume else None, weights_only=True)
+        if resume:
+            another = _loader(data, train)
+            next(iter(another))
+            check(run.last, trainer, module, loader=another.state_dict())
+            _export_best(model, run)  # before the work: it says if best.ckpt is damaged
+        run.write_config(recipe)
+        try:
+            trainer.fit(module, training, validation, ckpt_path=str(run.last) if resume else None, weights_only=True)
+        except BaseException:
+            # However training ended, the best model so far is there to be used; but why it ended matters more.
+            with suppress(Exception):
+                _export_best(model, run)
+            raise
+
+
+def _loader(data: Data, train: TrainConfig) -> StatefulDataLoader:
+    # The order of an epoch follows from the seed and its number alone. The loader's own shuffling goes on from a
+    # generator that more than the shuffling draws from: it resumes the epoch, but not the ones after it.
+    order = StatefulDistributedSampler(data.train, num_replicas=1, rank=0, shuffle=True, seed=train.seed)
+    return StatefulDataLoader(data.train, batch_size=train.batch, sampler=order, collate_fn=_whole)
+
+
+def _whole(batch: Any) -> Any:
+    """A batch as it is: `Images` gives whole batches."""
+    return batch
 
 
 def _callbacks(train: TrainConfig, run: RunFolder, checkpoints: Checkpoints, data: Data) -> list[pl.Callback]:

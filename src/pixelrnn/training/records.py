@@ -1,8 +1,8 @@
-"""What a run writes down: its metrics, its checkpoints, and grids of samples. A signal stops it where it can resume."""
+"""When a run writes down its metrics, checkpoints and grids of samples. A signal stops it where it can resume."""
 
 import csv
-import io
 import math
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from pixelrnn.data import Batch
 from pixelrnn.errors import InputError, Stopped, input_error
@@ -18,6 +17,8 @@ from pixelrnn.files import replacing
 from pixelrnn.likelihood import bits_per_dim
 from pixelrnn.pictures import grid, save_grid, to_8_bit
 from pixelrnn.randomness import generator
+from pixelrnn.training.checkpoint import averaged_weights
+from pixelrnn.training.curves import Curves
 from pixelrnn.training.run_folder import RunFolder
 
 # Of metrics.csv.
@@ -69,21 +70,13 @@ class Metrics(pl.Callback):
         print(f"epoch {row['epoch']}: train {train_bits:.4f}, valid {valid_bits:.4f} bits/dim{scale}")
 
 
-class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are whole or not there: Lightning's own replace an earlier one by copying over it."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        # In memory first: torch.save reports a full disk as an internal error of its zip writer.
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        with replacing(Path(path)) as temporary:
-            temporary.write_bytes(buffer.getbuffer())
-
-
 class Checkpoints(pl.Callback):
-    """Saves ``last.ckpt`` after every validation, now and then and on a signal, and ``best.ckpt`` if it is the best.
+    """Saves ``last.ckpt`` after every validation, now and then and on a signal; ``best.ckpt`` is a copy of the best.
 
     It draws 16 samples after a validation every ``sample_every`` epochs and after the last, if that is not 0.
+
+    A run that is killed resumes from ``last.ckpt`` and does again what came after it. So the samples are drawn before
+    that file is renamed to its place; and it says whether it is the best, in case the kill came before the copy.
 
     A run resumes exactly from the end of a batch, but not from within a validation. So the state is kept before the
     last batch of every epoch too: if the signal comes in that batch or in the validation, resuming repeats that one
@@ -92,7 +85,7 @@ class Checkpoints(pl.Callback):
 
     def __init__(self, run: RunFolder, *, sample_every: int, seed: int) -> None:
         self.run, self.sample_every, self.seed = run, sample_every, seed
-        self.best = math.inf
+        self.best, self.last_is_best = math.inf, False
         self.signum: int | None = None
         self.saved = time.monotonic()
 
@@ -108,10 +101,13 @@ class Checkpoints(pl.Callback):
             signal.signal(signal.SIGTERM, self.on_signal)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
+        return {"best": self.best, "last_is_best": self.last_is_best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = state_dict["best"]
+        self.best, self.last_is_best = state_dict["best"], state_dict["last_is_best"]
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._copy_if_best()
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
@@ -119,16 +115,19 @@ class Checkpoints(pl.Callback):
             del checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.last_is_best = False
         left = int(trainer.num_training_batches) - 1 - batch_idx
         due = self.signum is not None or time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS
         if left == 1 or (left > 1 and due):
-            self._save(trainer, self.run.last)
+            self._save(trainer)
             self.saved = time.monotonic()
-        # An epoch of a single batch has no state before its last one: its validation, as short, is waited for.
-        if trainer.num_training_batches > 1:
-            self.stop_if_asked()
+        self._stop_within_epoch(trainer)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        self._stop_within_epoch(trainer)
+
+    def _stop_within_epoch(self, trainer: pl.Trainer) -> None:
+        # An epoch of a single batch has no state before its last one: its validation, as short, is waited for.
         if trainer.num_training_batches > 1:
             self.stop_if_asked()
 
@@ -141,49 +140,38 @@ class Checkpoints(pl.Callback):
         score = trainer.callback_metrics["valid/nats"].item()
         if not math.isfinite(score):
             raise InputError(f"the validation images have {score} nats at step {trainer.global_step}")
-        if score < self.best:
-            self.best = score
-            self._save(trainer, self.run.best)
-        self._save(trainer, self.run.last)
-        self.stop_if_asked()
+        self.last_is_best, self.best = score < self.best, min(score, self.best)
         epoch = trainer.current_epoch + 1
-        if self.sample_every and (epoch % self.sample_every == 0 or epoch == trainer.max_epochs):
-            self._draw_samples(trainer, epoch)
+        drawn = self.sample_every and (epoch % self.sample_every == 0 or epoch == trainer.max_epochs)
+        self._save(trainer, samples_of=epoch if drawn else None)
+        self._copy_if_best()
+        self.stop_if_asked()
 
-    def _save(self, trainer: pl.Trainer, path: Path) -> None:
+    def _save(self, trainer: pl.Trainer, *, samples_of: int | None = None) -> None:
         # A step can leave weights behind that only the next loss would show to be broken.
         for name, weight in trainer.lightning_module.named_parameters():
             if not weight.isfinite().all():
                 at = f"at step {trainer.global_step}"
                 raise InputError(f"{name} is not finite {at}: lower train.learning_rate or train.clip")
-        trainer.save_checkpoint(path)
+        with replacing(self.run.last) as temporary:
+            trainer.save_checkpoint(temporary)
+            if samples_of is not None:
+                self._draw_samples(trainer, temporary, samples_of)
 
-    def _draw_samples(self, trainer: pl.Trainer, epoch: int) -> None:
-        """From the averaged weights in ``last.ckpt``, as a picture and into TensorBoard. A signal stops after a row."""
+    def _copy_if_best(self) -> None:
+        if self.last_is_best:
+            with replacing(self.run.best) as temporary:
+                shutil.copyfile(self.run.last, temporary)
+
+    def _draw_samples(self, trainer: pl.Trainer, checkpoint: Path, epoch: int) -> None:
+        """From a checkpoint's averaged weights, as a picture and into TensorBoard. A signal stops after a row."""
         training: Any = trainer.lightning_module
         model = type(training.model)(**training.model.config).to(training.device)
-        model.load_state_dict(averaged_weights(self.run.last))
+        model.load_state_dict(averaged_weights(checkpoint))
         labels = torch.arange(16, device=model.device) % len(model.classes) if model.classes else None
         random = generator(self.seed)
-        drawn = model.sample(16, labels=labels, generator=random, on_row=lambda _: self.stop_if_asked())
+        drawn = model.sample(16, labels=labels, generator=random, on_row=lambda _: self._stop_within_epoch(trainer))
         samples = to_8_bit(drawn, model.levels)
         save_grid(self.run.samples / f"epoch-{epoch:04}.png", samples, columns=4)
-        logger: Any = trainer.logger  # TensorBoard's
-        logger.experiment.add_image("samples", grid(samples, columns=4), global_step=trainer.global_step)
-
-
-def averaged_weights(checkpoint: Path, *, epochs: int | None = None) -> dict[str, torch.Tensor]:
-    """The weights of the model in a checkpoint: their moving average if the run keeps one.
-
-    Raises InputError if it is damaged, or has more epochs already than a run that resumes from it shall have in all.
-    """
-    data = io.BytesIO(checkpoint.read_bytes())
-    try:
-        state = torch.load(data, map_location="cpu", weights_only=True)
-        needed = ("epoch", "state_dict", "callbacks", "loops", "lr_schedulers", "optimizer_states")
-        epoch, weights, *_ = (state[name] for name in needed)
-    except Exception as error:  # damaged bytes can raise anything
-        raise InputError(f"{checkpoint} is damaged, or no checkpoint of a run") from error
-    if epochs is not None and epoch >= epochs:
-        raise InputError(f"{checkpoint} is in epoch {epoch + 1}: train.epochs must be at least that, got {epochs}")
-    return {name.removeprefix("model."): weight for name, weight in weights.items()}
+        assert isinstance(trainer.logger, Curves)
+        trainer.logger.log_image("samples", grid(samples, columns=4), trainer.global_step)

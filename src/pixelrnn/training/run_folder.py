@@ -6,17 +6,22 @@ tensorboard/        the same curves, and the sample grids
 samples/            grids of samples, one every few epochs
 checkpoints/        last.ckpt, from which the run resumes, and best.ckpt, the best by validation
 model/              the best model, as `pixelrnn.models.from_pretrained` reads it
+.lock               locked while a process trains in the folder
 """
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from pixelrnn.errors import InputError
-from pixelrnn.files import replacing
+from pixelrnn.files import replacing, temporaries
 from pixelrnn.training.recipe import Recipe, read_recipe
 
 # What may differ when a run resumes; anything else would make it a run that no recipe describes.
@@ -32,19 +37,55 @@ class RunFolder:
         self.metrics = path / "metrics.csv"
         self.tensorboard = path / "tensorboard"
         self.samples = path / "samples"
+        self.first_samples = self.samples / "epoch-0001.png"
         self.last = path / "checkpoints" / "last.ckpt"
         self.best = path / "checkpoints" / "best.ckpt"
         self.model = path / "model"
+        self.lock = path / ".lock"
 
-    def is_new(self) -> bool:
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from training in the folder. The system drops the lock of a process that is killed.
+
+        Raises InputError if another process trains in it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(self.lock, timeout=0).acquire()
+        except Timeout as error:
+            raise InputError(f"another process trains in {self.path}: wait for it, or choose another folder") from error
+        with lock:
+            yield
+
+    def check(self, *, resume: bool) -> None:
+        """Raises InputError unless a run can start, or resume, in the folder."""
+        if resume and not self.last.is_file():
+            raise InputError(f"nothing to resume in {self.path}: no {self.last.relative_to(self.path)}")
+        if not resume and not self._is_new():
+            or_resume = ", or resume the run in it" if self.last.is_file() else ""
+            raise InputError(f"the run folder {self.path} is not empty: choose another{or_resume}")
+
+    def _is_new(self) -> bool:
         """Nothing is in the folder, or only what a run left behind that ended before its first checkpoint."""
-        entries = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
-        if (folder := self.last.parent).is_dir() and not any(folder.iterdir()):
-            entries.remove(folder.name)
-        if self.metrics.is_file() and self.metrics.read_bytes().count(b"\n") <= 2:  # at most one epoch, not saved
-            entries.remove(self.metrics.name)
-        ours = entries <= {self.config.name, self.tensorboard.name} and self.config.is_file()
-        return not entries or (ours and read_recipe(self.config).keys() == _plain(Recipe()).keys())
+        left = {self.lock, *self._temporaries()}
+        if self.config.is_file() and read_recipe(self.config).keys() == _plain(Recipe()).keys():
+            left |= {self.config, self.tensorboard, self.samples, self.last.parent, self.first_samples}
+            if self.metrics.is_file() and self.metrics.read_bytes().count(b"\n") <= 2:  # at most one epoch, not saved
+                left.add(self.metrics)
+        entries = [*self.path.iterdir()] if self.path.exists() else []
+        return left.issuperset([*entries, *self.samples.glob("*"), *self.last.parent.glob("*")])
+
+    def _temporaries(self) -> list[Path]:
+        written = (self.config, self.metrics, self.last, self.best, self.samples / "epoch-*.png", self.model / "*")
+        return [beside for path in written for beside in temporaries(path)]
+
+    def clear(self, *, resume: bool) -> None:
+        """Removes what a killed process left behind: temporary files; unless the run resumes, its first epoch too."""
+        for beside in self._temporaries():
+            shutil.rmtree(beside)
+        if not resume:
+            self.metrics.unlink(missing_ok=True)
+            self.first_samples.unlink(missing_ok=True)
 
     def write_config(self, recipe: Recipe) -> None:
         """Records the recipe."""

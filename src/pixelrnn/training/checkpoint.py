@@ -1,0 +1,116 @@
+"""Checkpoints as files: what ``torch.save`` writes, then 64 characters, the SHA-256 of it in hexadecimal.
+
+``torch.load`` reads such a file too: it looks for the end of the zip archive from the back.
+"""
+
+import copy
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
+
+from pixelrnn.errors import InputError, input_error
+from pixelrnn.training.module import LikelihoodTraining, WeightEMA
+
+DIGITS = 64
+LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
+
+
+class CheckedCheckpoints(TorchCheckpointIO):
+    """What Lightning writes and reads checkpoints with."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        # In memory first: torch.save reports a full disk as an internal error of its zip writer.
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        buffer.write(hashlib.sha256(buffer.getbuffer()).hexdigest().encode())
+        Path(path).write_bytes(buffer.getbuffer())
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        return read(Path(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The state in a checkpoint, on the CPU. Raises InputError if it is not, bit by bit, what was written."""
+    data = path.read_bytes()
+    if hashlib.sha256(data[:-DIGITS]).hexdigest().encode() != data[-DIGITS:]:
+        raise InputError(f"{path} is damaged, or no checkpoint of a run: its checksum does not match")
+    # Bytes that others wrote can raise anything.
+    with input_error(f"{path} is no checkpoint of a run", Exception):
+        return dict(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
+
+
+def averaged_weights(path: Path) -> dict[str, Tensor]:
+    """The weights of the model in a checkpoint: their moving average if the run keeps one.
+
+    Raises InputError if the checkpoint is damaged, or has no weights.
+    """
+    weights = read(path).get("state_dict")
+    if not isinstance(weights, dict) or not all(
+        isinstance(w, Tensor) and isinstance(n, str) for n, w in weights.items()
+    ):
+        raise InputError(f"{path} is no checkpoint of a run: it has no weights")
+    return {name.removeprefix("model."): weight for name, weight in weights.items()}
+
+
+def check(path: Path, trainer: Any, module: LikelihoodTraining, loader: dict[str, Any]) -> None:
+    """Raises InputError unless a run can resume from a checkpoint.
+
+    It must have what the run would save, each of the same type and shape, and fewer epochs than the run shall have.
+
+    Args:
+        path: the checkpoint.
+        trainer: the `pl.Trainer` of the run, with its callbacks.
+        module: what the run trains.
+        loader: a state of the loader of training images, within an epoch.
+    """
+    state, weights, scratch = read(path), module.state_dict(), copy.deepcopy(module)
+    for parameter in scratch.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    made = scratch.configure_optimizers()
+    made["optimizer"].step()  # now it has its moments
+    saved: dict[str, Any] = {
+        "epoch": 0,
+        "global_step": 0,
+        "pytorch-lightning_version": "",
+        "state_dict": weights,
+        "loops": {name: getattr(trainer, name).state_dict() for name in LOOPS},
+        "callbacks": {own.state_key: own.state_dict() for own in trainer.callbacks if own.state_dict()},
+        "optimizer_states": [made["optimizer"].state_dict()],
+        "lr_schedulers": [made["lr_scheduler"]["scheduler"].state_dict()],
+    }
+    if any(isinstance(own, WeightEMA) for own in trainer.callbacks):
+        saved |= {"current_model_state": weights, "averaging_state": {"n_averaged": torch.tensor(0)}}
+    with input_error(f"{path} is no checkpoint of a run", Exception):  # it may hold anything
+        given = _layout(state)
+    if within := any("combined_loader" in place for place in given):
+        saved["loops"]["fit_loop"]["state_dict"] = {"combined_loader": [loader]}
+    expected = _layout(saved)
+    for place in sorted(given.keys() | expected.keys()):
+        if (got := given.get(place, "missing")) != (wanted := expected.get(place, "nothing")):
+            raise InputError(f"{path} belongs to another configuration: {place} is {got}, expected {wanted}")
+    loop = state["loops"]["fit_loop"]
+    if within == loop["epoch_loop.batch_progress"]["is_last_batch"]:
+        raise InputError(f"{path} is damaged: it does not say which images come next")
+    epoch, epochs = loop["epoch_progress"]["current"]["processed"] + 1, trainer.max_epochs
+    if epoch > epochs:
+        raise InputError(f"{path} is in epoch {epoch}: train.epochs must be at least that, got {epochs}")
+
+
+def _layout(node: Any, place: str = "") -> dict[str, str]:
+    """What is at each place of nested dictionaries and sequences, in words that are equal where it has one layout."""
+    if isinstance(node, Tensor):
+        kind = f"{node.dtype} {tuple(node.shape)}, {node.layout} on {node.device}"
+        return {place: kind if node.isfinite().all() else "not finite"}
+    if isinstance(node, dict | list | tuple):
+        children = node.items() if isinstance(node, dict) else enumerate(node)
+        found = {place: "a dictionary" if isinstance(node, dict) else f"a {type(node).__name__} of {len(node)}"}
+        for name, child in children:
+            found |= _layout(child, f"{place}[{name!r}]")
+        return found
+    negative = isinstance(node, int) and node < 0
+    return {place: "negative" if negative else type(node).__name__}
