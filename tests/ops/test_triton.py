@@ -17,3 +17,11 @@ def test_the_kernels_in_a_process_of_their_own() -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow  # the compiler takes a second or two for each of four kernels
+@pytest.mark.skipif(not find_spec("triton"), reason="Triton is not installed")
+def test_the_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
+    command, environment = [sys.executable, "-m", "tests.ops.triton_compile"], {"TRITON_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
