@@ -9,7 +9,6 @@ silence. No trial may take over 10 s or 1 GB. Trials that do are printed, and th
 
 import json
 import os
-import random
 import re
 import resource
 import shutil
@@ -21,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
@@ -181,10 +181,10 @@ def prepare(folder: Path) -> None:
     assert run(["train", "recipe.yaml", "--run", "run", "--train.epochs", "1"], folder).status == 0
 
 
-def damage(path: Path, random: random.Random) -> bool:
+def damage(path: Path, random: Random) -> bool:
     """Damages a file; whether a command may succeed all the same."""
     whole = path.read_bytes()
-    kinds: list[Callable[[Path, bytes, random.Random], bool]] = [cut, flip, noise, special, longer]
+    kinds: list[Callable[[Path, bytes, Random], bool]] = [cut, flip, noise, special, longer]
     if path.suffix in (".json", ".yaml"):
         kinds += [value] * 5
     if path.suffix in (".npz", ".npy"):
@@ -193,7 +193,7 @@ def damage(path: Path, random: random.Random) -> bool:
     return random.choice(kinds)(path, whole, random)
 
 
-def cut(path: Path, whole: bytes, random: random.Random) -> bool:
+def cut(path: Path, whole: bytes, random: Random) -> bool:
     path.write_bytes(whole[: random.choice([0, 1, random.randrange(len(whole)), len(whole) - 1])])
     return path.suffix not in (
         ".safetensors",
@@ -204,25 +204,25 @@ def cut(path: Path, whole: bytes, random: random.Random) -> bool:
     )  # the last byte of others may mean nothing
 
 
-def flip(path: Path, whole: bytes, random: random.Random) -> bool:
+def flip(path: Path, whole: bytes, random: Random) -> bool:
     bit, flipped = random.randrange(8 * len(whole)), bytearray(whole)
     flipped[bit // 8] ^= 1 << bit % 8
     path.write_bytes(flipped)
     return True
 
 
-def noise(path: Path, whole: bytes, random: random.Random) -> bool:
+def noise(path: Path, whole: bytes, random: Random) -> bool:
     start = random.choice([0, 0, min(8, len(whole)), random.randrange(len(whole))])
     path.write_bytes(whole[:start] + random.randbytes(random.choice([1, 100, 10_000])))
     return start > 8 and path.suffix not in (".safetensors", ".json", ".npz", ".ckpt")
 
 
-def longer(path: Path, whole: bytes, random: random.Random) -> bool:
+def longer(path: Path, whole: bytes, random: Random) -> bool:
     path.write_bytes(whole + random.choice([whole, bytes(1000), random.randbytes(1000), bytes(10**7)]))
     return True
 
 
-def special(path: Path, whole: bytes, random: random.Random) -> bool:
+def special(path: Path, whole: bytes, random: Random) -> bool:
     """Something that is no file, or is not there."""
     kind = random.choice(["folder", "pipe", "socket", "device", "loop", "nowhere", "nothing", "sparse", "script"])
     if kind == "folder":
@@ -243,7 +243,7 @@ def special(path: Path, whole: bytes, random: random.Random) -> bool:
     return path.parent.name in ("photos", "mnist") or path.name == "metrics.csv"  # which may be missing
 
 
-def value(path: Path, whole: bytes, random: random.Random) -> bool:
+def value(path: Path, whole: bytes, random: Random) -> bool:
     """A wrong value in a recipe or a configuration."""
     config = json.loads(whole) if path.suffix == ".json" else yaml.safe_load(whole)
     section = random.choice(list(config)) if random.random() < 0.2 or path.suffix == ".json" else None
@@ -260,7 +260,7 @@ def value(path: Path, whole: bytes, random: random.Random) -> bool:
     return path.suffix == ".yaml" or wrong == json.loads(whole).get(section)
 
 
-def array(path: Path, whole: bytes, random: random.Random) -> bool:
+def array(path: Path, whole: bytes, random: Random) -> bool:
     """Numbers that are no images of two levels."""
     wrong = random.choice(
         [
@@ -276,11 +276,12 @@ def array(path: Path, whole: bytes, random: random.Random) -> bool:
         if path.suffix == ".npy":
             np.save(file, wrong)
         else:
-            np.savez(file, **{random.choice(["train", "valid", "arr", "é"]): wrong})
+            named: Any = {random.choice(["train", "valid", "arr", "é"]): wrong}
+            np.savez(file, **named)
     return False
 
 
-def trial(random: random.Random) -> tuple[list[str], bool]:
+def trial(random: Random) -> tuple[list[str], bool]:
     """A command in this folder, one input of which is malformed now, and whether it may succeed all the same."""
     kind = random.random()
     if kind < 0.7:
@@ -338,7 +339,7 @@ def fuzz(trials: int, seed: int = 0) -> int:
         for n in range(trials):
             shutil.copytree(whole, place := Path(scratch) / str(n))
             os.chdir(place)
-            tokens, may_pass = trial(random.Random(f"{seed}/{n}"))
+            tokens, may_pass = trial(Random(f"{seed}/{n}"))
             outcomes.append(outcome := run(tokens, place))
             if found := outcome.faults(may_pass=may_pass):
                 faults["; ".join(found)] += 1

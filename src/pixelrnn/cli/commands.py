@@ -21,7 +21,7 @@ from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig
 
 app = App(
     name="pixelrnn",
-    config=[options.data_is_its_source, options.defaults_from_files, options.nothing_empty, options.whole_numbers],
+    config=[options.data_is_its_source, options.nothing_empty, options.defaults_from_files, options.whole_numbers],
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )

@@ -78,7 +78,7 @@ def checksum(config: bytes, weights: dict[str, torch.Tensor]) -> str:
     digest = hashlib.sha256(config)
     for name, weight in sorted(weights.items()):
         digest.update(f"\0{name} {weight.dtype} {(*weight.shape,)}\0".encode())
-        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from cyclopts import Parameter
@@ -119,7 +119,9 @@ def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
         recipe = yaml.load(file.read().decode(), _PlainLoader)
 
     def is_plain(value: object) -> bool:
-        return value is None or isinstance(value, str | float) or (isinstance(value, int) and abs(value) < 10**10)
+        if isinstance(value, str):
+            return bool(value.strip())
+        return value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**10)
 
     def is_section(node: object, is_value: Callable[[object], bool]) -> bool:
         return isinstance(node, dict) and all(isinstance(key, str) and is_value(node[key]) for key in node)
@@ -136,19 +138,21 @@ def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
 class _PlainLoader(yaml.SafeLoader):
     """YAML of scalars, lists and maps. Aliases, with which a few bytes can mean gigabytes, and tags are refused."""
 
-    # No merges either, no dates: other texts are text.
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
-        first: [each for each in known if each[0].rpartition(":")[2] in ("bool", "float", "int", "null")]
-        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
+        loader: Any = self  # its type stubs leave this method out
+        event = loader.peek_event()
         if event.anchor or getattr(event, "tag", None):
             raise yaml.MarkedYAMLError(
                 problem="aliases and tags have no place in a recipe", problem_mark=event.start_mark
             )
         return super().compose_node(parent, index)
+
+
+# No merges either, no dates: other texts are text.
+_PlainLoader.yaml_implicit_resolvers = {
+    first: [each for each in known if each[0].rpartition(":")[2] in ("bool", "float", "int", "null")]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def resolve(device: Device) -> Literal["cpu", "cuda"]:
