@@ -7,9 +7,9 @@ import hashlib
 import json
 import logging
 import math
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -82,23 +82,27 @@ def checksum(config: bytes, weights: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
+_left: ContextVar[list[int] | None] = ContextVar("left", default=None)  # tensors and values that may be built yet
+
+
 @contextmanager
 def _no_more_weights_than(sizes: list[list[int]]) -> Iterator[None]:
     """Raises InputError where modules are built in the block with more weights than these, before they take memory."""
-    numbers, values, builder = len(sizes), sum(map(math.prod, sizes)), threading.get_ident()
-
-    def count(module: nn.Module, name: str, weight: torch.Tensor | None) -> None:
-        nonlocal numbers, values
-        if weight is not None and threading.get_ident() == builder:
-            numbers, values = numbers - 1, values - weight.numel()
-            if min(numbers, values) < 0:
-                raise InputError(f"it describes more weights than {WEIGHTS} has")
-
-    hook = register_module_parameter_registration_hook(count)
+    token = _left.set([len(sizes), sum(map(math.prod, sizes))])
     try:
         yield
     finally:
-        hook.remove()
+        _left.reset(token)
+
+
+def _count(module: nn.Module, name: str, weight: torch.Tensor | None) -> None:
+    if weight is not None and (left := _left.get()) is not None:
+        left[:] = left[0] - 1, left[1] - weight.numel()
+        if min(left) < 0:
+            raise InputError(f"it describes more weights than {WEIGHTS} has")
+
+
+register_module_parameter_registration_hook(_count)  # for good: another thread may be building while one is registered
 
 
 def fill(model: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> None:
