@@ -100,6 +100,14 @@ def test_a_few_bytes_that_claim_many_pixels_are_refused(tmp_path: Path) -> None:
         pillow.read(path)
 
 
+def test_files_larger_than_any_image_are_refused(tmp_path: Path) -> None:
+    with (tmp_path / "a.jpg").open("wb") as file:
+        file.write(b"\xff\xd8\xff")
+        file.truncate(2**34)
+    with pytest.raises(InputError, match=r"a\.jpg has 17,179,869,184 bytes, expected at most 268,435,456"):
+        pillow.read(tmp_path / "a.jpg")
+
+
 def test_stacked_images_must_agree() -> None:
     small, large = np.zeros((2, 3, 1), np.uint8), np.zeros((2, 3, 3), np.uint8)
     images = pillow.stack([("a", small), ("b", small)])

@@ -26,7 +26,7 @@ Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 def read(file: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> Array:
     """An image file, or the first frame of an animation, as `to_array` gives it. Raises InputError if it is damaged."""
-    with opened(file) as stream:
+    with opened(file, most=4 * MOST_PIXELS) as stream:  # Pillow would search gigabytes of zeros for a JPEG's marker
         return decode(stream, size=size, mode=mode, name=str(file))
 
 
