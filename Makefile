@@ -31,11 +31,11 @@ demo: .venv/train
 reproduce: .venv/train
 	$(BIN)/pixelrnn train $(if $(wildcard runs/$(RECIPE)/checkpoints/last.ckpt),--resume runs/$(RECIPE),$(RECIPE))
 	$(BIN)/pixelrnn evaluate runs/$(RECIPE) --split valid --split test
-	$(BIN)/pixelrnn sample runs/$(RECIPE) --n 100 --out runs/$(RECIPE)/samples.png
-	$(BIN)/pixelrnn complete runs/$(RECIPE) --split test --n 12 --out runs/$(RECIPE)/completions.png
+	$(BIN)/pixelrnn sample runs/$(RECIPE) --n 100 --out runs/$(RECIPE)/samples.png --overwrite
+	$(BIN)/pixelrnn complete runs/$(RECIPE) --split test --n 12 --out runs/$(RECIPE)/completions.png --overwrite
 
 docs: .venv/all
-	$(BIN)/pixelrnn explain --out docs/figures
+	$(BIN)/pixelrnn explain --out docs/figures --overwrite
 	$(BIN)/mkdocs build --strict
 	@echo "to read it: $(BIN)/python -m http.server --directory site"
 

@@ -1,10 +1,31 @@
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from pixelrnn.errors import InputError
-from pixelrnn.files import replacing, temporaries
+from pixelrnn.files import opened, replacing, temporaries
+
+
+def test_only_files_are_opened_to_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    server = socket.socket(socket.AF_UNIX)
+    with server:
+        server.bind(str(tmp_path / "socket"))
+        for path in (tmp_path / "pipe", tmp_path / "link", tmp_path / "socket", Path("/dev/zero")):
+            with pytest.raises(InputError, match=f"{path} is no regular file, expected a file to read"):
+                opened(path)
+    with pytest.raises(InputError, match=f"{tmp_path} is a folder, expected a file to read"):
+        opened(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        opened(tmp_path / "missing")
+    (tmp_path / "a").write_bytes(b"12345")
+    with opened(tmp_path / "a", most=5) as file:
+        assert file.read() == b"12345"
+    with pytest.raises(InputError, match=f"{tmp_path / 'a'} has 5 bytes, expected at most 4"):
+        opened(tmp_path / "a", most=4)
 
 
 def test_a_file_is_replaced_when_all_went_well(tmp_path: Path) -> None:

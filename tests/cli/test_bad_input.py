@@ -50,7 +50,7 @@ def test_bad_models(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     fails(capsys, sample, r"weights that are not finite numbers, in first\.bias")
     save_file(weights, model / "model.safetensors")
     (model / "config.json").write_text(json.dumps(config | {"hidden": 5}))
-    fails(capsys, sample, "belongs to another configuration")
+    fails(capsys, sample, r"it describes more weights than model\.safetensors has")
     (model / "config.json").write_text("{")
     fails(capsys, sample, r"config\.json is not the configuration of a PixelRNN")
     (model / "config.json").write_text(json.dumps(config))
@@ -72,8 +72,7 @@ def test_bad_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         ("train: {epochs: many}", r'unable to convert "many" into int', 2),
         ("train: {epochs: 0}", r"train\.epochs must be at least 1, got 0", 1),
         ("model: [", r"recipe\.yaml is not YAML: while parsing", 1),
-        ("data: {path: 2024-13-01}", r"recipe\.yaml is not YAML: month must be in 1\.\.12", 1),
-        ("train: {warmup: !!int ''}", r"recipe\.yaml is not YAML", 1),
+        ("train: {warmup: !!int ''}", r"recipe\.yaml is not YAML: aliases and tags have no place", 1),
         ("train: {ema: !!timestamp soon}", r"recipe\.yaml is not YAML", 1),
         ("just text", r"recipe\.yaml is no recipe: expected the sections", 1),
         ("model: 3", "expected the sections", 1),

@@ -57,7 +57,7 @@ def test_from_training_to_pictures(run: Path, tmp_path: Path, capsys: pytest.Cap
 
 def test_covers(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def known(*cover: str) -> object:
-        assert main(["complete", str(run), "--n", "2", "--out", str(tmp_path / "c.png"), *cover]) == 0
+        assert main(["complete", str(run), "--n", "2", "--overwrite", "--out", str(tmp_path / "c.png"), *cover]) == 0
         with np.load(tmp_path / "c.npz") as arrays:
             return arrays["known"].tolist()
 
@@ -78,13 +78,29 @@ def test_nothing_of_anybodys_is_overwritten(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("notes.npz").write_text("mine")
+    for name in ("notes.png", "metrics.csv", "shift.svg"):
+        Path(name).write_text("mine")
+    beside = ["--n", "1", "--out", "notes.PNG"]  # beside which is the .npz
+    for command, existing in (
+        (["sample", str(run), "--out", "notes.png"], "notes.png"),
+        (["sample", str(run), *beside], "notes.npz"),
+        (["complete", str(run), *beside], "notes.npz"),
+        (["data", "--out", "notes.png"], "notes.png"),
+        (["bench", "--out", "notes.png"], "notes.png"),
+        (["evaluate", str(run), "--per-image", "metrics.csv"], "metrics.csv"),
+        (["explain", "shift", "--out", ".", "--format", "svg"], "shift.svg"),
+    ):
+        option = "--per-image" if "--per-image" in command else "--out"
+        fails(capsys, command, f"{existing} exists: choose another {option}, or pass --overwrite to replace it")
+        assert Path(existing).read_text() == "mine"
+    assert main(["data", "--out", "notes.png", "--overwrite"]) == 0
+    assert main(["evaluate", str(run), "--per-image", "metrics.csv", "--overwrite"]) == 0
+    assert Path("metrics.csv").read_text().startswith("split,image,nats")
+    Path("text.txt").write_text("mine")
+    for command in (["bench"], ["data"], ["sample", str(run)]):
+        fails(capsys, [*command, "--out", "text.txt"], r"--out expects a name that ends in \.png, got text\.txt")
     np.savez("data.npz", images=np.zeros((9, 8, 8), np.uint8))
-    Path("text.npz").write_text("mine")
-    before = Path("data.npz").read_bytes()
-    for name in ("data", "text"):
-        for command in ("sample", "complete"):
-            fails(capsys, [command, str(run), "--n", "1", "--out", f"{name}.png"], f"{name}.npz holds something else")
-    assert Path("data.npz").read_bytes() == before
     Image.new("L", (8, 8), 255).save("mask.png")
     Path("photos").mkdir()
     Image.new("L", (8, 8)).save("photos/a.png")
@@ -95,15 +111,19 @@ def test_nothing_of_anybodys_is_overwritten(
         (["--images", "photos"], "--images", "photos/a.png"),
         (read, "--data.path", "photos/a.png"),
     ):
-        fails(capsys, ["complete", str(run), *options, "--out", out], f"{out} is what {name} reads, or in it")
+        fails(
+            capsys,
+            ["complete", str(run), *options, "--out", out, "--overwrite"],
+            f"{out} is what {name} reads, or in it",
+        )
     fails(capsys, ["data", *read, "--out", "photos/a.png"], "a.png is what --data.path reads, or in it")
     fails(capsys, ["data", *read, "--out", "data.npz"], r"--out expects a name that ends in \.png, got data\.npz")
     fails(capsys, ["evaluate", str(run), *read, "--per-image", "photos/a.png"], r"--per-image expects .* \.csv, got")
     assert main(["sample", str(run), "--n", "1", "--out", "s.png"]) == 0
-    assert main(["sample", str(run), "--n", "40", "--out", "s.png"]) == 0  # our own may be
+    assert main(["sample", str(run), "--n", "40", "--out", "s.png", "--overwrite"]) == 0
     Path("blob").write_bytes(Path("s.npz").read_bytes())
     Path("link.npz").symlink_to("blob")  # as tools that keep data elsewhere make them
-    assert main(["sample", str(run), "--n", "3", "--out", "link.png"]) == 0
+    assert main(["sample", str(run), "--n", "3", "--out", "link.png", "--overwrite"]) == 0
     with np.load("blob") as arrays:
         assert len(arrays["images"]) == 3
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
@@ -111,6 +131,47 @@ def test_nothing_of_anybodys_is_overwritten(
     reading = ["--data.source", "array", "--data.path", "s.npz", "--data.key", "images", "--data.array-levels", "17"]
     assert main(["evaluate", str(run), "--split", "train", *reading]) == 0
     fails(capsys, ["complete", str(run), *reading, "--out", "s.png"], r"s\.npz is what --data\.path reads")
+
+
+def test_empty_options_are_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for tokens, name in (
+        (["train", "--run", ""], "--run"),
+        (["train", "--resume", " "], "--resume"),
+        (["train", "--data", "folder", "--data.path", ""], r"--data\.path"),
+        (["sample", str(run), "--out", ""], "--out"),
+        (["complete", str(run), "--mask", ""], "--mask"),
+        (["evaluate", str(run), "--images", ""], "--images"),
+        (["sample", ""], "--model"),
+    ):
+        fails(capsys, tokens, f"{name} is empty")
+    assert not list(tmp_path.iterdir())
+    Path("recipe.yaml").write_text("data: {source: folder, path: ''}")
+    fails(capsys, ["train", "recipe.yaml"], "recipe.yaml is no recipe: .* each option text")
+
+
+def test_a_run_is_not_in_its_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos/deep").mkdir(parents=True)
+    Path("link").symlink_to("photos")
+    for n in range(30):
+        Image.new("L", (8, 8), n).save(f"photos/deep/{n}.png")
+    for data, path in (
+        ("photos", "photos/run"),
+        ("photos", "photos"),
+        ("link", "photos/run"),
+        ("photos", "link/a/run"),
+    ):
+        tokens = ["train", "--run", path, "--data", "folder", "--data.path", data, *TINY]
+        fails(capsys, tokens, f"the run folder {path} is in --data.path {data}")
+    assert sorted(path.name for path in Path("photos").iterdir()) == ["deep"]
+    assert main(["train", "--run", "run", "--data", "folder", "--data.path", "photos", *TINY]) == 0
+    Path("run").rename("photos/run")
+    fails(capsys, ["train", "--resume", "photos/run"], "the run folder photos/run is in --data.path .*: .*, move it")
 
 
 def test_classes(
@@ -131,7 +192,8 @@ def test_classes(
     _, classified = capsys.readouterr().out.splitlines()
     assert re.search(r"\| test, 180 images \| [\d.]+ % likeliest under their own class$", classified)
 
-    picture, completions = ["--out", str(tmp_path / "s.png")], ["--out", str(tmp_path / "c.png")]
+    picture = ["--overwrite", "--out", str(tmp_path / "s.png")]
+    completions = ["--overwrite", "--out", str(tmp_path / "c.png")]
     monkeypatch.setattr(PixelRNN, "complete", recording)
     assert main(["sample", own, "--n", "6", "--label", "7", "--label", "3", *picture]) == 0
     assert given.pop() == [7, 3, 7, 3, 7, 3]
@@ -226,7 +288,7 @@ def test_seeds_temperatures_and_the_data_of_a_run(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def picture(*tokens: str) -> bytes:
-        assert main([*tokens, "--out", str(tmp_path / "p.png")]) == 0
+        assert main([*tokens, "--out", str(tmp_path / "p.png"), "--overwrite"]) == 0
         return (tmp_path / "p.png").read_bytes()
 
     draw = ("sample", str(run), "--n", "4")

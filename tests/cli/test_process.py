@@ -21,7 +21,7 @@ def test_a_signal_is_no_damage_of_the_file_that_is_being_read(
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
     try:
         for signum, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-            monkeypatch.setattr("PIL.Image.open", lambda _, signum=signum: signal.raise_signal(signum))
+            monkeypatch.setattr("PIL.Image.open", lambda *_, signum=signum, **__: signal.raise_signal(signum))
             fails(capsys, tokens, f"stopped by {signum.name}", status)
     finally:
         signal.signal(signal.SIGINT, before)
@@ -48,6 +48,26 @@ def spawn(*tokens: str, before: str = "") -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
     )
+
+
+@pytest.mark.slow  # processes that import PyTorch
+@pytest.mark.parametrize("module", ["yaml", "cyclopts", "pixelrnn.cli.options", "torch", "pixelrnn.ops"])
+def test_ctrl_c_while_importing_is_quiet(module: str) -> None:
+    code = f"""
+import importlib.abc, runpy, signal, sys
+
+class Interrupting(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ["pixelrnn", "sample", "mnist-class"]
+runpy.run_module("pixelrnn", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "pixelrnn: stopped by SIGINT\n")
 
 
 @pytest.mark.slow  # two processes that import Lightning: what a signal does to a process cannot be seen from within

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,25 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         array.load(tmp_path / "two.npz", levels=2)
     with pytest.raises(InputError, match=r"two\.npz has the arrays a, b: pass one of them as key, got 'c'"):
         array.load(tmp_path / "two.npz", levels=2, key="c")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_no_flipped_bit_of_an_npz_goes_unseen(tmp_path: Path, save: Callable[..., None]) -> None:
+    path, random = tmp_path / "a.npz", np.random.default_rng(0)
+    wanted = random.integers(0, 2, (9, 7, 7), np.uint8)
+    save(path, train=wanted)
+    whole, refused = path.read_bytes(), 0
+    for bit in random.choice(8 * len(whole), 100, replace=False):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            read = array.load(path, levels=2).splits["train"].pixels
+        except InputError:
+            refused += 1
+        else:
+            assert read[:, 0].tolist() == wanted.tolist()
+    assert refused > 50
 
 
 def test_a_level_too_high_is_named(tmp_path: Path) -> None:

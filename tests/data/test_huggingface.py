@@ -1,4 +1,5 @@
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,10 @@ def write(folder: Path, *, columns: tuple[str, ...] = ("image",), splits: tuple[
     return str(folder)
 
 
-def of_images(folder: Path, images: list[Image.Image | None]) -> str:
+def of_images(folder: Path, images: Sequence[Image.Image | dict[str, bytes | None] | None]) -> str:
     (folder / "data").mkdir(parents=True)
     features = datasets.Features({"image": datasets.Image()})
-    datasets.Dataset.from_dict({"image": images}, features=features).to_parquet(folder / "data" / "train-0.parquet")
+    datasets.Dataset.from_dict({"image": [*images]}, features=features).to_parquet(folder / "data" / "train-0.parquet")
     return str(folder)
 
 
@@ -54,9 +55,12 @@ def test_bad_sets_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         huggingface.load("nobody/nothing")
     with pytest.raises(InputError, match="train/1 has no image"):
         huggingface.load(of_images(tmp_path / "gap", [Image.new("L", (4, 3)), None]))
+    monkeypatch.setitem(Image.OPEN, "EPS", (lambda *_: pytest.fail("a PostScript file was opened"), None))
+    with pytest.raises(InputError, match=r"train/0 is no image: expected BMP"):
+        huggingface.load(of_images(tmp_path / "eps", [{"bytes": b"%!PS-Adobe-3.0 EPSF-3.0\n", "path": None}]))
     lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
     tiff = ImageCms.applyTransform(Image.new("RGB", (4, 3)), lab)
-    with pytest.raises(InputError, match="train cannot be read: conversion from LAB"):
+    with pytest.raises(InputError, match="train/0 cannot be read: conversion from LAB"):
         huggingface.load(of_images(tmp_path / "lab", [tiff]), mode="grey")
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=r"pip install 'pixelrnn\[hf\]'"):

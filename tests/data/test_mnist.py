@@ -1,5 +1,6 @@
 import gzip
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def test_files_gzipped_or_not(folder: Path) -> None:
 def test_damaged_files_are_named(folder: Path) -> None:
     plain = folder / "t10k-images-idx3-ubyte"
     plain.write_bytes(plain.read_bytes()[:-1])
-    with pytest.raises(InputError, match=r"t10k-images-idx3-ubyte is damaged: 39 bytes, expected 40"):
+    with pytest.raises(InputError, match=r"t10k-images-idx3-ubyte is damaged: 23 bytes after the header, expected 24"):
         mnist.load(folder)
     plain.write_bytes(struct.pack(">4I", 2049, 1, 1, 1))
     with pytest.raises(InputError, match="begins with 2049, expected 2051"):
@@ -48,6 +49,16 @@ def test_damaged_files_are_named(folder: Path) -> None:
         zipped.write_bytes(data)
         with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz is damaged"):
             mnist.load(folder)
+
+
+def test_no_more_is_read_than_the_header_says(folder: Path) -> None:
+    bomb = gzip.compress(struct.pack(">4I", 2051, 5, 3, 4) + bytes(10**8))
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(bomb)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="61 bytes after the header, expected 60"):
+        mnist.load(folder)
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
 
 
 def test_labels_where_both_files_are_there(folder: Path) -> None:

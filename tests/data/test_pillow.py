@@ -53,7 +53,7 @@ def test_images_are_turned_upright(tmp_path: Path) -> None:
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(InputError, match=r"text\.png is no image that Pillow can read"):
+    with pytest.raises(InputError, match=r"text\.png is no image: expected BMP, GIF, JPEG, PNG"):
         pillow.read(tmp_path / "text.png")
     for ending in ("png", "jpg", "webp", "gif"):
         path = tmp_path / f"cut.{ending}"
@@ -62,6 +62,50 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         with pytest.raises(InputError, match=rf"cut\.{ending} (cannot be read|is no image)"):
             pillow.read(path, mode="rgb")
+
+
+def test_only_formats_of_pixels_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.init()
+    for form, (_, accept) in list(Image.OPEN.items()):
+
+        def opening(*_: object, form: str = form) -> None:
+            raise AssertionError(f"{form} was opened")
+
+        if form not in pillow.FORMATS:
+            monkeypatch.setitem(Image.OPEN, form, (opening, accept))
+    for form, start in (("EPS", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), ("PDF", b"%PDF-1.4\n")):
+        for ending in ("png", form.lower()):
+            path = tmp_path / f"holiday.{ending}"
+            path.write_bytes(start + b"(x) print\n" * 99)
+            with pytest.raises(InputError, match=rf"holiday\.{ending} is no image: expected BMP"):
+                pillow.read(path)
+    for form in ("ICO", "TGA", "PCX", "IM"):  # harmless formats, but nobody needs them
+        Image.new("RGB", (16, 16)).save(tmp_path / "a.png", form)
+        with pytest.raises(InputError, match=r"a\.png is no image"):
+            pillow.read(tmp_path / "a.png")
+
+
+def test_an_ending_may_be_that_of_another_of_these_formats(tmp_path: Path) -> None:
+    Image.new("L", (4, 3), 7).save(tmp_path / "a.jpg", "PNG")
+    assert pillow.read(tmp_path / "a.jpg").tolist() == np.full((3, 4, 1), 7).tolist()
+
+
+def test_a_few_bytes_that_claim_many_pixels_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.ppm"
+    path.write_bytes(b"P5 8192 8193 255\n")
+    with pytest.raises(InputError, match=r"a\.ppm has 8193×8192 pixels, expected at most 67,108,864"):
+        pillow.read(path)
+    path.write_bytes(b"P5 99999 99999 255\n")  # which Pillow refuses before
+    with pytest.raises(InputError, match=r"a\.ppm cannot be read: Image size"):
+        pillow.read(path)
+
+
+def test_files_larger_than_any_image_are_refused(tmp_path: Path) -> None:
+    with (tmp_path / "a.jpg").open("wb") as file:
+        file.write(b"\xff\xd8\xff")
+        file.truncate(2**34)
+    with pytest.raises(InputError, match=r"a\.jpg has 17,179,869,184 bytes, expected at most 268,435,456"):
+        pillow.read(tmp_path / "a.jpg")
 
 
 def test_stacked_images_must_agree() -> None:

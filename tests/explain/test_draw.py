@@ -95,7 +95,9 @@ def test_the_command(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     ]
     first = (tmp_path / "figures" / "shift.svg").read_bytes()
     assert first.startswith(b"<?xml")
-    assert main(["explain", "shift", "--format", "svg", *out]) == 0
+    assert main(["explain", "shift", "--format", "svg", *out]) == 1
+    assert "shift.svg exists: choose another --out, or pass --overwrite" in capsys.readouterr().err
+    assert main(["explain", "shift", "--format", "svg", *out, "--overwrite"]) == 0
     assert (tmp_path / "figures" / "shift.svg").read_bytes() == first
 
     assert main(["explain", "diagonal"]) == 2

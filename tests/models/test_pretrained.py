@@ -1,13 +1,18 @@
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from pixelrnn import InputError, PixelRNN
 from pixelrnn.models import from_pretrained, pretrained
+
+FLIPS = int(os.environ.get("FLIPS", "60"))  # of bits, in each file
 
 
 @pytest.fixture
@@ -55,11 +60,11 @@ def test_weights_that_are_not_finite(saved: Path, value: float) -> None:
 
 def test_weights_of_another_configuration(saved: Path) -> None:
     config = json.loads((saved / "config.json").read_text())
-    (saved / "config.json").write_text(json.dumps(config | {"hidden": 4}))
+    (saved / "config.json").write_text(json.dumps(config | {"levels": 4}))
     with pytest.raises(InputError, match=r"belongs to another configuration: .* is \(.*\), expected \(.*\)"):
         PixelRNN.from_pretrained(saved)
-    (saved / "config.json").write_text(json.dumps(config | {"depth": 3}))
-    with pytest.raises(InputError, match=r"blocks\.2\..* is missing, expected \(.*\)"):
+    (saved / "config.json").write_text(json.dumps(config | {"channels": 1, "levels": 15}))
+    with pytest.raises(InputError, match=r"belongs to another configuration: .* is \(.*\), expected \(.*\)"):
         PixelRNN.from_pretrained(saved)
     (saved / "config.json").write_text(json.dumps(config | {"depth": 1}))
     with pytest.raises(InputError, match=r"blocks\.1\..* is \(.*\), expected no such weight"):
@@ -71,6 +76,100 @@ def test_a_configuration_that_is_none(saved: Path, text: str) -> None:
     (saved / "config.json").write_text(text)
     with pytest.raises(InputError, match=r"config\.json is not the configuration of a PixelRNN"):
         PixelRNN.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_no_flipped_bit_loads_as_another_model(saved: Path, file: str) -> None:
+    whole, model, refused = (saved / file).read_bytes(), PixelRNN.from_pretrained(saved), 0
+    bits = np.random.default_rng(0).choice(8 * len(whole), FLIPS, replace=False).tolist()
+    header = 8 + int.from_bytes(whole[:8], "little") if file == "model.safetensors" else 0
+    for bit in [*bits, *np.random.default_rng(1).choice(8 * header, FLIPS if header else 0).tolist()]:
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        (saved / file).write_bytes(flipped)
+        try:
+            loaded = PixelRNN.from_pretrained(saved)
+        except InputError:
+            refused += 1
+        else:  # the spaces that fill the header mean nothing
+            assert loaded.config == model.config
+            assert all(map(torch.equal, loaded.state_dict().values(), model.state_dict().values()))
+    assert refused > 0.9 * len(bits)
+
+
+def test_the_two_files_belong_together(saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps(config | {"dropout": 0.5}))
+    with pytest.raises(
+        InputError, match=r"config\.json or model\.safetensors beside it is damaged, or of another model"
+    ):
+        PixelRNN.from_pretrained(saved)
+
+
+def test_files_of_version_0_1_are_read_where_the_caller_says_so(saved: Path) -> None:
+    model = PixelRNN.from_pretrained(saved)
+    save_file(model.state_dict(), saved / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        InputError, match=r"model\.safetensors has no checksum, .* trust it, save it again with (.*)"
+    ) as error:
+        PixelRNN.from_pretrained(saved)
+    advice = str(error.value).rpartition("save it again with ")[2]
+    exec(f"import pixelrnn.models\n{advice}")
+    loaded = PixelRNN.from_pretrained(saved)
+    assert all(map(torch.equal, loaded.state_dict().values(), model.state_dict().values()))
+
+
+def test_the_same_model_is_the_same_file(saved: Path) -> None:
+    model = PixelRNN.from_pretrained(saved)
+    for n in range(8):
+        model.save_pretrained(saved.parent / str(n))
+        for file in ("config.json", "model.safetensors"):
+            assert (saved.parent / str(n) / file).read_bytes() == (saved / file).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"depth": 10**9},
+        {"hidden": 10**9},
+        {"channels": 30_000, "hidden": 30_000},
+        {"head": 10**12},
+        {"condition": 10**18},
+        {"hidden": 10**4000},
+        {"hidden": 1, "channels": 1, "depth": 10**6},
+        {"model": "MultiScalePixelRNN", "factors": [2] * 10**5},
+        {"model": "MultiScalePixelRNN", "factors": [64], "upsampled": 10**6},
+        {"model": "MultiScalePixelRNN", "factors": [True]},
+        {"classes": [str(n) for n in range(50_000)]},
+        {"depth": True},
+        {"size": [True, 6]},
+        {"size": [10**400, 6]},
+        {"channels": {}},
+        {"model": []},
+        {"model": "Module"},
+    ],
+)
+def test_sizes_are_checked_before_anything_is_built(saved: Path, changed: dict[str, Any]) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps(config | changed))
+    resource = pytest.importorskip("resource", reason="this system does not tell the memory of a process")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=r"config\.json is not the configuration of a PixelRNN or a MultiScale"):
+        from_pretrained(saved)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < peak + 100_000  # KB
+
+
+def test_a_long_configuration_is_refused(saved: Path) -> None:
+    (saved / "config.json").write_text(" " * 2**20 + "{}")
+    with pytest.raises(InputError, match=r"config\.json has 1,048,578 bytes, expected at most 1,048,576"):
+        PixelRNN.from_pretrained(saved)
+
+
+def test_another_thread_may_build_while_a_model_is_read(saved: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        built = [pool.submit(PixelRNN, hidden=9) for _ in range(40)]
+        read = [pool.submit(PixelRNN.from_pretrained, saved) for _ in range(40)]
+        assert all(future.result() for future in [*built, *read])
 
 
 def test_a_value_out_of_range_names_the_file(saved: Path) -> None:

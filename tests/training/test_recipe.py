@@ -29,6 +29,12 @@ def test_values_out_of_range_are_named(options: dict[str, Any], message: str) ->
         TrainConfig(**options)
 
 
+@pytest.mark.parametrize("options", [{"depth": 1001}, {"depth": 0}, {"hidden": 4097}, {"head": 2**16 + 1}, {"head": 0}])
+def test_networks_out_of_range_are_named(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=rf"model\.{next(iter(options))} must be from 1 to \d+, got \d+"):
+        ModelConfig(**options)
+
+
 def test_the_layers_are_those_that_there_are() -> None:
     assert get_args(get_type_hints(ModelConfig)["layer"]) == get_args(LayerKind)
 
@@ -51,7 +57,69 @@ def test_what_has_no_sections_is_refused(text: str, tmp_path: Path) -> None:
         read_recipe(tmp_path / "a.yaml")
 
 
-@pytest.mark.parametrize("data", [b"model: [", b"\xff\xfe", b"[" * 5000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "factors: [[2], [2]]",
+        "factors: {a: 2}",
+        "hidden: {a: [1]}",
+        f"hidden: 0x{'f' * 5000}",
+        f"hidden: {10**10}",
+        f"factors: [{-(10**10)}]",
+        f"hidden: 1{':00' * 300}",
+    ],
+)
+def test_options_are_plain_values_and_lists_of_them(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(f"model: {{{text}}}")
+    with pytest.raises(
+        InputError, match=r"a\.yaml is no recipe: .* each option text, a number below 10¹⁰, or a list of"
+    ):
+        read_recipe(tmp_path / "a.yaml")
+
+
+def test_text_that_yaml_has_other_ideas_of_is_text(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("model: {<<: {a: 2}}")
+    with pytest.raises(InputError, match=r"a\.yaml is no recipe"):
+        read_recipe(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("data: {path: 2024-13-01, key: <<, valid: 0.5, size: [1, 2], mode: =}")
+    plain = {"path": "2024-13-01", "key": "<<", "valid": 0.5, "size": [1, 2], "mode": "="}
+    assert read_recipe(tmp_path / "a.yaml") == {"data": plain}
+
+
+BOMB = "\n".join(["a0: &a0 {a: 1}", *(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 14))])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BOMB,
+        "model: &a {b: *a}",
+        "model: &a [*a]",
+        "model: &unused {}",
+        "model: !!set {a}",
+        "model: {layer: !!binary aGk=}",
+        "model: {hidden: !!int '3'}",
+        "model: !!python/object/apply:os.system ['true']",
+        "!own {}",
+        "model: {hidden: ! 3}",
+    ],
+)
+def test_aliases_and_tags_are_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"a\.yaml is not YAML: aliases and tags have no place in a recipe"):
+        read_recipe(tmp_path / "a.yaml")
+
+
+def test_recipes_are_short(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("#" * 2**16 + "\n")
+    with pytest.raises(InputError, match=r"a\.yaml has 65,537 bytes, expected at most 65,536"):
+        read_recipe(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"model: [", b"\xff\xfe", b"[" * 5000, b"a: 1" + b"0" * 5000, b"a: 1" + b":20" * 9999 + b".5", b"\0"],
+)
 def test_what_is_no_yaml_is_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(data)
     with pytest.raises(InputError, match=r"a\.yaml is not YAML"):

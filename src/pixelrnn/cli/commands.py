@@ -15,14 +15,13 @@ from cyclopts import App, Parameter
 from pixelrnn.cli import options
 from pixelrnn.data import DataConfig
 from pixelrnn.errors import InputError, check_number, extra, input_error
-from pixelrnn.explain import FIGURES, FigureName, StillFormat, draw
-from pixelrnn.files import check_output
+from pixelrnn.explain import FIGURES, FigureName, StillFormat, draw, place
 from pixelrnn.progress import rows, track
 from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig
 
 app = App(
     name="pixelrnn",
-    config=[options.data_is_its_source, options.defaults_from_files, options.whole_numbers],
+    config=[options.data_is_its_source, options.nothing_empty, options.defaults_from_files, options.whole_numbers],
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
@@ -60,6 +59,9 @@ def train(
     if resume is not None and (recipe is not None or run is not None):
         raise InputError("--resume continues the run in a folder with its own recipe: give neither RECIPE nor --run")
     path = resume or run or Path("runs") / Path(recipe or "digits").stem
+    if data.path is not None and path.resolve().is_relative_to(Path(data.path).resolve()):
+        where = "move it" if resume else "choose another --run"
+        raise InputError(f"the run folder {path} is in --data.path {data.path}: its samples would be data, {where}")
     fit(Recipe(model=model, data=data, train=train), path, resume=resume is not None)
     print(f"run folder: {path}")
 
@@ -74,6 +76,7 @@ def evaluate(
     classify: bool = False,
     batch: int = 64,
     device: options.OnDevice = "auto",
+    overwrite: options.Overwrite = False,
     data: options.Data = DataConfig(),
 ) -> None:
     """Print how well a model describes images: nats per image and bits/dim, with their protocol.
@@ -94,7 +97,7 @@ def evaluate(
 
     check_number("--batch", batch, least=1)
     if per_image is not None:
-        outputs.check_named(per_image, "--per-image", ".csv")
+        outputs.check_new(per_image, "--per-image", ".csv", overwrite=overwrite)
     loaded = inputs.load_model(model, device)
     chosen, protocol = inputs.chosen_images(images, data, split, loaded)
     classified = {s: accuracy(loaded, own, split=s, batch=batch) for s, own in chosen.items() if classify}
@@ -119,6 +122,7 @@ def sample(
     temperature: options.Temperature = 1.0,
     seed: options.Seed = 0,
     device: options.OnDevice = "auto",
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Draw images from a model; write them as a PNG grid, and their levels as an .npz beside it.
 
@@ -139,7 +143,7 @@ def sample(
     from pixelrnn.cli import inputs, outputs
 
     check_number("--n", n, least=1)
-    arrays = outputs.arrays_beside(out)
+    arrays = outputs.arrays_beside(out, overwrite=overwrite)
     loaded = inputs.load_model(model, device)
     pictures.check_drawable(loaded.channels)
     labels, noise = inputs.labels_of(loaded, label, n), randomness.generator(seed, "--seed")
@@ -169,6 +173,7 @@ def complete(
     temperature: options.Temperature = 1.0,
     seed: options.Seed = 0,
     device: options.OnDevice = "auto",
+    overwrite: options.Overwrite = False,
     data: options.Data = DataConfig(),
 ) -> None:
     """Cover a part of images and let a model complete them; write original, covered and completed as a PNG.
@@ -196,9 +201,9 @@ def complete(
     from pixelrnn.cli import inputs, outputs
 
     check_number("--n", n, least=1)
-    arrays = outputs.arrays_beside(out)
     source = {"--data.path": data.path} if images is None else {"--images": images}
-    outputs.keep_what_is_read([out, arrays], {"--mask": mask, **source})
+    outputs.keep_what_is_read([out, out.with_suffix(".npz")], {"--mask": mask, **source})
+    arrays = outputs.arrays_beside(out, overwrite=overwrite)
     loaded = inputs.load_model(model, device)
     pictures.check_drawable(loaded.channels)
     [every] = inputs.chosen_images(images, data, [split], loaded)[0].values()
@@ -216,7 +221,7 @@ def complete(
 
 
 @app.command
-def data(*, out: Path | None = None, data: options.Data = DataConfig()) -> None:
+def data(*, out: Path | None = None, overwrite: options.Overwrite = False, data: options.Data = DataConfig()) -> None:
     """Say what the images are: source, levels, size, splits and counts; write some as a PNG grid.
 
     Example: `pixelrnn data --data.source folder --data.path photos --data.size 32 32 --out look.png`
@@ -229,8 +234,8 @@ def data(*, out: Path | None = None, data: options.Data = DataConfig()) -> None:
     from pixelrnn.data import load
 
     if out is not None:
-        outputs.check_named(out, "--out", ".png")
         outputs.keep_what_is_read([out], {"--data.path": data.path})
+        outputs.check_new(out, "--out", ".png", overwrite=overwrite)
     prepared = load(data)
     height, width = prepared.size
     print(prepared.protocol)
@@ -252,6 +257,7 @@ def bench(
     depth: int = 1,
     rounds: int = 10,
     out: Path | None = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Time whole training steps on this machine: naive implementations, ours, and their bare arithmetic.
 
@@ -273,6 +279,7 @@ def bench(
     import torch
 
     from pixelrnn.bench import Task, measure, table, time_exponent
+    from pixelrnn.cli import outputs
     from pixelrnn.ops import cpu
 
     check_number("--rounds", rounds, least=1)
@@ -281,7 +288,7 @@ def bench(
     if out is not None:
         with extra("train", wanted_by="pixelrnn bench --out"):
             from pixelrnn.bench.plot import save_plot
-        check_output(out)
+        outputs.check_new(out, "--out", ".png", overwrite=overwrite)
     if not cpu.available:
         raise InputError(f"nothing to measure without the compiled library: {cpu.variant}")
     tasks = [Task(layer=layer, hidden=hidden, depth=depth, side=side, batch=b) for b in batch]
@@ -334,6 +341,7 @@ def explain(
     out: Path = Path("figures"),
     still: Annotated[StillFormat, Parameter(name="--format")] = "png",
     model: options.ModelNames = ("mnist-class",),
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Draw how a Row LSTM computes a row, and a Diagonal BiLSTM a diagonal: figures computed from the layers.
 
@@ -346,5 +354,10 @@ def explain(
         out: The folder to write them into.
         still: The format of the figures that are not animated.
     """
+    from pixelrnn.cli import outputs
+
+    for name in figures or FIGURES:
+        path = place(name, out, still=still)
+        outputs.check_new(path, "--out", path.suffix, overwrite=overwrite)
     for name in track(figures or FIGURES, "drawing"):
         print(draw(name, out, models=model, still=still))

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, ArgumentCollection, Parameter
+from cyclopts import UNSET, App, ArgumentCollection, Parameter
 from cyclopts.config import Dict
 
 from pixelrnn.data import DataConfig, SplitName
@@ -35,6 +35,7 @@ Labels = Annotated[tuple[str, ...], Parameter(name="--label", negative="")]
 Temperature = Annotated[float, Parameter(help="Below 1 for likelier images, 1 for the model's own distribution.")]
 Seed = Annotated[int, Parameter(help="The same seed draws the same images.")]
 OnDevice = Annotated[Device, Parameter(help="Where to compute; auto takes a GPU if there is one.")]
+Overwrite = Annotated[bool, Parameter(negative="", help="Replace files that exist, which are otherwise left alone.")]
 
 # A dataclass has its own group of options in --help.
 Network = Annotated[ModelConfig, Parameter(group="The network (channels, levels and size follow from the data)")]
@@ -75,6 +76,13 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
             elif "images" not in given and path.parent.exists():
                 raise InputError(f"{given['model']} is not a run folder: pass --data.source")
     Dict({commands[0]: defaults}, source=str(path))(app, commands, arguments)
+
+
+def nothing_empty(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuses empty text, which is most often a variable of the shell that is not set: as a path it is this folder."""
+    for argument in arguments:
+        if any(not token.value.strip() and token.implicit_value is UNSET for token in argument.tokens):
+            raise InputError(f"{argument.names[0]} is empty")
 
 
 def whole_numbers(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:

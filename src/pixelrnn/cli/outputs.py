@@ -1,9 +1,8 @@
-"""What commands write."""
+"""What commands write. A file that exists is replaced with --overwrite only, and never if the command reads it."""
 
 import csv
 import itertools
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,22 @@ from pixelrnn.errors import InputError
 from pixelrnn.files import check_output, replacing
 from pixelrnn.training.evaluation import Score
 
-ARRAYS = {"images", "original", "known", "completed", "levels"}
-"""The names of the arrays that commands write beside a picture."""
 
-
-def arrays_beside(picture: Path) -> Path:
-    """Where the arrays of a picture go. Refuses to overwrite an .npz that we did not write."""
-    check_named(picture, "--out", ".png")
+def arrays_beside(picture: Path, *, overwrite: bool) -> Path:
+    """Where the arrays of a picture go; checks both files as `check_new` does."""
+    check_new(picture, "--out", ".png", overwrite=overwrite)
     arrays = picture.with_suffix(".npz")
-    check_output(arrays)
-    ours = not arrays.exists()
-    with suppress(Exception), np.load(arrays, allow_pickle=False) as found:  # damaged bytes can raise anything
-        ours = "levels" in found and set(found) <= ARRAYS
-    if not ours:
-        raise InputError(f"{arrays} holds something else, and would be overwritten: choose another --out")
+    check_new(arrays, "--out", ".npz", overwrite=overwrite)
     return arrays
 
 
-def check_named(path: Path, option: str, ending: str) -> None:
-    """Refuses, before long work, a file that cannot be written, or whose name has the ending of another kind."""
+def check_new(path: Path, option: str, ending: str, *, overwrite: bool) -> None:
+    """Refuses, before long work, a file that exists or cannot be written, or whose name has another kind's ending."""
     if path.suffix.lower() not in ("", ending):
         raise InputError(f"{option} expects a name that ends in {ending}, got {path}")
     check_output(path)
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists: choose another {option}, or pass --overwrite to replace it")
 
 
 def keep_what_is_read(written: list[Path], read: Mapping[str, Path | str | None]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from pixelrnn.data.config import SplitName
 from pixelrnn.data.images import RawImages, from_array, only_one, own_splits
 from pixelrnn.errors import input_error
+from pixelrnn.files import opened
 
 
 def load(path: Path, *, levels: int, key: str | None = None, name: str | None = None) -> RawImages:
@@ -15,7 +16,7 @@ def load(path: Path, *, levels: int, key: str | None = None, name: str | None = 
     An .npz file with an array ``train`` has its own splits: ``train``, ``valid`` and ``test``, those that it holds. Any
     other must hold one array, or ``key`` says which.
     """
-    with path.open("rb") as file, input_error(f"{path} is damaged, or no .npy or .npz file of numbers", Exception):
+    with opened(path) as file, input_error(f"{path} is damaged, or no .npy or .npz file of numbers", Exception):
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             loaded = {path.name: loaded}

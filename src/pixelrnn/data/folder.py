@@ -1,4 +1,4 @@
-"""Folders of image files, in any format that Pillow reads."""
+"""Folders of image files, in the formats of `pixelrnn.data.pillow.FORMATS`."""
 
 from collections.abc import Iterable
 from pathlib import Path, PurePath, PurePosixPath
@@ -54,7 +54,7 @@ def named(files: Iterable[AnyPath], root: PurePath) -> dict[str, AnyPath]:
 def read(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> Images:
     """The images below a folder in the order of their names, but for hidden ones; or one image file."""
     if path.is_dir():
-        endings = {ending for ending, form in Image.registered_extensions().items() if form in Image.OPEN}
+        endings = {ending for ending, form in Image.registered_extensions().items() if form in pillow.FORMATS}
         seen = (p for p in path.rglob("*") if not any(part.startswith(".") for part in p.relative_to(path).parts))
         files = named((p for p in seen if p.suffix.lower() in endings and p.is_file()), path)
     else:

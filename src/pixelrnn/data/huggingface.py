@@ -1,5 +1,9 @@
 """Data sets of the Hugging Face Hub, or local folders that the ``datasets`` library reads (extra ``hf``)."""
 
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
 import torch
 
 from pixelrnn.data import pillow
@@ -28,11 +32,12 @@ def load(
     for split, part in own_splits(loaded, name=name).items():
         rows = loaded[part]
         columns = [c for c, feature in rows.features.items() if isinstance(feature, datasets.Image)]
-        images = rows[only_one(columns, key, f"{name} has the image columns")]
+        column = only_one(columns, key, f"{name} has the image columns")
         with input_error(f"{name}, {part} cannot be read", Exception):  # damaged bytes can raise anything
-            named = ((f"{part}/{n}", image) for n, image in enumerate(track(images, f"reading {part}")))
+            files = rows.cast_column(column, datasets.Image(decode=False))[column]  # we open no more than `FORMATS`
+            named = ((f"{part}/{n}", file) for n, file in enumerate(track(files, f"reading {part}")))
             splits[split] = pillow.stack(
-                (place, pillow.to_array(image, size=size, mode=mode, name=f"{name}, {place}")) for place, image in named
+                (place, _read(file, size=size, mode=mode, name=f"{name}, {place}")) for place, file in named
             )
         columns = [c for c, feature in rows.features.items() if isinstance(feature, datasets.ClassLabel)]
         labels = [-1 if label is None else label for label in rows[columns[0]]] if len(columns) == 1 else [-1]
@@ -42,3 +47,12 @@ def load(
     if not splits:
         raise InputError(f"{name} has the splits {', '.join(loaded)}, expected train")
     return RawImages(name, 256, splits, classes)
+
+
+def _read(file: dict[str, Any] | None, *, name: str, **how: Any) -> pillow.Array:
+    """An image as the library stores it: its bytes, or the path of a local file."""
+    if file is None:
+        raise InputError(f"{name} has no image")
+    if file["bytes"] is None:
+        return pillow.read(Path(file["path"]), **how)
+    return pillow.decode(BytesIO(file["bytes"]), name=name, **how)

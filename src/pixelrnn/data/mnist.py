@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pixelrnn.data.config import SplitName
 from pixelrnn.data.images import Images, RawImages, from_array
 from pixelrnn.errors import InputError, input_error
+from pixelrnn.files import opened
 
 PREFIXES: dict[SplitName, str] = {"train": "train", "test": "t10k"}
 
@@ -37,16 +38,18 @@ def read_idx(folder: Path, name: str, *, dimensions: int) -> NDArray[np.uint8]:
     path = _find(folder, name)
     if path is None:
         raise InputError(f"no {name} or {name}.gz in {folder}")
-    with input_error(f"{path} is damaged", EOFError, gzip.BadGzipFile, zlib.error):
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    header = 4 * (1 + dimensions)
-    magic, *shape = struct.unpack(f">{1 + dimensions}I", data[:header]) if len(data) >= header else (0,)
-    if magic != 2048 + dimensions:
-        kind = "images" if dimensions == 3 else "labels"
-        raise InputError(f"{path} is no IDX file of {kind}: it begins with {magic}, expected {2048 + dimensions}")
-    if len(data) != header + math.prod(shape):
-        raise InputError(f"{path} is damaged: {len(data)} bytes, expected {header + math.prod(shape)}")
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    layout = f">{1 + dimensions}I"
+    with opened(path) as file, input_error(f"{path} is damaged", EOFError, gzip.BadGzipFile, zlib.error):
+        stream = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+        header = stream.read(struct.calcsize(layout)).ljust(struct.calcsize(layout), b"\0")
+        magic, *shape = struct.unpack(layout, header)
+        if magic != 2048 + dimensions:
+            kind = "images" if dimensions == 3 else "labels"
+            raise InputError(f"{path} is no IDX file of {kind}: it begins with {magic}, expected {2048 + dimensions}")
+        data = stream.read(math.prod(shape) + 1)  # no more than the header says, and one byte that must not be there
+    if len(data) != math.prod(shape):
+        raise InputError(f"{path} is damaged: {len(data)} bytes after the header, expected {math.prod(shape)}")
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def _find(folder: Path, name: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,6 +13,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pixelrnn.data.config import Mode
 from pixelrnn.data.images import Images
 from pixelrnn.errors import InputError, input_error
+from pixelrnn.files import opened
+
+# Formats of pixels and nothing else, whatever a file is called: Pillow would run Ghostscript for a PostScript file.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+MOST_PIXELS = 2**26  # a few KB can claim any number; two copies of so many take half a GB
 
 PILLOW_MODES: dict[Mode, str] = {"grey": "L", "rgb": "RGB"}
 
@@ -20,31 +26,36 @@ Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 def read(file: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> Array:
     """An image file, or the first frame of an animation, as `to_array` gives it. Raises InputError if it is damaged."""
-    with (
-        file.open("rb") as stream,
-        warnings.catch_warnings(),
-        input_error(f"{file} cannot be read", Exception),  # damaged bytes can raise anything
-    ):
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            with Image.open(stream) as image:
-                return to_array(image, size=size, mode=mode, name=str(file))
-        except UnidentifiedImageError as error:
-            raise InputError(f"{file} is no image that Pillow can read") from error
+    with opened(file, most=4 * MOST_PIXELS) as stream:  # Pillow would search gigabytes of zeros for a JPEG's marker
+        return decode(stream, size=size, mode=mode, name=str(file))
 
 
-def to_array(
-    image: Image.Image | None, *, size: tuple[int, int] | None = None, mode: Mode | None = None, name: str
+def decode(
+    stream: BufferedReader | BytesIO, *, size: tuple[int, int] | None = None, mode: Mode | None = None, name: str
 ) -> Array:
+    """The image in the bytes of a file, as `to_array` gives it. Raises InputError, which names it, if it is damaged."""
+    with (
+        warnings.catch_warnings(),
+        input_error(f"{name} cannot be read", Exception),
+    ):  # damaged bytes can raise anything
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(stream, formats=FORMATS) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    claimed = f"{image.height}×{image.width}"
+                    raise InputError(f"{name} has {claimed} pixels, expected at most {MOST_PIXELS:,}")
+                return to_array(image, size=size, mode=mode, name=name)
+        except UnidentifiedImageError as error:
+            raise InputError(f"{name} is no image: expected {', '.join(FORMATS)}") from error
+
+
+def to_array(image: Image.Image, *, size: tuple[int, int] | None = None, mode: Mode | None = None, name: str) -> Array:
     """An image as uint8 (H, W, C), turned upright where its EXIF data says so, and converted to ``mode``.
 
     ``size`` is the (height, width) to crop to at the centre and scale to. Raises InputError, which names the image, if
-    there is none, or one of more than 8 bits per channel, or without a ``mode`` one that is neither grey nor RGB.
+    it has more than 8 bits per channel, or without a ``mode`` is neither grey nor RGB.
     """
-    if image is None:
-        raise InputError(f"{name} has no image")
-    image = ImageOps.exif_transpose(image)  # reads the pixels: what is damaged shows here
+    ImageOps.exif_transpose(image, in_place=True)  # reads the pixels: what is damaged shows here
     if image.mode.startswith(("I", "F")):
         raise InputError(f"{name} has mode {image.mode}, more than 8 bits per channel: expected 8")
     if mode is not None or image.mode == "1":

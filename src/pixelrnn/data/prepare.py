@@ -57,6 +57,8 @@ def load(config: DataConfig) -> Data:
         check_number("data.size", n, least=1, most=4096)
     check_number("data.array_levels", config.array_levels, least=2, most=256)
     check_number("data.seed", config.seed, least=0, most=2**32 - 1)
+    check_number("data.valid", config.valid, least=0, most=1, whole=False)
+    check_number("data.test", config.test, least=0, most=1, whole=False)
     raw = _read(config)
     levels = raw.levels if config.levels is None else config.levels
     check_number(f"data.levels of {raw.name}", levels, least=2, most=raw.levels)

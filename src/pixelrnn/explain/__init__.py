@@ -27,6 +27,11 @@ FIGURES: tuple[FigureName, ...] = get_args(FigureName)
 StillFormat = Literal["png", "svg"]
 
 
+def place(name: FigureName, folder: Path, *, still: StillFormat = "png") -> Path:
+    """The file of a figure."""
+    return folder / f"{name}.{'gif' if name in get_args(Animation) else still}"
+
+
 def draw(name: FigureName, folder: Path, *, models: Sequence[str], still: StillFormat = "png") -> Path:
     """Draws a figure into a file with its name, in a folder: in the format ``still``, or a GIF where it is animated.
 
@@ -54,11 +59,9 @@ def draw(name: FigureName, folder: Path, *, models: Sequence[str], still: StillF
         "skewing": lines.skewing,
         "generation": partial(generation.of_digit, models[0]),
     }
-    drawn = drawings[name]()
+    drawn, path = drawings[name](), place(name, folder, still=still)
     if isinstance(drawn, Iterator):
-        path = folder / f"{name}.gif"
         figures.save_animation(path, drawn, seconds=0.25 if name == "generation" else 0.9)
     else:
-        path = folder / f"{name}.{still}"
         figures.save(path, drawn)
     return path

@@ -10,7 +10,7 @@ from pixelrnn.models.pixel_rnn import PixelRNN
 __all__ = ["ImageModel", "MultiScalePixelRNN", "PixelRNN", "from_pretrained"]
 
 
-def from_pretrained(name: str | Path) -> ImageModel:
+def from_pretrained(name: str | Path, *, verify: bool = True) -> ImageModel:
     """Reads a model of either kind; see `ImageModel.from_pretrained`."""
     kinds: list[type[ImageModel]] = [PixelRNN, MultiScalePixelRNN]
-    return pretrained.load(kinds, name)
+    return pretrained.load(kinds, name, verify=verify)

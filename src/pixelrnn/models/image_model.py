@@ -29,7 +29,7 @@ class ImageModel(nn.Module, ABC):
         channels, levels, size, classes = (config[name] for name in ("channels", "levels", "size", "classes"))
         check_number("channels", channels, least=1)
         check_number("levels", levels, least=2, most=256)
-        pair = isinstance(size, Sequence) and len(size) == 2 and all(isinstance(n, int) and n >= 1 for n in size)
+        pair = isinstance(size, Sequence) and len(size) == 2 and all(type(n) is int and 1 <= n < 2**31 for n in size)
         if size is not None and not pair:
             raise InputError(f"size must be (height, width), each at least 1, got {size!r}: pass (28, 28) for 28×28")
         names = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
@@ -140,18 +140,20 @@ class ImageModel(nn.Module, ABC):
         pretrained.save(self, self.config, Path(folder))
 
     @classmethod
-    def from_pretrained(cls: type[Model], name: str | Path) -> Model:
+    def from_pretrained(cls: type[Model], name: str | Path, *, verify: bool = True) -> Model:
         """Reads a model that `save_pretrained` wrote.
 
         Args:
             name: its folder, or that of a run, whose best model is meant; where no such folder exists, a model that
                 comes with the package, ``"mnist-class"`` for instance, or the Hugging Face Hub's ``owner/name``.
+            verify: refuse files without a checksum, or with another than theirs. False reads those that version 0.1
+                saved, without it.
 
         Raises:
             InputError: nothing is found there, or a model of another kind; a file is damaged, the weights belong to
                 another configuration, or they are not finite.
         """
-        return pretrained.load([cls], name)
+        return pretrained.load([cls], name, verify=verify)
 
     @property
     def device(self) -> torch.device:

@@ -1,23 +1,31 @@
-"""Models as files: ``config.json`` (kind, and arguments of the constructor), ``model.safetensors`` (the weights)."""
+"""Models as files: ``config.json`` (kind, and arguments of the constructor), ``model.safetensors`` (the weights).
 
+The metadata of ``model.safetensors`` hold a SHA-256 of both files' content. It finds damage, not bad intent.
+"""
+
+import hashlib
 import json
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from pixelrnn.errors import InputError, input_error
-from pixelrnn.files import replacing
+from pixelrnn.files import opened, replacing
 
 Model = TypeVar("Model", bound=nn.Module)
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-KIND = "model"
+KIND, CHECKSUM = "model", "sha256"
 
 SHIPPED = {path.parent.name: path.parent for path in sorted(Path(__file__).parents[1].glob("pretrained/*/config.yaml"))}
 """The models that come with the package: run folders, of which the recipe, the metrics and the best model are kept."""
@@ -30,26 +38,71 @@ def find(name: str | Path) -> Path:
 
 def save(model: nn.Module, config: dict[str, Any], folder: Path) -> None:
     """Writes both files; see `ImageModel.save_pretrained`."""
-    config = {KIND: type(model).__name__, **config}
+    text = (json.dumps({KIND: type(model).__name__, **config}, indent=2) + "\n").encode()
     # Both are written before either is renamed: a full disk leaves an earlier model as it was.
     with replacing(folder / WEIGHTS) as weights_path, replacing(folder / CONFIG) as config_path:
         weights = {name: weight.contiguous() for name, weight in model.state_dict().items()}
-        save_file(weights, weights_path, metadata={"format": "pt"})
-        config_path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        # No other metadata: safetensors writes two of them in any order, and the same model is to be the same file.
+        save_file(weights, weights_path, metadata={CHECKSUM: checksum(text, weights)})
+        config_path.write_bytes(text)
 
 
-def load(kinds: Sequence[type[Model]], name: str | Path) -> Model:
+def load(kinds: Sequence[type[Model]], name: str | Path, *, verify: bool = True) -> Model:
     """Reads both files of a model, which must be of one of these kinds; see `ImageModel.from_pretrained`."""
     config_path, weights_path = _find(name, CONFIG), _find(name, WEIGHTS)
     by_name = {cls.__name__: cls for cls in kinds}
-    malformed = (InputError, ValueError, RecursionError, KeyError, TypeError, AttributeError)
-    with input_error(f"{config_path} is not the configuration of a {' or a '.join(by_name)}", *malformed):
-        config = json.loads(config_path.read_text(encoding="utf-8"))
-        model = by_name[config.pop(KIND)](**config)
-    with input_error(f"{weights_path} is damaged, or no safetensors file", SafetensorError):
-        weights = load_file(weights_path)
+    with opened(config_path, most=2**20) as file:
+        text = file.read()
+    # What foreign files hold can raise anything.
+    wrong = f"{config_path} is not the configuration of a {' or a '.join(by_name)}"
+    damaged = input_error(f"{weights_path} is damaged, or no safetensors file", Exception)
+    with damaged, safe_open(weights_path, "pt") as stored:
+        names, metadata = stored.keys(), stored.metadata() or {}
+        sizes = [stored.get_slice(each).get_shape() for each in names]
+        with input_error(wrong, InputError, Exception), _no_more_weights_than(sizes):
+            config = json.loads(text)
+            model = by_name[config.pop(KIND)](**config)
+        weights = {each: stored.get_tensor(each) for each in names}
     fill(model, weights, source=str(weights_path))
+    if verify and metadata.get(CHECKSUM) is None:
+        again = f"from_pretrained({str(name)!r}, verify=False).save_pretrained({str(weights_path.parent)!r})"
+        advice = f"if you trust it, save it again with pixelrnn.models.{again}"
+        raise InputError(f"{weights_path} has no checksum, as those of version 0.1, or is damaged: {advice}")
+    if verify and metadata[CHECKSUM] != checksum(text, weights):
+        raise InputError(f"{config_path} or {WEIGHTS} beside it is damaged, or of another model: the checksum differs")
     return model.eval()
+
+
+def checksum(config: bytes, weights: dict[str, torch.Tensor]) -> str:
+    """The SHA-256 of a configuration and of all weights: names, types, shapes and values."""
+    digest = hashlib.sha256(config)
+    for name, weight in sorted(weights.items()):
+        digest.update(f"\0{name} {weight.dtype} {(*weight.shape,)}\0".encode())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+_left: ContextVar[list[int] | None] = ContextVar("left", default=None)  # tensors and values that may be built yet
+
+
+@contextmanager
+def _no_more_weights_than(sizes: list[list[int]]) -> Iterator[None]:
+    """Raises InputError where modules are built in the block with more weights than these, before they take memory."""
+    token = _left.set([len(sizes), sum(map(math.prod, sizes))])
+    try:
+        yield
+    finally:
+        _left.reset(token)
+
+
+def _count(module: nn.Module, name: str, weight: torch.Tensor | None) -> None:
+    if weight is not None and (left := _left.get()) is not None:
+        left[:] = left[0] - 1, left[1] - weight.numel()
+        if min(left) < 0:
+            raise InputError(f"it describes more weights than {WEIGHTS} has")
+
+
+register_module_parameter_registration_hook(_count)  # for good: another thread may be building while one is registered
 
 
 def fill(model: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> None:
@@ -72,7 +125,7 @@ def _find(name: str | Path, file: str) -> Path:
         path = (folder / "model" if (folder / "model").is_dir() else folder) / file
         if not path.is_file():
             raise InputError(f"no model in {name}: {file} is missing")
-        path.open("rb").close()  # what cannot be opened says so by its own name
+        opened(path).close()  # what cannot be opened says so by its own name
         return path
     from huggingface_hub import errors, hf_hub_download  # here: a model in a folder does not wait for its import
 

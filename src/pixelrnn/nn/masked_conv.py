@@ -41,9 +41,9 @@ class MaskedConv2d(nn.Conv2d):
         maps: int = 1,
     ) -> None:
         height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
-        # Before the weights, so that a wrong argument is named by the mask's own message.
-        open_taps = mask(mask_type, in_features, out_features, (height, width), channels=channels, maps=maps)
         super().__init__(in_features, out_features, (height, width), padding=(height // 2, width // 2))
+        # After the weights: a model's file is refused at the first that it lacks (`pixelrnn.models.pretrained`).
+        open_taps = mask(mask_type, in_features, out_features, (height, width), channels=channels, maps=maps)
         self.margin = (height // 2, width // 2)  # above and below, to the left and to the right
         self.register_buffer("mask", open_taps, persistent=False)  # follows from the arguments: not saved
 

@@ -1,5 +1,6 @@
 """A recipe: everything that defines a run. As YAML it is what `pixelrnn train` reads, and what a run folder records."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,6 +10,7 @@ from cyclopts import Parameter
 
 from pixelrnn.data import DataConfig
 from pixelrnn.errors import InputError, check_number, input_error
+from pixelrnn.files import opened
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -38,6 +40,12 @@ class ModelConfig:
     """Condition on the class of each image, which the data must say."""
     factors: Annotated[tuple[int, ...], Parameter(negative="", consume_multiple=True)] = ()
     """Multi-Scale (§3.6): from each scale's image to the next; 4 draws 8×8, then 32×32; 2 2 also 16×16 between."""
+
+    def __post_init__(self) -> None:
+        # A recipe may be another's: these alone would fill the memory before anything else is refused.
+        check_number("model.depth", self.depth, least=1, most=1000)
+        check_number("model.hidden", self.hidden, least=1, most=4096)
+        check_number("model.head", 1 if self.head is None else self.head, least=1, most=2**16)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,16 +114,45 @@ def find_recipe(name: str) -> Path:
 
 def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
     """The sections of a recipe as they stand in the file; the command line checks what they hold."""
-    # YAML's constructors raise many kinds of errors.
-    with input_error(f"{path} is not YAML", yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    # The parser of YAML raises many kinds of errors.
+    with opened(path, most=2**16) as file, input_error(f"{path} is not YAML", Exception):
+        recipe = yaml.load(file.read().decode(), _PlainLoader)
 
-    def is_section(node: object) -> bool:
-        return isinstance(node, dict) and all(isinstance(key, str) for key in node)
+    def is_plain(value: object) -> bool:
+        if isinstance(value, str):
+            return bool(value.strip())
+        return value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**10)
 
-    if not is_section(recipe) or not all(section is None or is_section(section) for section in recipe.values()):
-        raise InputError(f"{path} is no recipe: expected the sections model, data and train, each with its options")
+    def is_section(node: object, is_value: Callable[[object], bool]) -> bool:
+        return isinstance(node, dict) and all(isinstance(key, str) and is_value(node[key]) for key in node)
+
+    def is_option(value: object) -> bool:
+        return all(map(is_plain, value)) if isinstance(value, list) else is_plain(value)
+
+    if not is_section(recipe, lambda section: section is None or is_section(section, is_option)):
+        wanted = "text, a number below 10¹⁰, or a list of them"
+        raise InputError(f"{path} is no recipe: expected the sections model, data and train, each option {wanted}")
     return {name: section or {} for name, section in recipe.items()}
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML of scalars, lists and maps. Aliases, with which a few bytes can mean gigabytes, and tags are refused."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        loader: Any = self  # its type stubs leave this method out
+        event = loader.peek_event()
+        if event.anchor or getattr(event, "tag", None):
+            raise yaml.MarkedYAMLError(
+                problem="aliases and tags have no place in a recipe", problem_mark=event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+
+# No merges either, no dates: other texts are text.
+_PlainLoader.yaml_implicit_resolvers = {
+    first: [each for each in known if each[0].rpartition(":")[2] in ("bool", "float", "int", "null")]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def resolve(device: Device) -> Literal["cpu", "cuda"]:
