@@ -137,6 +137,7 @@ def conv(
     if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):  # PyTorch's own layers may have rounded maps
         x, plus = x.to(bias.dtype), None if plus is None else plus.to(bias.dtype)
     if not compiled(x):
+        operators.check_conv(x, weight, bias, plus, height)
         return reference.conv(x, weight, bias, plus, height, relu)
     bfloat16 = x.dtype == torch.float32 and autocast_to_bfloat16(x)
     y: Tensor = torch.ops.pixelrnn.conv(x, weight, bias, plus, height, relu, bfloat16)

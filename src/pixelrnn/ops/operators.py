@@ -82,15 +82,14 @@ def line_lstm_backward(*given: Any) -> Tensors:
 def conv(*given: Any) -> Tensor:
     """The convolution, in C++."""
     x, weight, bias, plus, height, _, _ = given
-    added = () if plus is None else (("plus", plus, (*x.shape[:2], len(weight))),)
-    _check_conv(x, weight, height, ("bias", bias, weight.shape[:1]), *added)
+    check_conv(x, weight, bias, plus, height, compiled=True)
     return cpu.conv(*given) if x.shape[0] * x.shape[1] else x.new_empty(*x.shape[:2], len(weight))
 
 
 def conv_backward(*given: Any) -> Tensors:
     """The gradients of x (empty unless it is wanted), of the weight and of the bias."""
     x, weight, dy, height, _, _, wants_dx = given
-    _check_conv(x, weight, height, ("dy", dy, (*x.shape[:2], len(weight))))
+    _check_conv(x, weight, height, True, ("dy", dy, (*x.shape[:2], len(weight))))
     if x.shape[0] * x.shape[1]:
         return cpu.conv_backward(*given)
     return x.new_empty(x.shape if wants_dx else 0), torch.zeros_like(weight), x.new_zeros(len(weight))
@@ -160,12 +159,23 @@ def _check_line_lstm(operands: Sequence[Tensor], height: int, layer: str, compil
     _check("line_lstm", compiled, height, x, *weights, *states)
 
 
-def _check_conv(x: Tensor, weight: Tensor, height: int, *others: Expected) -> None:
+def check_conv(
+    x: Tensor, weight: Tensor, bias: Tensor, plus: Tensor | None, height: int, *, compiled: bool = False
+) -> None:
+    """Raises InputError unless these make a convolution."""
+    kind = x.device.type
+    if not compiled and torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):  # which converts
+        weight, bias, plus = weight.to(x.dtype), bias.to(x.dtype), None if plus is None else plus.to(x.dtype)
+    added = () if plus is None else (("plus", plus, (*x.shape[:2], *weight.shape[:1])),)
+    _check_conv(x, weight, height, compiled, ("bias", bias, weight.shape[:1]), *added)
+
+
+def _check_conv(x: Tensor, weight: Tensor, height: int, compiled: bool, *others: Expected) -> None:
     kernel = weight.shape
     if x.ndim != 3 or len(kernel) != 4 or 0 in (x.shape[2], *kernel) or not kernel[2] % 2 == kernel[3] % 2 == 1:
         given = f"x has shape {tuple(x.shape)}, weight {tuple(kernel)}"
         raise InputError(f"conv: {given}, expected (N, B, F) and (G, F, rows, columns), F and G at least 1, both odd")
-    _check("conv", True, height, x, ("weight", weight, (kernel[0], x.shape[2], *kernel[2:])), *others)
+    _check("conv", compiled, height, x, ("weight", weight, (kernel[0], x.shape[2], *kernel[2:])), *others)
 
 
 # Their shapes, without computing them.
