@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow  # a server
 
 COMPLETE, CLEAR, DRAW, _, TAKE = range(5)  # the buttons, in the order in which the page lays them out
 IMAGE = [[0] * 28] * 28
-JOIN, CONTEXTS = "/gradio_api/queue/join", "/gradio_api/component_server"
+JOIN, CONTEXTS = "/gradio_api/queue/join", "/gradio_api/component_server/"
 
 
 def image(**pixel: Any) -> list[list[Any]]:

@@ -22,40 +22,33 @@ class Guard:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        answer = refusal(scope) if scope["type"] == "http" else None
-        begun = False
-
-        async def sends(message: Any) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            if answer is None:
-                await self.app(scope, receive, sends)
-        except Exception as error:  # Gradio indexes its tables with what a request says: a wrong one may raise anything
-            if begun:
-                raise
-            answer = 400, " ".join(f"the page cannot answer this request: {type(error).__name__}: {error}".split())
-        if answer is not None:
-            await PlainTextResponse(answer[1], answer[0])(scope, receive, send)
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif refused := refusal(scope):
+            await PlainTextResponse(*refused)(scope, receive, send)
+        else:
+            try:
+                await self.app(scope, receive, send)
+            except Exception as error:  # Gradio looks up whatever a request names: a wrong name may raise anything
+                why = " ".join(f"the page cannot answer this request: {type(error).__name__}: {error}".split())
+                await PlainTextResponse(why, 400)(scope, receive, send)
 
 
-def refusal(scope: Any) -> tuple[int, str] | None:
-    """The status and the reason for which a request is refused."""
+def refusal(scope: Any) -> tuple[str, int] | None:
+    """The reason for which a request is refused, and the status."""
     headers, posted = Headers(scope=scope), scope["method"] not in ("GET", "HEAD")
     origin, host = headers.get("origin"), headers.get("host")
     if origin not in (None, f"http://{host}"):
-        return 403, f"the page answers to itself only, not to {origin}"
-    if posted and scope["path"] not in POSTS:
-        return 404, f"the page takes no {scope['method']} at {scope['path']}"
+        return f"the page answers to itself only, not to {origin}", 403
+    if posted and scope["path"].removesuffix("/") not in POSTS:
+        return f"the page takes no {scope['method']} at {scope['path']}", 404
     if posted and not headers.get("content-type", "").startswith("application/json"):
-        return 415, "the page takes JSON only"
+        return "the page takes JSON only", 415
     length = headers.get("content-length", "" if posted else "0")
     if "transfer-encoding" in headers or not length.isdecimal():
-        return 411, "a request must give its length"
+        return "a request must give its length", 411
     if int(length) > MOST_BYTES:
-        return 413, f"a request has {length} bytes, expected at most {MOST_BYTES}"
+        return f"a request has {length} bytes, expected at most {MOST_BYTES}", 413
     return None
 
 
