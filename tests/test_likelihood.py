@@ -1,9 +1,11 @@
+import inspect
 import math
 
 import pytest
 import torch
 
-from pixelrnn.likelihood import bits_per_dim, draw, log_prob_map, log_probabilities, logits_per_channel
+from pixelrnn import InputError
+from pixelrnn.likelihood import bits_per_dim, draw, intensities, log_prob_map, log_probabilities, logits_per_channel
 from tests.checks import OnMPS
 
 
@@ -75,3 +77,16 @@ def test_draws_leave_a_device_that_has_no_float64(levels: int) -> None:
 
 def test_bits_per_dim() -> None:
     assert bits_per_dim(784 * math.log(2), 784) == pytest.approx(1)
+
+
+def test_what_has_no_likelihood_is_refused() -> None:
+    x = torch.zeros(2, 1, 2, 2, dtype=torch.uint8)
+    for call in (
+        lambda: logits_per_channel(1),
+        lambda: intensities(x, 1, torch.float32),
+        lambda: bits_per_dim(1.0, 0),
+        lambda: log_probabilities(torch.zeros(2, 0)),
+        lambda: inspect.unwrap(log_prob_map)(torch.zeros(2, 3, 1, 2, 3), x),  # without the tests' own checks of types
+    ):
+        with pytest.raises(InputError, match=r"must be at least|logits"):
+            call()

@@ -10,19 +10,29 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from pixelrnn.errors import InputError, check_number
+
 
 def logits_per_channel(levels: int) -> int:
-    """How many logits a model gives per channel: one where K = 2, otherwise K."""
+    """How many logits a model gives per channel: one where K = 2, otherwise K. Raises InputError where K is below 2."""
+    check_number("levels", levels, least=2)
     return 1 if levels == 2 else levels
 
 
 def intensities(x: UInt8[Tensor, "*shape"], levels: int, dtype: torch.dtype) -> Float[Tensor, "*shape"]:
-    """Levels 0 to K − 1 scaled to [−1, 1], which is what a network sees of an image."""
+    """Levels 0 to K − 1 scaled to [−1, 1], which is what a network sees. Raises InputError for K below 2."""
+    check_number("levels", levels, least=2)
     return x.to(dtype) * (2 / (levels - 1)) - 1
 
 
 def log_probabilities(logits: Float[Tensor, "B logits ..."]) -> Float[Tensor, "B K ..."]:
-    """The log-probability of each level, in nats: log σ(∓l) of one logit, log softmax of K. At least float32."""
+    """The log-probability of each level, in nats: log σ(∓l) of one logit, log softmax of K. At least float32.
+
+    Raises:
+        InputError: the logits have another shape, or no floating type.
+    """
+    if logits.ndim < 2 or not logits.shape[1] or not logits.is_floating_point():
+        raise InputError(f"logits are {logits.dtype} {tuple(logits.shape)}, expected floating numbers (B, logits, …)")
     if logits.dtype in (torch.bfloat16, torch.float16):
         logits = logits.float()
     if logits.shape[1] == 1:
@@ -31,7 +41,13 @@ def log_probabilities(logits: Float[Tensor, "B logits ..."]) -> Float[Tensor, "B
 
 
 def log_prob_map(logits: Float[Tensor, "B logits C H W"], x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-    """The nats of each sub-pixel of x, log p(x_i | all before it)."""
+    """The nats of each sub-pixel of x, log p(x_i | all before it).
+
+    Raises:
+        InputError: the logits have no floating type, or those of x are not among them.
+    """
+    if logits.shape[:1] + logits.shape[2:] != x.shape:
+        raise InputError(f"the logits have shape {tuple(logits.shape)}, which does not fit images {tuple(x.shape)}")
     return log_probabilities(logits).gather(1, x.long()[:, None])[:, 0]
 
 
@@ -54,5 +70,6 @@ def draw(
 
 
 def bits_per_dim(nats: float, dimensions: int) -> float:
-    """Nats per image as bits per sub-pixel; ``dimensions`` is C·H·W."""
+    """Nats per image as bits per sub-pixel; ``dimensions`` is C·H·W. Raises InputError where that is below 1."""
+    check_number("dimensions", dimensions, least=1)
     return nats / (math.log(2) * dimensions)

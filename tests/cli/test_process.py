@@ -107,3 +107,18 @@ def test_a_full_disk_leaves_earlier_checkpoints_whole(run: Path, tmp_path: Path)
     assert {p: p.read_bytes() for p in before} == before
     assert not list(own.rglob(".*"))
     assert main(["train", "--resume", str(own), "--train.epochs", "2"]) == 0
+
+
+@pytest.mark.slow  # a process of its own: OpenMP reads the environment once, when it is loaded
+@pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "ACTIVE")])
+def test_threads_that_wait_sleep_unless_the_environment_says_otherwise(
+    given: dict[str, str], policy: str, tmp_path: Path
+) -> None:
+    script = "from pixelrnn.cli import main; import sys; sys.exit(main(['evaluate', sys.argv[1]]))"
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_DISPLAY_ENV": "true", **given}
+    command = [sys.executable, "-c", script, str(tmp_path / "no run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env=environment)
+    if "OMP_WAIT_POLICY" not in done.stderr:
+        pytest.skip("this PyTorch does not use GNU OpenMP")
+    assert f"OMP_WAIT_POLICY = '{policy}'" in done.stderr

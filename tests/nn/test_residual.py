@@ -66,3 +66,18 @@ def test_an_unknown_layer_is_refused() -> None:
     unknown: Any = "lstm"
     with pytest.raises(InputError, match="unknown layer 'lstm': expected one of diagonal-bilstm, row-lstm, pixel-cnn"):
         ResidualBlock(unknown, 4)
+
+
+@pytest.mark.parametrize("layer", ["diagonal-bilstm", "row-lstm", "pixel-cnn"])
+def test_a_condition_of_other_features_is_refused(layer: LayerKind) -> None:
+    with pytest.raises(InputError, match="condition has shape"):
+        ResidualBlock(layer, 2, condition=3)(torch.zeros(2, 4, 4, 5), torch.zeros(2, 2, 4, 5))
+
+
+@pytest.mark.parametrize("layer", ["diagonal-bilstm", "row-lstm", "pixel-cnn"])
+def test_a_condition_is_given_where_the_layer_has_one(layer: LayerKind) -> None:
+    x = torch.zeros(2, 4, 4, 5)
+    with pytest.raises(InputError, match="the condition is missing"):
+        ResidualBlock(layer, 2, condition=3)(x)
+    with pytest.raises(InputError, match="takes no condition"):
+        ResidualBlock(layer, 2)(x, torch.zeros(2, 3, 4, 5))

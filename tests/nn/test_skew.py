@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from pixelrnn import InputError
 from pixelrnn.nn import skew, unskew
 from pixelrnn.ops.lines import diagonal_lines
 
@@ -40,3 +41,15 @@ def test_the_skewed_map_is_the_storage_read_with_a_row_stride_of_one_less(size: 
     storage = torch.cat([torch.zeros(height), x.flatten(), torch.zeros(height)])
     view = storage.as_strided((height, skewed_width), (width - 1, 1), storage_offset=height)
     assert torch.equal(view[i, i + j], skew(x)[i, i + j])
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 9, 3), (2, 1), (0, 4), (3, 0)])
+def test_what_is_no_skewed_map_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="the map has shape"):
+        unskew(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(1, 0), (0, 1)])
+def test_what_is_no_map_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="the map has shape"):
+        skew(torch.zeros(shape))

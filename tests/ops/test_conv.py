@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pixelrnn import InputError
 from pixelrnn.ops import Backend, backend, conv
 from tests import oracle
 
@@ -187,3 +188,12 @@ def test_float16_autocast_is_not_followed() -> None:
     with torch.autocast("cpu", torch.float16):
         y = conv(x.half(), weight, bias, 1, plus=plus.half())
     assert torch.equal(y, conv(x.half().float(), weight, bias, 1, plus=plus.half().float()))
+
+
+@pytest.mark.parametrize("name", ["cpu", "manual", "reference"])
+def test_what_makes_no_convolution_is_refused_by_every_backend(name: Backend) -> None:
+    x, weight, bias = torch.zeros(6, 2, 3), torch.zeros(4, 3, 1, 3), torch.zeros(4)
+    with backend(name):
+        for kernel, height in ((weight.double(), 2), (weight[..., :2], 2), (weight, 4), (weight, 0), (weight, 2**40)):
+            with pytest.raises(InputError, match="conv: "):
+                conv(x, kernel, bias, height)

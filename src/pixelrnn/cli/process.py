@@ -1,5 +1,6 @@
 """A command as a process: its exit status, and what it says where something is wrong."""
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
     The status is 0, 1 for what could not be used or written, 2 for a wrong command line, 130 or 143 where SIGINT or
     SIGTERM stopped it.
     """
+    # Before PyTorch is imported: threads that wait sleep, and leave their cores to those that they wait for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":  # names of files need not be UTF-8
         sys.stdout.reconfigure(errors="surrogateescape")
     try:

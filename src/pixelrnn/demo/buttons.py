@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from pixelrnn.errors import InputError, check_number
 from pixelrnn.explain.context import NAMES, SIZE, of_random
 from pixelrnn.models import ImageModel
 from pixelrnn.nn import LayerKind
@@ -16,6 +18,29 @@ Pixels = list[list[int]]  # the levels of an image, row by row; EMPTY where noth
 
 EMPTY = -1
 SAMPLES = 15
+
+
+def picked(images: Any, index: Any) -> Any:
+    """One of the images that the browser returned. Raises InputError where there is none of this number."""
+    if not isinstance(images, list) or not images:
+        raise InputError("the request holds no images, expected a list of them")
+    check_number("the number of the image", index, least=0, most=len(images) - 1)
+    return images[index]
+
+
+def pixels(image: Any, model: ImageModel) -> Pixels:
+    """An image that the browser returned. Raises InputError unless it is of the model's size and levels.
+
+    The lower half, which nothing reads, may hold any values.
+    """
+    height, width = model.size or (0, 0)
+    rows = isinstance(image, list) and all(isinstance(row, list) for row in image)
+    if not rows or [len(row) for row in image] != [width] * height:
+        raise InputError(f"an image must be a list of {height} rows with {width} levels each")
+    for level in chain(*image[: height // 2]):
+        check_number("a level of the upper half", level, least=0, most=model.levels - 1)
+    checked: Pixels = image
+    return checked
 
 
 def top(image: Pixels) -> Pixels:
@@ -33,7 +58,7 @@ def blank(size: tuple[int, int]) -> Pixels:
 @torch.no_grad()
 def samples(model: ImageModel, label: int | None, **how: Any) -> list[Pixels]:
     """Draws grey images of one class, or of a model without classes. ``how`` is as in `ImageModel.sample`."""
-    drawn: list[Pixels] = model.sample(SAMPLES, labels=_labels(label, SAMPLES), **how)[:, 0].tolist()
+    drawn: list[Pixels] = model.sample(SAMPLES, labels=_labels(model, label, SAMPLES), **how)[:, 0].tolist()
     return drawn
 
 
@@ -44,26 +69,33 @@ def completion(model: ImageModel, image: Pixels, label: int | None, **how: Any) 
     All rows are drawn before the first is given: that takes less time than to look at one. ``how`` is as in
     `ImageModel.complete`.
     """
-    shown = top(image)
+    shown = top(pixels(image, model))
     x = torch.tensor(shown).clamp(min=0).to(torch.uint8)[None, None]
     known = (torch.arange(len(image)) < len(image) // 2)[:, None].expand(x.shape[2:])
-    drawn: Pixels = model.complete(x, known, labels=_labels(label, 1), **how)[0, 0].tolist()
+    drawn: Pixels = model.complete(x, known, labels=_labels(model, label, 1), **how)[0, 0].tolist()
     for i in range(len(shown) // 2, len(shown)):
         shown = [*drawn[: i + 1], *shown[i + 1 :]]
         yield shown
 
 
-def _labels(label: int | None, n: int) -> Int[Tensor, " n"] | None:
-    return None if label is None else torch.full((n,), label)
+def _labels(model: ImageModel, label: int | None, n: int) -> Int[Tensor, " n"] | None:
+    if label is None:
+        return None
+    check_number("the class", label, least=0, most=len(model.classes or "?") - 1)  # a model without classes refuses it
+    return torch.full((n,), label)
 
 
 @cache
 def seen(layer: LayerKind, at: tuple[int, int]) -> list[int]:
     """The pixels that the pixel ``at``, (row, column), sees through one layer, numbered row by row."""
-    pixels: list[int] = of_random(layer, 1, SIZE, at).array.ravel().nonzero()[0].tolist()
-    return pixels
+    earlier: list[int] = of_random(layer, 1, SIZE, at).array.ravel().nonzero()[0].tolist()
+    return earlier
 
 
 def contexts(at: list[int]) -> list[list[int]]:
-    """The pixels that a pixel, [row, column], sees through each kind of layer."""
+    """The pixels that a pixel, [row, column], sees through each kind of layer. Raises InputError for any other."""
+    if not isinstance(at, list) or len(at) != 2:
+        raise InputError("a pixel must be a list [row, column]")
+    for name, n, size in zip(("row", "column"), at, SIZE, strict=True):
+        check_number(f"the {name}", n, least=0, most=size - 1)
     return [seen(layer, (at[0], at[1])) for layer in NAMES]

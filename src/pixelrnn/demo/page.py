@@ -8,13 +8,16 @@ from typing import Any
 import gradio as gr
 
 from pixelrnn.causality import MEANINGS
-from pixelrnn.demo.buttons import Pixels, blank, completion, contexts, samples, top
+from pixelrnn.demo.buttons import Pixels, blank, completion, contexts, picked, pixels, samples, top
+from pixelrnn.demo.guard import HOST, MIDDLEWARE
+from pixelrnn.errors import input_error
 from pixelrnn.explain.context import AT, NAMES, SIZE
 from pixelrnn.figures import BLACK, BLUE, GREY, LIGHT, ORANGE, SKY, WHITE
 from pixelrnn.models import ImageModel
 from pixelrnn.randomness import generator
 
 SECONDS_PER_ROW = 0.06
+MOST_WAITING = 16  # requests, of all who look at the page: each takes about a second
 
 COLOURS = {"orange": ORANGE, "sky": SKY, "light": LIGHT, "white": WHITE, "grey": GREY, "black": BLACK}
 
@@ -43,6 +46,16 @@ def _contexts() -> gr.HTML:
     )
 
 
+class Page(gr.Blocks):
+    """Says what is wrong with a request to whoever sent it; Gradio alone would print a traceback and send nothing."""
+
+    async def process_api(self, *given: Any, **how: Any) -> Any:
+        try:
+            return await super().process_api(*given, **how)
+        except (ValueError, gr.Error) as error:
+            raise gr.Error(" ".join(str(error).split()), print_exception=False) from error
+
+
 def page(model: ImageModel, name: str) -> gr.Blocks:
     """Lays out the page for a model of grey images of one size, which is shown under this name."""
     size = model.size or (0, 0)
@@ -50,7 +63,7 @@ def page(model: ImageModel, name: str) -> gr.Blocks:
     noise = generator(0)
 
     def complete(images: list[Pixels], label: int | None, temperature: float) -> Iterator[list[Pixels]]:
-        for image in completion(model, images[0], label, temperature=temperature, generator=noise):
+        for image in completion(model, picked(images, 0), label, temperature=temperature, generator=noise):
             yield [image]
             time.sleep(SECONDS_PER_ROW)
 
@@ -58,10 +71,12 @@ def page(model: ImageModel, name: str) -> gr.Blocks:
         return samples(model, label, temperature=temperature, generator=noise)
 
     def take(images: list[Pixels], event: gr.EventData) -> list[Pixels]:
-        return [top(images[event.index])]
+        with input_error("the request does not say which sample was clicked", AttributeError, TypeError):
+            index = event.index
+        return [top(pixels(picked(images, index), model))]
 
     first = draw(0 if classes else None, 1.0)
-    with gr.Blocks(title="PixelRNN", analytics_enabled=False, fill_width=True) as blocks:
+    with Page(title="PixelRNN", analytics_enabled=False, fill_width=True) as blocks:
         gr.Markdown(
             f"# PixelRNN\n**{name}** draws images of {size[0]}×{size[1]} pixels and {model.levels} levels, "
             "one pixel after the other, each given all before it."
@@ -86,13 +101,15 @@ def page(model: ImageModel, name: str) -> gr.Blocks:
         )
         _contexts()
 
-        quiet: dict[str, Any] = {"show_progress": "hidden"}
-        go.click(complete, [picture, label, temperature], picture, **quiet)
-        clear.click(lambda: [blank(size)], None, picture, **quiet)
-        again.click(draw, [label, temperature], shown, **quiet)
-        label.change(draw, [label, temperature], shown, **quiet)
-        shown.select(take, shown, picture, **quiet)
-    return blocks
+        # One at a time, for all who look at the page; the functions check what they are given themselves.
+        how: dict[str, Any] = {"concurrency_id": "model", "preprocess": False, "show_progress": "hidden"}
+        how["api_visibility"] = "private"
+        go.click(complete, [picture, label, temperature], picture, **how)
+        clear.click(lambda: [blank(size)], None, picture, **how)
+        again.click(draw, [label, temperature], shown, **how)
+        label.change(draw, [label, temperature], shown, **how)
+        shown.select(take, shown, picture, **how)
+    return blocks.queue(max_size=MOST_WAITING, default_concurrency_limit=1, api_open=False)
 
 
 def serve(blocks: gr.Blocks, port: int) -> None:
@@ -101,13 +118,14 @@ def serve(blocks: gr.Blocks, port: int) -> None:
     theme = gr.themes.Base(primary_hue=gr.themes.Color(*[BLUE] * 11), font=font, font_mono=("monospace",))
     colours = "".join(f"--{name}: {colour};" for name, colour in COLOURS.items())
     blocks.launch(
-        server_name="127.0.0.1",
+        server_name=HOST,
         server_port=port,
         share=False,
         run_history=False,
         footer_links=[],
         quiet=True,
         prevent_thread_lock=True,
+        app_kwargs={"middleware": MIDDLEWARE},
         theme=theme,
         css=f":root {{{colours} --columns: {SIZE[1]};}}\n{_file('page.css')}",
     )

@@ -67,8 +67,22 @@ class ResidualBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "B stream H W"], condition: Float[Tensor, "B c H W"] | None = None
     ) -> Float[Tensor, "B stream H W"]:
+        """The block, of a map and the condition's, where it has one.
+
+        Raises:
+            InputError: another shape.
+        """
         plus = x if self.residual else None
         if self.layer == "pixel-cnn":
+            if (condition is None) != (self.condition is None):
+                raise InputError("the condition is missing" if condition is None else "the layer takes no condition")
+            if self.condition is not None and isinstance(condition, Tensor):  # not what stands for one in a trace
+                expected = *x.shape[:1], self.condition.in_channels, *x.shape[2:]
+                if condition.shape != expected or 0 in expected[2:]:
+                    raise InputError(
+                        f"condition has shape {tuple(condition.shape)}, expected {expected}, H and W above 0"
+                    )
+                condition = condition.to(self.condition.weight.dtype)
             narrow, convolution, widen = self.transform
             conditional = None if self.condition is None else self.condition(condition)
             y = convolution(narrow(x, relu=True), relu=True, plus=conditional)

@@ -13,12 +13,18 @@ import torch.nn.functional as F
 from jaxtyping import Shaped
 from torch import Tensor
 
+from pixelrnn.errors import InputError
+
 
 def skew(x: Shaped[Tensor, "... H W"]) -> Shaped[Tensor, "... H V"]:
     """Moves row i of a map i places to the right, zeros entering: (…, H, W) to (…, H, W + H − 1).
 
     Column t of the result is the diagonal i + j = t: ``skew(x)[..., i, i + j] == x[..., i, j]``.
+
+    Raises:
+        InputError: x is no map, or an empty one.
     """
+    _check(x, least=1)
     *batch, height, width = x.shape
     skewed_width = width + height - 1
     padded = F.pad(x, (0, height))  # rows of skewed_width + 1
@@ -26,8 +32,20 @@ def skew(x: Shaped[Tensor, "... H W"]) -> Shaped[Tensor, "... H V"]:
 
 
 def unskew(x: Shaped[Tensor, "... H V"]) -> Shaped[Tensor, "... H W"]:
-    """Moves row i of a skewed map i places back to the left: (…, H, W + H − 1) to (…, H, W). The inverse of `skew`."""
+    """Moves row i of a skewed map i places back to the left: (…, H, W + H − 1) to (…, H, W). The inverse of `skew`.
+
+    Raises:
+        InputError: x is no map, or has fewer than H columns, as no skewed map has.
+    """
+    _check(x, least=x.shape[-2] if x.ndim > 1 else 1)
     *batch, height, skewed_width = x.shape
     width = skewed_width - height + 1
     padded = F.pad(x.flatten(-2), (0, height)).reshape(*batch, height, skewed_width + 1)
     return padded[..., :width]
+
+
+def _check(x: Tensor, *, least: int) -> None:
+    if x.ndim < 2 or not x.shape[-2] or x.shape[-1] < least:
+        raise InputError(
+            f"the map has shape {tuple(x.shape)}, expected (…, H, W) with H at least 1 and W at least {least}"
+        )

@@ -66,7 +66,7 @@ def choose(x: Tensor) -> tuple[Backend, torch.dtype]:
         InputError: the backend cpu was named, and x is not float32 or float64 on a CPU.
     """
     device = x.device.type
-    lower = x.dtype == torch.float32 and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    lower = x.dtype == torch.float32 and operators.is_autocast(x)
     factors = torch.bfloat16 if lower and torch.get_autocast_dtype(device) == torch.bfloat16 else x.dtype
     if _named not in ("auto", "cpu"):
         return _named, factors
@@ -152,6 +152,8 @@ def conv(
         x, plus = x.to(bias.dtype), None if plus is None else plus.to(bias.dtype)
     name, factors = choose(x)
     if name != "cpu":
+        if not operators.is_autocast(x):  # which converts
+            operators.check("conv", (x, weight, bias, plus), height, name, x.dtype)
         return reference.conv(x, weight, bias, plus, height, relu)
     y: Tensor = torch.ops.pixelrnn.conv(x, weight, bias, plus, height, relu, factors)
     return y

@@ -65,7 +65,7 @@ SMALL = 2**18
 def line_lstm(*given: Any) -> tuple[Tensor, Tensor]:
     """The output, and what the backward pass needs (nothing unless it is to be kept)."""
     *operands, height, layer, backend, factors, keep = given
-    image = _check("line_lstm", operands, height, backend, factors, layer)
+    image = check("line_lstm", operands, height, backend, factors, layer)
     output, saved = _line_lstm_shapes(*given[:9], keep or backend != "cpu")
     if not output.numel():
         return output, saved
@@ -84,7 +84,7 @@ def line_lstm(*given: Any) -> tuple[Tensor, Tensor]:
 def line_lstm_backward(*given: Any) -> Tensors:
     """The gradients of x, Kis, its bias, Kss and the initial states."""
     *operands, saved, d_output, height, layer, backend, factors = given
-    image = _check("line_lstm", [*operands, d_output], height, backend, factors, layer)
+    image = check("line_lstm", [*operands, d_output], height, backend, factors, layer)
     gradients = _line_lstm_backward_shapes(*operands)
     if not d_output.numel():
         return tuple(map(torch.zeros_like, gradients))
@@ -108,7 +108,7 @@ def line_lstm_backward(*given: Any) -> Tensors:
 def conv(*given: Any) -> Tensor:
     """The convolution, in C++."""
     *tensors, height, relu, factors = given
-    image = _check("conv", tensors, height, "cpu", factors)
+    image = check("conv", tensors, height, "cpu", factors)
     y = _conv_shapes(*tensors)
     if y.numel():
         cpu.call("conv", factors, torch.get_num_threads(), *image, *_window(tensors[1]), relu, *tensors, y)
@@ -118,7 +118,7 @@ def conv(*given: Any) -> Tensor:
 def conv_backward(*given: Any) -> Tensors:
     """The gradients of x (empty unless it is wanted), of the weight and of the bias."""
     x, weight, dy, height, relu, factors, wants_dx = given
-    image = _check("conv", [x, weight, None, None, dy], height, "cpu", factors)
+    image = check("conv", [x, weight, None, None, dy], height, "cpu", factors)
     dx, *others = _conv_backward_shapes(*given)
     if not dy.numel():
         return dx, *map(torch.zeros_like, others)
@@ -131,7 +131,7 @@ def reference_line_lstm(*given: Any) -> Tensor:
     """The output by the reference, under autograd and in the precision of its weights."""
     *operands, height, layer = given
     x, kis, bias, kss, initial = operands
-    _check("line_lstm", operands, height, "reference", x.dtype, layer)
+    check("line_lstm", operands, height, "reference", x.dtype, layer)
     with _autocast(x, x.dtype):
         if not x.shape[0]:
             return x @ kis[0, 0, :, : initial.shape[2]]
@@ -152,6 +152,12 @@ def _is_small(lines: Lines, bias: Tensor, x: Tensor) -> bool:
     return x.device.type == "cpu" and lines.extent * x.shape[1] * bias.numel() < SMALL
 
 
+def is_autocast(x: Tensor) -> bool:
+    """Whether `torch.autocast` is on for the device of x."""
+    device = x.device.type
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
 def _autocast(x: Tensor, factors: torch.dtype) -> Any:
     """Products with factors of this type. The user's own autocast has ended when the backward pass runs."""
     available, enabled = torch.amp.is_autocast_available(x.device.type), factors != x.dtype
@@ -168,7 +174,7 @@ def _scans(backend: str, x: Tensor, initial: Tensor, layer: Layer) -> Any:
     return manual
 
 
-def _check(
+def check(
     operator: str, tensors: Sequence[Tensor | None], height: int, backend: str, factors: torch.dtype, layer: str = ""
 ) -> tuple[int, int, int, int]:
     """Returns H, W, B and F of the map x, the first tensor.

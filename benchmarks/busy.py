@@ -1,0 +1,67 @@
+"""What a training step costs beside other processes that compute, for values of GOMP_SPINCOUNT.
+
+    python benchmarks/busy.py
+
+prints the median and the 90th percentile of steps in ms, on as many threads as there are cores. GNU OpenMP, whose
+threads PyTorch computes with, lets a thread that waits for the others try so many times before it sleeps.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+STEPS = {"8×8, 17 levels, batch 32": (8, 17, 32), "28×28, 2 levels, batch 16": (28, 2, 16)}
+SPINS = "unset", "0", "1000", "10000", "30000", "100000", "300000"
+SECONDS = 4.0
+BUSY = "while True: pass"
+
+
+def measure(name: str) -> None:
+    """Prints how long each step takes, in ms, for some seconds."""
+    import torch
+
+    from pixelrnn import PixelRNN
+
+    side, levels, batch = STEPS[name]
+    torch.manual_seed(0)
+    model = PixelRNN(levels=levels, hidden=32)
+    optimizer = torch.optim.Adam(model.parameters())
+    x = torch.randint(levels, (batch, 1, side, side), dtype=torch.uint8)
+    times: list[float] = []
+    end = time.perf_counter() + SECONDS
+    while (begin := time.perf_counter()) < end or len(times) < 5:
+        optimizer.zero_grad()
+        model.log_prob(x).mean().neg().backward()
+        optimizer.step()
+        times.append(1000 * (time.perf_counter() - begin))
+    print(json.dumps(sorted(times[2:])))
+
+
+def main() -> None:
+    """Measures every step beside 0, 1 and 2 neighbours."""
+    print("step | neighbours | spins | median ms | 90 % ms")
+    for name in STEPS:
+        for neighbours in range(3):
+            busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(neighbours)]
+            try:
+                for spins in SPINS:
+                    given = {} if spins == "unset" else {"GOMP_SPINCOUNT": spins}
+                    done = subprocess.run(
+                        [sys.executable, __file__, name],
+                        env={**os.environ, **given},
+                        stdout=subprocess.PIPE,
+                        check=True,
+                    )
+                    times = json.loads(done.stdout)
+                    middle, late = times[len(times) // 2], times[9 * len(times) // 10]
+                    print(f"{name} | {neighbours} | {spins} | {middle:.1f} | {late:.1f}", flush=True)
+            finally:
+                for process in busy:
+                    process.kill()
+                    process.wait()
+
+
+if __name__ == "__main__":
+    measure(sys.argv[1]) if sys.argv[1:] else main()
