@@ -13,7 +13,8 @@ import pytest
 @pytest.mark.skipif(not find_spec("triton"), reason="Triton is not installed")
 def test_the_kernels_in_a_process_of_their_own() -> None:
     """Triton chooses the interpreter when it is imported; the shape checks of tests would wrap the kernels."""
-    command = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", str(Path(__file__).with_name("triton_cases.py"))]
+    cases = str(Path(__file__).with_name("triton_cases.py"))
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", cases]
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
