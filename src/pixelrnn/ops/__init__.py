@@ -4,7 +4,7 @@
     manual      the recurrence with a backward pass written by hand     any device and floating type
     cpu         C++ (csrc), compiled when the package is installed      CPU, float32 and float64; products of bfloat16
 
-The fastest that can run is taken. All are equal, in output and every gradient. See the README beside this file.
+The fastest that can run is taken. All are equal, in output and every gradient. See docs/operators.md.
 """
 
 from collections.abc import Iterator
