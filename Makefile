@@ -1,8 +1,8 @@
 # make demo    train on the embedded digits, evaluate, draw samples and completions
 # make test    lint, check types, test
 # make reproduce RECIPE=mnist-diagonal-1x32
-#              an MNIST row of the README's results from nothing: train, or go on with a run that was stopped, evaluate,
-#              draw samples and completions; wants the data in $PIXELRNN_DATA
+#              repeat an MNIST row of docs/results.md: train (or resume a run that was stopped), evaluate, draw samples
+#              and completions; needs the data in $PIXELRNN_DATA
 # make docs    draw the figures, build the documentation into site/
 # Each installs what it needs into .venv, demo and reproduce less than the others; `make PYTHON=python3.12 …` chooses the
 # interpreter.

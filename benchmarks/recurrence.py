@@ -1,4 +1,4 @@
-"""The figures of the README's table of speed: whole training steps, ours against naive ones, the floor and bfloat16.
+"""The tables of training in docs/speed.md: whole training steps, ours against naive ones, the floor and bfloat16.
 
     python benchmarks/recurrence.py
 

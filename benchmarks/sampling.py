@@ -1,4 +1,4 @@
-"""The figures of the README's tables of sampling: incremental against naive, time over batch and side, memory.
+"""The tables of sampling in docs/speed.md: incremental against naive, time over batch and side, memory.
 
     python benchmarks/sampling.py
 

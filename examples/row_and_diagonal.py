@@ -11,16 +11,16 @@ from pixelrnn.nn import DiagonalBiLSTM, RowLSTM
 B, F, H, W, h = 2, 6, 5, 7, 4  # images, features of the map, height, width, features of the LSTM
 
 
-# --8<-- [start:equation]
+# docs: begin equation
 def lstm(gates: Tensor, c_before: Tensor) -> tuple[Tensor, Tensor]:
     """For all pixels of a line at once: from the sum Kis ⊛ x + Kss ⊛ h₋ and the cell states c₋ to h and c."""
     o, f, i, g = gates.chunk(4, dim=-1)
     c = f.sigmoid() * c_before + i.sigmoid() * g.tanh()
     return o.sigmoid() * c.tanh(), c
-    # --8<-- [end:equation]
+    # docs: end equation
 
 
-# --8<-- [start:row]
+# docs: begin row
 def row_lstm(layer: RowLSTM, x: Tensor) -> Tensor:
     """(B, F, H, W) to (B, h, H, W), a row at each step."""
     x_term = layer.input_to_state(x).permute(0, 2, 3, 1)  # (B, H, W, 4h): a convolution, for all rows at once
@@ -38,10 +38,10 @@ def row_lstm(layer: RowLSTM, x: Tensor) -> Tensor:
         rows.append(h_above)
         print(f"  row {i}: {W} pixels, gates {tuple(gates.shape)}")
     return torch.stack(rows, dim=1).permute(0, 3, 1, 2)
-    # --8<-- [end:row]
+    # docs: end row
 
 
-# --8<-- [start:diagonal]
+# docs: begin diagonal
 def diagonal_lstm(x_term: Tensor, weight: Tensor, initial: Tensor) -> Tensor:
     """One direction: (B, H, W, 4h) to (B, H, W, h), a diagonal i + j = t at each step."""
     h0, c0 = initial
@@ -55,10 +55,10 @@ def diagonal_lstm(x_term: Tensor, weight: Tensor, initial: Tensor) -> Tensor:
         hidden[:, i + 1, j + 1], cell[:, i + 1, j + 1] = lstm(gates, cell[:, i + 1, j])  # the whole diagonal
         print(f"  diagonal {t}: {len(i)} pixels, gates {tuple(gates.shape)}")
     return hidden[:, 1:, 1:]
-    # --8<-- [end:diagonal]
+    # docs: end diagonal
 
 
-# --8<-- [start:bilstm]
+# docs: begin bilstm
 def diagonal_bilstm(layer: DiagonalBiLSTM, x: Tensor) -> Tensor:
     """(B, F, H, W) to (B, h, H, W): two directions, the second one mirrored and moved down one row."""
     x_term = layer.input_to_state(x).permute(0, 2, 3, 1)  # (B, H, W, 2·4h)
@@ -70,7 +70,7 @@ def diagonal_bilstm(layer: DiagonalBiLSTM, x: Tensor) -> Tensor:
     # At (i, j) it has seen (i, j + 1), which is yet to be generated. So (i, j) gets what it computed at (i − 1, j).
     shifted = torch.cat([torch.zeros(B, 1, W, h), mirrored[:, :-1]], dim=1)
     return (output + shifted).permute(0, 3, 1, 2)
-    # --8<-- [end:bilstm]
+    # docs: end bilstm
 
 
 if __name__ == "__main__":

@@ -1,10 +1,37 @@
-"""Comparisons that several tests make."""
+"""Comparisons that several tests make, and a process that has the core installation alone."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+import pixelrnn
+
+BLOCKED = """
+import importlib.abc, sys
+
+class Missing(importlib.abc.MetaPathFinder):
+    names = {"datasets", "gradio", "matplotlib", "sklearn", "tensorboard", "torchdata"}
+    names |= {"pytorch_lightning", "pytorch_optimizer"}
+
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+"""
+
+
+def python(code: str, *, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """Runs code in a process that can import this package, but none of the extras' modules."""
+    command = [sys.executable, "-W", "error", "-c", BLOCKED + code]
+    source = {"PYTHONPATH": str(Path(pixelrnn.__file__).parents[1])}
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=os.environ | source)
 
 
 def equals_oracle(

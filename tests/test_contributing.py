@@ -1,4 +1,4 @@
-"""The map of the source in CONTRIBUTING.md is true."""
+"""The map of the source in docs/CONTRIBUTING.md is true."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ def modules(folder: Path) -> set[str]:
 
 def the_map() -> tuple[set[str], dict[str, set[str]]]:
     """The modules at the top, and the modules of each folder."""
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (house,) = re.findall(r"^    src/pixelrnn/\n(.*?)^    tests/", text, re.DOTALL | re.MULTILINE)
     top, folders, folder = set[str](), dict[str, set[str]](), ""
     for line in house.splitlines():

@@ -3,59 +3,77 @@
 import re
 import runpy
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
+from markdown.extensions.toc import slugify
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
-from pixelrnn import PixelRNN
 from pixelrnn.cli import app
+from tests.checks import python
 
 ROOT = Path(__file__).parent.parent
 PAGES = {str(path.relative_to(ROOT)): path for path in [*ROOT.glob("README*.md"), *(ROOT / "docs").rglob("*.md")]}
 
-PRINTED = [
-    example
-    for path in PAGES.values()
-    for example in re.findall(
-        r"```python\n((?:(?!```).)*)```\n\nIt prints\n\n```text\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL
-    )
-]
-"""The code of pages that show its output, with this output."""
+FIRST = [name for name in PAGES if name.startswith("README") or name == "docs/index.md"]
+"""The pages that a newcomer tries, with nothing but the core installed."""
+
+BLOCK = r"```python\n((?:(?!```).)*)```"
+SECTION = r"<!-- (\S+\.py): (\w+) -->\s+" + BLOCK
 
 
-def found(pattern: str) -> list[tuple[str, str]]:
-    """Each page that holds the pattern, with what its group matched."""
+def found(pattern: str) -> list[tuple[str, ...]]:
+    """Each page that holds the pattern, with what its groups matched."""
     return [
-        (name, match)
+        (name, *match.groups())
         for name, path in PAGES.items()
-        for match in re.findall(pattern, path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+        for match in re.finditer(pattern, path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     ]
 
 
-@pytest.mark.parametrize(("page", "code"), found(r"^```python\n((?!--8<--).*?)```"))
+@pytest.mark.parametrize(("page", "code"), [case for case in found(rf"(?<!-->\n\n){BLOCK}") if case[0] not in FIRST])
 def test_the_python_runs(page: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    PixelRNN(levels=17, hidden=2, size=(8, 8)).save_pretrained("runs/demo/model")
     exec(code, {})
 
 
-@pytest.mark.parametrize(("code", "output"), PRINTED)
+@pytest.mark.parametrize("page", FIRST)
+def test_the_python_of_the_first_pages_runs_in_a_core_installation(page: str, tmp_path: Path) -> None:
+    blocks = re.findall(BLOCK, PAGES[page].read_text(encoding="utf-8"), re.DOTALL)
+    done = python(f"for code in {blocks!r}: exec(code, {{}})", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("page", "code", "output"), found(BLOCK + r"\n\nIt prints\n\n```text\n(.*?)```"))
 def test_the_python_prints_what_the_page_shows(
-    code: str, output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    page: str,
+    code: str,
+    output: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     exec(code, {})
     assert capsys.readouterr().out == output
 
 
-@pytest.mark.parametrize(("page", "line"), found(r"^    pixelrnn ([^\n]*)$"))
+@pytest.mark.parametrize(("page", "file", "name", "code"), found(SECTION))
+def test_the_code_is_that_of_the_source(page: str, file: str, name: str, code: str) -> None:
+    source = (ROOT / file).read_text(encoding="utf-8")
+    marked = re.search(rf"^ *# docs: begin {name}\n(.*?)^ *# docs: end {name}$", source, re.DOTALL | re.MULTILINE)
+    assert marked, f"mark the section of {file} with the comments '# docs: begin {name}' and '# docs: end {name}'"
+    assert code == dedent(marked[1]), f"{file} has changed: copy its section {name!r} into {page}"
+
+
+@pytest.mark.parametrize(("page", "line"), found(r"^    pixelrnn ([^\n]*)$") + found(r"`pixelrnn (\w+ [^`…\n]+)`"))
 def test_the_commands_are_understood(page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-recipe.yaml").write_text("model: {depth: 2}")
     (tmp_path / "runs" / "photos").mkdir(parents=True)
     (tmp_path / "runs" / "photos" / "config.yaml").write_text("data: {source: folder, path: photos}")
-    app.parse_args(line.split(), exit_on_error=False, print_error=False)
+    app.parse_args(line.replace("RECIPE", "digits").split(), exit_on_error=False, print_error=False)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -63,9 +81,12 @@ def test_no_page_is_empty(page: str) -> None:
     assert PAGES[page].read_text(encoding="utf-8").strip()
 
 
-@pytest.mark.parametrize(("page", "target"), found(r"\]\((?!http)([^)#]+)"))
-def test_the_links_lead_somewhere(page: str, target: str) -> None:
-    assert (PAGES[page].parent / target).exists()
+@pytest.mark.parametrize(("page", "target", "anchor"), found(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)"))
+def test_the_links_lead_somewhere(page: str, target: str, anchor: str) -> None:
+    path = PAGES[page].parent / target if target else PAGES[page]
+    assert path.exists()
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
+    assert anchor in ["", *(slugify(heading, "-") for heading in headings)]
 
 
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:

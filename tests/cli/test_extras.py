@@ -1,30 +1,10 @@
 """What works in a core installation, and what a command says that lacks its extra."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-BLOCKED = """
-import importlib.abc, sys
-
-class Missing(importlib.abc.MetaPathFinder):
-    names = {"datasets", "gradio", "matplotlib", "sklearn", "tensorboard", "torchdata"}
-    names |= {"pytorch_lightning", "pytorch_optimizer"}
-
-    def find_spec(self, name, path, target=None):
-        if name.partition(".")[0] in self.names:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Missing())
-"""
-
-
-def python(code: str, *, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Runs code in a process that has none of the extras' modules."""
-    command = [sys.executable, "-W", "error", "-c", BLOCKED + code]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+from tests.checks import python
 
 
 @pytest.mark.slow  # a process of its own: here everything is imported

@@ -68,7 +68,7 @@ def mask(
     if height % 2 == 0 or width % 2 == 0 or min(height, width) < 1:
         raise InputError(f"a masked convolution needs an odd kernel with a centre, got {height}×{width}")
 
-    # --8<-- [start:mask]
+    # docs: begin mask
     a = feature_channels(in_features, channels)[None, :]
     b = feature_channels(out_features, channels, maps)[:, None]
     centre = a < b if mask_type == "A" else a <= b
@@ -77,5 +77,5 @@ def mask(
     open_taps[:, :, : height // 2, :] = 1  # the rows above
     open_taps[:, :, height // 2, : width // 2] = 1  # the pixels to the left
     open_taps[:, :, height // 2, width // 2] = centre.to(open_taps.dtype)
-    # --8<-- [end:mask]
+    # docs: end mask
     return open_taps

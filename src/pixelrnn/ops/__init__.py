@@ -5,7 +5,7 @@
     cpu         C++ (csrc), compiled when the package is installed      CPU, float32 and float64; products of bfloat16
     triton      the recurrence of manual, its scan in Triton kernels    CUDA, float32 and float64; products of bfloat16
 
-The fastest that can run is taken. All are equal, in output and every gradient. See the README beside this file.
+The fastest that can run is taken. All are equal, in output and every gradient. See docs/operators.md.
 """
 
 from collections.abc import Iterator

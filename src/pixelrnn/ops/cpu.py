@@ -2,7 +2,7 @@
 ``bfloat16``, products of bfloat16 numbers that are summed in float32.
 
 A thread carries a few images at a time through the whole scan, row after row in raster order, which respects every tap:
-no lines, no barriers. See the README beside this file. Shapes are those of `pixelrnn.ops`, which checks them.
+no lines, no barriers. See docs/operators.md. Shapes are those of `pixelrnn.ops`, which checks them.
 """
 
 import ctypes

@@ -102,12 +102,12 @@ def diagonal_lines(height: int, width: int) -> Lines:
     """
     first = tuple(max(0, t - width + 1) for t in range(height + width - 1))  # the row in which the diagonal begins
     diagonals, mirrored = [], []
-    # --8<-- [start:diagonals]
+    # docs: begin diagonals
     for t, i in enumerate(first):
         length = min(t, height - 1) - i + 1
         diagonals.append(_strided(t + i * (width - 1), width - 1, length))
         mirrored.append(_strided(width - 1 - t + i * (width + 1), width + 1, length))
-    # --8<-- [end:diagonals]
+    # docs: end diagonals
     return Lines(
         height,
         width,

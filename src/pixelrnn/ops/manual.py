@@ -2,7 +2,7 @@
 
 Autograd would keep every intermediate value of every line and launch a handful of operations for each. Here the gates
 are activated in place, a line is a strided slice of the raster order, and what needs no order, the three weight
-gradients and the gradient of x, is one product each after the scan. The derivation is in the README beside this file.
+gradients and the gradient of x, is one product each after the scan. The derivation is in docs/operators.md.
 """
 
 import math

@@ -32,7 +32,7 @@ def line_lstm(
     outputs = []
     for first, x_term in zip(lines.first, terms, strict=True):
         n, begin = x_term.shape[1], first + 1
-        # --8<-- [start:step]
+        # docs: begin step
         taps = [slice(begin + shift, begin + shift + n) for shift in lines.shifts]
         h_taps = torch.stack([h[:, tap] for tap in taps], dim=1)  # (D, T, n, B, h)
 
@@ -42,7 +42,7 @@ def line_lstm(
         #   c = f ⊙ c₋ + i ⊙ g                   h = o ⊙ tanh(c)
         c_line = f.sigmoid() * c[:, taps[lines.cell]] + i.sigmoid() * g.tanh()
         h_line = o.sigmoid() * c_line.tanh()
-        # --8<-- [end:step]
+        # docs: end step
 
         h = torch.cat([h0[:, :begin], h_line, h0[:, begin + n :]], dim=1)
         c = torch.cat([c0[:, :begin], c_line, c0[:, begin + n :]], dim=1)

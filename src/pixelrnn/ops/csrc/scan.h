@@ -1,4 +1,4 @@
-// The recurrence (pixelrnn/ops/README.md) over a slice of the batch: one thread, row after row. Every tap is on the row
+// The recurrence (docs/operators.md) over a slice of the batch: one thread, row after row. Every tap is on the row
 // itself, which makes its scan sequential, or on the row above. P is the type of what the products multiply: x, h and
 // the gradient of the gates; and of what is kept for the backward pass.
 #pragma once
