@@ -263,6 +263,7 @@ def tune() -> None:
 
     from pixelrnn.ops import triton
 
+    before = triton.WALKED, triton.TILES["bf16"]
     tiles = [(64, 32, 64, 8), (64, 32, 64, 4), (64, 64, 64, 8), (128, 32, 64, 8), (32, 32, 64, 4), (128, 64, 64, 8)]
     for side, hidden, batch, limits in ((32, 128, 256, (64, 128)), (32, 128, 16, (64, 128)), (28, 32, 64, (64,))):
         given = layer_inputs(LAYERS["diagonal"](side, side), batch, 2 * hidden, hidden, torch.float32)
@@ -276,7 +277,7 @@ def tune() -> None:
                     triton.WALKED, triton.TILES["bf16"] = walked, tile
                     both = partial(passes, "triton", given, "diagonal", side)
                     print(f"      {1000 * timed(both):.3f} ms")
-    triton.WALKED, triton.TILES["bf16"] = 64, tiles[0]
+    triton.WALKED, triton.TILES["bf16"] = before
     with case("profile"):
         model = PixelRNN(channels=3, levels=256, hidden=128, depth=12).cuda()
         step = step_of(model, torch.randint(256, (128, 3, 32, 32), dtype=torch.uint8, device="cuda"), "triton", "bf16")

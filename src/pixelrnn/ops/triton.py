@@ -25,7 +25,7 @@ WALKED = 64
 PROGRAMS = 128
 """Programs that a launch should have, about as many as a large GPU has multiprocessors."""
 
-TILES = {"bf16": (64, 32, 64, 8), "tf32": (64, 32, 32, 8), "ieee": (64, 32, 32, 8), "double": (16, 16, 16, 4)}
+TILES = {"bf16": (64, 64, 64, 8), "tf32": (64, 32, 32, 8), "ieee": (64, 32, 32, 8), "double": (16, 16, 16, 4)}
 """The tile of a product by its precision: rows (positions and images), columns (features of the result), depth
 (features that are summed at a time), and the warps that compute it.
 """
