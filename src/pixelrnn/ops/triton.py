@@ -96,8 +96,8 @@ def _scan(
                     before = (d * N + start_before + n_before * step).to(tl.int64) * B + b
                     for depth in range(0, h, DEPTH):
                         a = depth + tl.arange(0, DEPTH)
-                        there = inside[:, None] & (a < h)[None, :]
-                        h_before = tl.load(states + before[:, None] * h + a[None, :], mask=there, other=0)
+                        read = inside[:, None] & (a < h)[None, :]
+                        h_before = tl.load(states + before[:, None] * h + a[None, :], mask=read, other=0)
                         h_0 = tl.load(initial + 2 * d * h + a, mask=a < h, other=0)
                         h_before = tl.where(inside[:, None], h_before, h_0[None, :])
                         w = weight + ((d * T + k) * h + a[:, None]) * 4 * h + j[None, :]
@@ -163,8 +163,8 @@ def _scan_backward(
                     after = (p_after.to(tl.int64) * B + b) * D + d
                     for depth in range(0, 4 * h, DEPTH):
                         a = depth + tl.arange(0, DEPTH)
-                        there = reads[:, None] & (a < 4 * h)[None, :]
-                        da = tl.load(d_gates + after[:, None] * 4 * h + a[None, :], mask=there, other=0)
+                        read = reads[:, None] & (a < 4 * h)[None, :]
+                        da = tl.load(d_gates + after[:, None] * 4 * h + a[None, :], mask=read, other=0)
                         w = weight + ((d * T + k) * 4 * h + a[:, None]) * h + j[None, :]
                         w = tl.load(w, mask=(a < 4 * h)[:, None] & (j < h)[None, :], other=0)
                         dh = _dot(da, w, dh, PRECISION)
