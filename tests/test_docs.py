@@ -76,6 +76,11 @@ def test_the_commands_are_understood(page: str, line: str, tmp_path: Path, monke
     app.parse_args(line.replace("RECIPE", "digits").split(), exit_on_error=False, print_error=False)
 
 
+@pytest.mark.parametrize(("page", "script"), found(r"((?:benchmarks|examples)/\w+\.py)"))
+def test_the_scripts_exist(page: str, script: str) -> None:
+    assert (ROOT / script).is_file()
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_no_page_is_empty(page: str) -> None:
     assert PAGES[page].read_text(encoding="utf-8").strip()
