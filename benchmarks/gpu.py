@@ -1,7 +1,7 @@
 """Checks and times the library on a GPU, in at most five minutes.
 
-    python benchmarks/cuda.py                 every part but the last
-    python benchmarks/cuda.py tune            one part: equality, models, mnist, cifar10 or tune
+    python benchmarks/gpu.py                 every part but the last
+    python benchmarks/gpu.py tune            one part: equality, models, mnist, cifar10 or tune
 
 Each part is a process with a time limit, so a kernel that hangs ends with its part. Nothing here needs the compiled CPU
 library. Useful work counts the products that open taps need, three times for a whole step; the share is of the peak
