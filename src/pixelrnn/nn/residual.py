@@ -4,6 +4,7 @@ from typing import Any, Literal, get_args
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.overrides import has_torch_function_unary
 
 from pixelrnn.errors import InputError
 from pixelrnn.nn.diagonal_bilstm import DiagonalBiLSTM
@@ -76,7 +77,8 @@ class ResidualBlock(nn.Module):
         if self.layer == "pixel-cnn":
             if (condition is None) != (self.condition is None):
                 raise InputError("the condition is missing" if condition is None else "the layer takes no condition")
-            if self.condition is not None and isinstance(condition, Tensor):  # not what stands for one in a trace
+            # What stands for a map while a network is traced (`pixelrnn.sampling.trace`) has no shape.
+            if self.condition is not None and condition is not None and not has_torch_function_unary(condition):
                 expected = *x.shape[:1], self.condition.in_channels, *x.shape[2:]
                 if condition.shape != expected or 0 in expected[2:]:
                     raise InputError(
