@@ -1,7 +1,7 @@
-"""Checks and times the library on a GPU, in at most five minutes.
+"""Checks and times the library on a GPU, in at most seven minutes.
 
     python benchmarks/gpu.py                 every part but the last
-    python benchmarks/gpu.py tune            one part: equality, models, mnist, cifar10 or tune
+    python benchmarks/gpu.py tune            one part: equality, models, mnist, cifar10, sampling or tune
 
 Each part is a process with a time limit, so a kernel that hangs ends with its part. Nothing here needs the compiled CPU
 library. Useful work counts the products that open taps need, three times for a whole step; the share is of the peak
@@ -28,7 +28,7 @@ from pixelrnn.bench import floor, naive
 from pixelrnn.ops import Backend, backend
 from pixelrnn.ops.lines import LAYERS, Layer, Lines
 
-LIMITS = {"equality": 150, "models": 60, "mnist": 60, "cifar10": 110, "tune": 120}
+LIMITS = {"equality": 150, "models": 60, "mnist": 60, "cifar10": 110, "sampling": 40, "tune": 120}
 """Seconds of each part."""
 
 PEAK = {"float32": 66.9, "tf32": 494.7, "bf16": 989.4}
@@ -257,6 +257,14 @@ def cifar10() -> None:
         steps(model, x, ours + usual + exact + sliced, LIMITS["cifar10"] * 0.9)
 
 
+def sampling() -> None:
+    """Digits drawn position by position, by a model of one layer and h = 32."""
+    model = PixelRNN(levels=2, hidden=32).cuda()
+    for n in (16, 64, 256, 1024):
+        with case(f"{n} samples of 28×28"):
+            print(f"      {1000 * timed(partial(model.sample, n, height=28, width=28)):.0f} ms")
+
+
 def tune() -> None:
     """One layer, forward and backward in bfloat16, with other tiles; then where the time of a whole step goes."""
     from torch.profiler import ProfilerActivity, profile
@@ -288,7 +296,7 @@ def tune() -> None:
         print(found.key_averages().table(sort_by="cuda_time_total", row_limit=25, max_name_column_width=70))
 
 
-PARTS = {"equality": equality, "models": models, "mnist": mnist, "cifar10": cifar10, "tune": tune}
+PARTS = {"equality": equality, "models": models, "mnist": mnist, "cifar10": cifar10, "sampling": sampling, "tune": tune}
 
 
 def main() -> None:
