@@ -154,8 +154,8 @@ def _is_small(lines: Lines, bias: Tensor, x: Tensor) -> bool:
 
 def is_autocast(x: Tensor) -> bool:
     """Whether `torch.autocast` is on for the device of x."""
-    device = x.device.type
-    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    device = x.device.type  # `torch.compile` cannot trace `torch.amp.is_autocast_available`
+    return device in ("cpu", "cuda", "mps", "xpu") and torch.is_autocast_enabled(device)
 
 
 def _autocast(x: Tensor, factors: torch.dtype) -> Any:
