@@ -6,7 +6,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from markdown.extensions.toc import slugify
+from markdown.extensions.toc import slugify_unicode
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
@@ -86,7 +86,7 @@ def test_the_links_lead_somewhere(page: str, target: str, anchor: str) -> None:
     path = PAGES[page].parent / target if target else PAGES[page]
     assert path.exists()
     headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
-    assert anchor in ["", *(slugify(heading, "-") for heading in headings)]
+    assert anchor in ["", *(slugify_unicode(heading, "-") for heading in headings)]
 
 
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
