@@ -89,6 +89,17 @@ def test_the_links_lead_somewhere(page: str, target: str, anchor: str) -> None:
     assert anchor in ["", *(slugify_unicode(heading, "-") for heading in headings)]
 
 
+CHINESE = {name: name.replace(".zh", "").replace("zh/", "") for name in PAGES if "zh" in name}
+
+
+@pytest.mark.parametrize(("page", "english"), CHINESE.items())
+def test_a_chinese_page_has_the_sections_code_numbers_and_pictures_of_the_english_one(page: str, english: str) -> None:
+    parts = r"^#+ |^    (?:make|pip|pixelrnn|python) .*|(?s:```python.*?```)|[\w-]+\.(?:gif|png)\)|\| [*\d.,]+(?= \|)"
+    both = [re.sub("  # .*", "", PAGES[name].read_text(encoding="utf-8")) for name in (page, english)]
+    ours, theirs = (re.findall(parts, text, re.MULTILINE) for text in both)
+    assert ours == theirs
+
+
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(ROOT / "examples" / "row_and_diagonal.py"), run_name="__main__")
     assert capsys.readouterr().out.splitlines()[-1] == "both equal the layers, (2, 4, 5, 7)"
