@@ -6,7 +6,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from markdown.extensions.toc import slugify
+from markdown.extensions.toc import slugify_unicode
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
@@ -91,7 +91,18 @@ def test_the_links_lead_somewhere(page: str, target: str, anchor: str) -> None:
     path = PAGES[page].parent / target if target else PAGES[page]
     assert path.exists()
     headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
-    assert anchor in ["", *(slugify(heading, "-") for heading in headings)]
+    assert anchor in ["", *(slugify_unicode(heading, "-") for heading in headings)]
+
+
+CHINESE = {name: name.replace(".zh", "").replace("zh/", "") for name in PAGES if "zh" in name}
+
+
+@pytest.mark.parametrize(("page", "english"), CHINESE.items())
+def test_a_chinese_page_has_the_sections_code_numbers_and_pictures_of_the_english_one(page: str, english: str) -> None:
+    parts = r"^#+ |^    (?:make|pip|pixelrnn|python) .*|(?s:```python.*?```)|[\w-]+\.(?:gif|png)\)|\| [*\d.,]+(?= \|)"
+    both = [re.sub("  # .*", "", PAGES[name].read_text(encoding="utf-8")) for name in (page, english)]
+    ours, theirs = (re.findall(parts, text, re.MULTILINE) for text in both)
+    assert ours == theirs
 
 
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
