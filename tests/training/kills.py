@@ -73,7 +73,7 @@ def contents(folder: Path) -> dict[str, Any]:
     found["metrics.csv"] = runs.rows(folder)
     for checkpoint in (run.last, run.best):
         state = read(checkpoint)
-        del state["callbacks"]["Metrics"]["seconds"]
+        del state["callbacks"]["Metrics"]["seconds"], state["callbacks"]["Metrics"]["rows"]  # rows of metrics.csv
         found[str(checkpoint.relative_to(folder))] = flat(state)
     return found
 

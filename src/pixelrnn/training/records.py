@@ -1,6 +1,7 @@
 """When a run writes down its metrics, checkpoints and grids of samples. A signal stops it where it can resume."""
 
 import csv
+import json
 import math
 import shutil
 import signal
@@ -12,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 
 from pixelrnn.data import Batch
-from pixelrnn.errors import InputError, Stopped, input_error
+from pixelrnn.errors import InputError, Stopped
 from pixelrnn.files import replacing
 from pixelrnn.likelihood import bits_per_dim
 from pixelrnn.pictures import grid, save_grid, to_8_bit
@@ -33,21 +34,16 @@ class Metrics(pl.Callback):
         self.run, self.dimensions, self.scale = run, dimensions, scale
         self.nats, self.images = 0.0, 0  # of the epoch's training batches so far
         self.start = time.monotonic()  # less what earlier parts of a resumed run have spent
-        self.rows = self._read() if run.metrics.is_file() else []
+        self.rows: list[dict[str, Any]] = []
 
     def state_dict(self) -> dict[str, Any]:
-        return {"nats": self.nats, "images": self.images, "seconds": time.monotonic() - self.start}
+        state = {"nats": self.nats, "images": self.images, "seconds": time.monotonic() - self.start}
+        return state | {"rows": json.dumps(self.rows)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.nats, self.images = state_dict["nats"], state_dict["images"]
         self.start = time.monotonic() - state_dict["seconds"]
-
-    def _read(self) -> list[dict[str, Any]]:
-        with input_error(f"{self.run.metrics} is damaged", csv.Error, UnicodeDecodeError):
-            rows = list(csv.DictReader(self.run.metrics.read_text(encoding="utf-8").splitlines()))
-        if any(tuple(row) != COLUMNS or None in row.values() or not row["step"].isdecimal() for row in rows):
-            raise InputError(f"{self.run.metrics} is damaged: expected the columns {', '.join(COLUMNS)}")
-        return rows
+        self.rows = json.loads(state_dict["rows"])
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         self.nats += outputs["nats"].item() * len(batch.pixels)
@@ -60,8 +56,7 @@ class Metrics(pl.Callback):
         seconds = round(time.monotonic() - self.start, 1)
         values = (trainer.current_epoch + 1, trainer.global_step, train, train_bits, valid, valid_bits, seconds)
         row = dict(zip(COLUMNS, values, strict=True))
-        # A run that was killed between this and its checkpoint repeats the epoch.
-        self.rows = [*(r for r in self.rows if int(r["step"]) < trainer.global_step), row]
+        self.rows.append(row)
         with replacing(self.run.metrics) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
@@ -83,8 +78,8 @@ class Checkpoints(pl.Callback):
     batch.
     """
 
-    def __init__(self, run: RunFolder, *, sample_every: int, seed: int) -> None:
-        self.run, self.sample_every, self.seed = run, sample_every, seed
+    def __init__(self, run: RunFolder, *, sample_every: int, seed: int, recipe: str) -> None:
+        self.run, self.sample_every, self.seed, self.recipe = run, sample_every, seed, recipe
         self.best, self.last_is_best = math.inf, False
         self.signum: int | None = None
         self.saved = time.monotonic()
@@ -101,7 +96,7 @@ class Checkpoints(pl.Callback):
             signal.signal(signal.SIGTERM, self.on_signal)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "last_is_best": self.last_is_best}
+        return {"best": self.best, "last_is_best": self.last_is_best, "recipe": self.recipe}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.last_is_best = state_dict["best"], state_dict["last_is_best"]

@@ -20,8 +20,9 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from pixelrnn.errors import InputError
+from pixelrnn.errors import InputError, input_error
 from pixelrnn.files import replacing, temporaries
+from pixelrnn.training.checkpoint import read
 from pixelrnn.training.recipe import Recipe, read_recipe
 
 # What may differ when a run resumes; anything else would make it a run that no recipe describes.
@@ -68,7 +69,7 @@ class RunFolder:
     def _is_new(self) -> bool:
         """Nothing is in the folder, or only what a run left behind that ended before its first checkpoint."""
         left = {self.lock, *self._temporaries()}
-        if self.config.is_file() and read_recipe(self.config).keys() == _plain(Recipe()).keys():
+        if self.config.is_file() and read_recipe(self.config).keys() == plain(Recipe()).keys():
             left |= {self.config, self.tensorboard, self.samples, self.last.parent, self.first_samples}
             if self.metrics.is_file() and self.metrics.read_bytes().count(b"\n") <= 2:  # at most one epoch, not saved
                 left.add(self.metrics)
@@ -90,20 +91,20 @@ class RunFolder:
     def write_config(self, recipe: Recipe) -> None:
         """Records the recipe."""
         with replacing(self.config) as temporary:
-            temporary.write_text(yaml.safe_dump(_plain(recipe), sort_keys=False), encoding="utf-8")
+            temporary.write_text(yaml.safe_dump(plain(recipe), sort_keys=False), encoding="utf-8")
 
     def check_recipe(self, recipe: Recipe) -> None:
-        """Raises InputError where a recipe is not that of the run, but for what may change when it resumes."""
-        recorded, defaults = read_recipe(self.config), _plain(Recipe())
-        for section, values in _plain(recipe).items():
+        """Raises InputError where a recipe is not that of the last checkpoint, but for what may change on resuming."""
+        with input_error(f"{self.last} is no checkpoint of a run", Exception):
+            recorded = json.loads(read(self.last)["callbacks"]["Checkpoints"]["recipe"])
+        for section, values in plain(recipe).items():
             for key, value in values.items():
-                before = recorded.get(section, {}).get(key, defaults[section][key])
-                if value != before and (section, key) not in CHANGEABLE:
+                if value != (before := recorded[section][key]) and (section, key) not in CHANGEABLE:
                     own = f"{section}.{key} {before}"
                     raise InputError(f"the run in {self.path} has {own}, not {value}: it resumes with its own recipe")
 
 
-def _plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
+def plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
     """A recipe as YAML has it: without tuples."""
     plain: dict[str, dict[str, Any]] = json.loads(json.dumps(asdict(recipe)))
     return plain
