@@ -1,6 +1,6 @@
 """A run is a folder.
 
-config.yaml         the recipe, complete
+config.yaml         the complete recipe
 metrics.csv         a row per epoch
 tensorboard/        the same curves, and the sample grids
 samples/            grids of samples, one every few epochs
@@ -24,12 +24,12 @@ from pixelrnn.errors import InputError
 from pixelrnn.files import replacing, temporaries
 from pixelrnn.training.recipe import Recipe, read_recipe
 
-# What may differ when a run resumes; anything else would make it a run that no recipe describes.
+# These options may change when a run resumes. With any other change, no recipe would describe the run.
 CHANGEABLE = {("train", "epochs"), ("train", "device"), ("train", "sample_every")}
 
 
 class RunFolder:
-    """The places in a run folder."""
+    """The paths in a run folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,17 +60,17 @@ class RunFolder:
     def check(self, *, resume: bool) -> None:
         """Raises InputError unless a run can start, or resume, in the folder."""
         if resume and not self.last.is_file():
-            raise InputError(f"nothing to resume in {self.path}: no {self.last.relative_to(self.path)}")
+            raise InputError(f"no run to resume in {self.path}: {self.last.relative_to(self.path)} is missing")
         if not resume and not self._is_new():
             or_resume = ", or resume the run in it" if self.last.is_file() else ""
             raise InputError(f"the run folder {self.path} is not empty: choose another{or_resume}")
 
     def _is_new(self) -> bool:
-        """Nothing is in the folder, or only what a run left behind that ended before its first checkpoint."""
+        """True if the folder is empty, or holds only the files of a run that ended before its first checkpoint."""
         left = {self.lock, *self._temporaries()}
         if self.config.is_file() and read_recipe(self.config).keys() == _plain(Recipe()).keys():
             left |= {self.config, self.tensorboard, self.samples, self.last.parent, self.first_samples}
-            if self.metrics.is_file() and self.metrics.read_bytes().count(b"\n") <= 2:  # at most one epoch, not saved
+            if self.metrics.is_file() and self.metrics.read_bytes().count(b"\n") <= 2:  # one unsaved epoch at most
                 left.add(self.metrics)
         entries = [*self.path.iterdir()] if self.path.exists() else []
         return left.issuperset([*entries, *self.samples.glob("*"), *self.last.parent.glob("*")])
@@ -80,7 +80,7 @@ class RunFolder:
         return [beside for path in written for beside in temporaries(path)]
 
     def clear(self, *, resume: bool) -> None:
-        """Removes what a killed process left behind: temporary files; unless the run resumes, its first epoch too."""
+        """Removes the temporary files of a killed process and, unless the run resumes, its first epoch."""
         for beside in self._temporaries():
             shutil.rmtree(beside)
         if not resume:
@@ -93,17 +93,17 @@ class RunFolder:
             temporary.write_text(yaml.safe_dump(_plain(recipe), sort_keys=False), encoding="utf-8")
 
     def check_recipe(self, recipe: Recipe) -> None:
-        """Raises InputError where a recipe is not that of the run, but for what may change when it resumes."""
+        """Raises InputError if a recipe differs from the run's in more than the `CHANGEABLE` options."""
         recorded, defaults = read_recipe(self.config), _plain(Recipe())
         for section, values in _plain(recipe).items():
             for key, value in values.items():
                 before = recorded.get(section, {}).get(key, defaults[section][key])
                 if value != before and (section, key) not in CHANGEABLE:
                     own = f"{section}.{key} {before}"
-                    raise InputError(f"the run in {self.path} has {own}, not {value}: it resumes with its own recipe")
+                    raise InputError(f"the run in {self.path} has {own}, got {value}: it resumes with its own recipe")
 
 
 def _plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """A recipe as YAML has it: without tuples."""
+    """A recipe in the types of YAML, which has no tuples."""
     plain: dict[str, dict[str, Any]] = json.loads(json.dumps(asdict(recipe)))
     return plain
