@@ -15,7 +15,7 @@ def test_only_files_are_opened_to_read(tmp_path: Path) -> None:
     with server:
         server.bind(str(tmp_path / "socket"))
         for path in (tmp_path / "pipe", tmp_path / "link", tmp_path / "socket", Path("/dev/zero")):
-            with pytest.raises(InputError, match=f"{path} is no regular file, expected a file to read"):
+            with pytest.raises(InputError, match=f"{path} is not a regular file, expected a file to read"):
                 opened(path)
     with pytest.raises(InputError, match=f"{tmp_path} is a folder, expected a file to read"):
         opened(tmp_path)
@@ -49,7 +49,7 @@ def test_links_are_followed_and_what_is_no_file_is_left_alone(tmp_path: Path) ->
     assert link.is_symlink()
     assert target.read_text() == "new"
     os.mkfifo(tmp_path / "pipe")
-    for path, what in ((tmp_path, "a folder"), (tmp_path / "pipe", "no regular file")):
+    for path, what in ((tmp_path, "a folder"), (tmp_path / "pipe", "not a regular file")):
         with pytest.raises(InputError, match=f"{path} is {what}, expected a file to write"), replacing(path):
             pass
     assert sorted(os.listdir(tmp_path)) == ["link.txt", "pipe", "target.txt"]

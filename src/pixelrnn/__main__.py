@@ -1,10 +1,10 @@
-"""The command ``pixelrnn``, also ``python -m pixelrnn``. Ctrl-C ends it quietly while it still imports, too."""
+"""The command ``pixelrnn``, also ``python -m pixelrnn``. Ctrl-C ends it quietly even during its imports."""
 
 import sys
 
 
 def main() -> int:
-    """See `pixelrnn.cli.main`, which handles Ctrl-C from its start on."""
+    """Runs `pixelrnn.cli.main`, and handles Ctrl-C until that function does."""
     try:
         from pixelrnn.cli import main
 

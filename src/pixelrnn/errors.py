@@ -9,14 +9,14 @@ from typing import Any
 
 
 class InputError(ValueError):
-    """Something given from outside (a file, an array, an option) cannot be used.
+    """An input (a file, an array, an option) cannot be used.
 
-    The message is one line that names what was wrong and what was expected.
+    The message is one line: what is wrong with the input, and what is expected.
     """
 
 
 class Stopped(BaseException):
-    """A signal stopped the work. Like KeyboardInterrupt it is no error, so handlers of errors let it pass."""
+    """A signal stopped the work. Like KeyboardInterrupt it is not an `Exception`, so error handlers let it pass."""
 
     def __init__(self, signum: int, *, saved: bool = False) -> None:
         name = signal.Signals(signum).name
@@ -26,7 +26,7 @@ class Stopped(BaseException):
 
 @contextmanager
 def on_signals(handler: "Callable[[int, object], object] | signal.Handlers", *signums: int) -> Iterator[None]:
-    """Handles these signals so within the block. Does nothing outside the main thread, which alone may handle them."""
+    """Installs a handler of signals for the block. Does nothing outside the main thread, as Python then refuses."""
     main = threading.current_thread() is threading.main_thread()
     before = {signum: signal.signal(signum, handler) for signum in signums if main}
     try:
@@ -60,9 +60,9 @@ def check_number(
 
 @contextmanager
 def input_error(message: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Raises InputError, with the message and what was wrong, where an error of these kinds is raised in the block.
+    """Turns an error of these kinds in the block into an InputError, with ``message`` before the error's own message.
 
-    An InputError, which says what was wrong, passes unless it is named among the kinds.
+    An InputError passes unchanged, unless InputError is among the kinds.
     """
     try:
         yield
@@ -74,7 +74,7 @@ def input_error(message: str, *kinds: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def extra(name: str, *, wanted_by: str) -> Iterator[None]:
-    """Raises InputError, which names the extra to install, where the block imports a module that is not installed."""
+    """Raises InputError, which names the extra to install, if the block imports a missing module."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,6 +1,6 @@
-"""Shared by all figures: colours, maps of pixels as cells, and how figures are saved.
+"""Colours, maps of pixels as cells, and saving: all figures use them.
 
-The functions import matplotlib when they are called, so that a program can import the colours without it.
+The functions import matplotlib when they are called, so a program can import the colours without it.
 """
 
 import io
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
-# Of Okabe & Ito, which readers of every colour vision tell apart; they differ in lightness too.
+# Colours of Okabe & Ito: readers of every colour vision tell them apart, and they differ in lightness.
 BLUE, SKY, ORANGE, VERMILION = "#0072B2", "#8CC8EE", "#F0B020", "#D55E00"
 WHITE, LIGHT, GREY, BLACK = "#FFFFFF", "#DCDCDC", "#8A8A8A", "#1A1A1A"
 
@@ -28,7 +28,7 @@ ARROW = {"arrowstyle": "-|>", "color": BLACK, "lw": 1.4}
 def new_figure(
     width: float, height: float, rows: int, columns: int
 ) -> tuple["matplotlib.figure.Figure", list[list["matplotlib.axes.Axes"]]]:
-    """A figure of so many inches, and its axes row by row. Raises InputError if matplotlib is not installed."""
+    """A figure, sized in inches, and its axes row by row. Raises InputError if matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -38,7 +38,7 @@ def new_figure(
 
 
 def frame(axes: "matplotlib.axes.Axes", x: tuple[float, float], y: tuple[float, float]) -> None:
-    """Axes of square units that show these ranges, without ticks or border."""
+    """Makes axes show these ranges in square units, without ticks or border."""
     axes.set(xlim=x, ylim=y, aspect="equal", xticks=[], yticks=[])
     axes.set_frame_on(False)
 
@@ -46,7 +46,7 @@ def frame(axes: "matplotlib.axes.Axes", x: tuple[float, float], y: tuple[float, 
 def draw_cells(
     axes: "matplotlib.axes.Axes", colours: Sequence[Sequence[str | None]], labels: Sequence[Sequence[str]] | None = None
 ) -> None:
-    """Draws a map, a square cell for each pixel, (0, 0) at the top left; a colour of None leaves it out."""
+    """Draws a map with a square cell per pixel and (0, 0) at the top left. The colour None omits a cell."""
     from matplotlib.patches import Rectangle
 
     height, width = len(colours), len(colours[0])
@@ -55,7 +55,7 @@ def draw_cells(
         for j, colour in enumerate(row):
             if colour is None:
                 continue
-            hatch = "///" if colour == VERMILION else None  # what must not be is told apart without its colour too
+            hatch = "///" if colour == VERMILION else None  # a leak is visible without its colour too
             axes.add_patch(Rectangle((j, i), 1, 1, facecolor=colour, edgecolor=GREY, linewidth=0.4, hatch=hatch))
             if labels is not None:
                 axes.text(j + 0.5, i + 0.5, labels[i][j], ha="center", va="center", fontsize=8, color=BLACK)
@@ -69,7 +69,7 @@ def outline(axes: "matplotlib.axes.Axes", i: int, j: int) -> None:
 
 
 def legend(figure: "matplotlib.figure.Figure", meanings: dict[str, str]) -> None:
-    """Says below the figure what its colours mean."""
+    """Draws a legend of the colours below the figure."""
     from matplotlib.patches import Patch
 
     handles = [
@@ -83,7 +83,7 @@ def save(path: Path, figure: "matplotlib.figure.Figure") -> None:
     """Writes a figure in the format that the name ends with, PNG or SVG."""
     from matplotlib import rc_context
 
-    # Without a date and with a salt of our own, so that the same figure is the same file.
+    # Without a date and with a fixed salt, the same figure gives the same file.
     metadata = {"Date": None} if path.suffix == ".svg" else None
     with replacing(path) as temporary, rc_context({"svg.hashsalt": path.stem}):
         figure.savefig(temporary, format=path.suffix[1:], metadata=metadata, bbox_inches="tight")

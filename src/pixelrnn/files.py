@@ -1,4 +1,4 @@
-"""Reading files that are files, and writing them so that none is ever half-written."""
+"""Reading regular files, and writing files so that none is ever half-written."""
 
 import os
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ def opened(path: Path, *, most: int | None = None) -> BufferedReader:
 
 def _check_file(path: Path, purpose: str) -> None:
     if path.exists() and not path.is_file():
-        what = "a folder" if path.is_dir() else "no regular file"
+        what = "a folder" if path.is_dir() else "not a regular file"
         raise InputError(f"{path} is {what}, expected a file to {purpose}")
 
 
 def check_output(path: Path) -> Path:
-    """Where a file would be written, symbolic links followed; makes its folder. Better asked before long work."""
+    """Creates the folder of a file to write, and returns the path without symbolic links. Call it before long work."""
     path = Path(os.path.realpath(path))
     _check_file(path, "write")
     missing = [folder for folder in path.parents if not folder.exists()]
@@ -37,10 +37,10 @@ def check_output(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path to write to, and renames it to ``path`` if all went well.
+    """Yields a temporary path to write to, and renames it to ``path`` if the block succeeds.
 
-    Whoever reads ``path`` finds the old file or the new one, whole. When the block has ended, the new one is on the
-    disk and survives a power cut. An OSError names ``path``.
+    A reader of ``path`` finds the whole old file or the whole new one. After the block, the new file is on the disk and
+    survives a power cut. An OSError names ``path``.
     """
     path = check_output(path)
     try:
@@ -53,21 +53,21 @@ def replacing(path: Path) -> Iterator[Path]:
             _sync(path.parent)
     except OSError as error:
         if f".{path.name}-" in str(error.filename or f".{path.name}-"):
-            error.filename, error.filename2 = str(path), None  # not the temporary name, nor none at all
+            error.filename, error.filename2 = str(path), None  # instead of the temporary name, or none
         raise
 
 
 def temporaries(path: Path) -> list[Path]:
-    """The temporary folders of processes that write ``path``, whose name may be a pattern, or were killed as they did.
+    """The temporary folders of `replacing` for ``path``, whose name may be a pattern. Killed processes leave them.
 
-    A folder that holds anything but the one file that `replacing` puts there is not ours.
+    A folder that holds anything but the one file of `replacing` is not ours.
     """
     found = path.parent.glob(f".{path.name}-????????")
     return [beside for beside in found if beside.is_dir() and {*beside.iterdir()} <= {beside / beside.name[1:-9]}]
 
 
 def _sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk. Windows can only sync what it opened to write."""
+    """Waits until a file, or a folder's list of names, is on the disk. Only POSIX systems can sync a folder."""
     if os.name == "posix":
         descriptor = os.open(path, os.O_RDONLY)
         try:

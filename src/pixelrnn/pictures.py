@@ -18,20 +18,20 @@ def to_8_bit(x: UInt8[Tensor, "*batch"], levels: int) -> UInt8[Tensor, "*batch"]
 
 
 def grid(x: UInt8[Tensor, "N C H W"], *, columns: int) -> UInt8[Tensor, "C height width"]:
-    """Images row by row, a pixel apart on a white ground, which fills what is left of the last row."""
+    """Images row by row, one pixel apart, on a white background that also fills the rest of the last row."""
     x = F.pad(x.cpu(), (1, 0, 1, 0, 0, 0, 0, -len(x) % columns), value=255)
     by_place = x.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4)  # (C, rows, height, columns, width)
     return F.pad(by_place.flatten(3).flatten(1, 2), (0, 1, 0, 1), value=255)
 
 
 def check_drawable(channels: int) -> None:
-    """Raises InputError unless image files can hold images of so many channels."""
+    """Raises InputError unless image files can hold this number of channels."""
     if channels not in (1, 3):
-        raise InputError(f"image files have 1 channel (grey) or 3 (RGB), these images have {channels} channels")
+        raise InputError(f"an image file cannot hold {channels} channels, expected 1 (grey) or 3 (RGB)")
 
 
 def save_grid(path: Path, x: UInt8[Tensor, "N C H W"], *, columns: int | None = None) -> None:
-    """Writes a grid of 8-bit images as a PNG, small ones magnified so that their pixels can be seen."""
+    """Writes a grid of 8-bit images as a PNG. Small images are magnified to make their pixels visible."""
     check_drawable(x.shape[1])
     array = grid(x, columns=columns or max(1, round(len(x) ** 0.5))).movedim(0, -1).contiguous().numpy()
     picture = Image.fromarray(array[..., 0] if x.shape[1] == 1 else array)

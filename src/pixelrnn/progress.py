@@ -1,4 +1,4 @@
-"""Progress bars, on standard error and only where somebody can see them."""
+"""Progress bars on standard error, if it is a terminal."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def sees_progress() -> bool:
-    """Whether somebody can see a bar: standard error is a terminal."""
+    """True if standard error is a terminal, which shows a bar."""
     return Console(stderr=True).is_terminal
 
 
@@ -21,14 +21,14 @@ def bar() -> Progress:
 
 
 def track(items: Collection[T], what: str) -> Iterable[T]:
-    """The items, with a bar over them."""
+    """Yields the items and shows a bar."""
     with bar() as progress:
         yield from progress.track(items, description=what)
 
 
 @contextmanager
 def rows(what: str, height: int) -> Iterator[Callable[[object], None]]:
-    """A function to call with each row of the images that is complete."""
+    """Yields a function to call with each complete row of the images."""
     with bar() as progress:
         task = progress.add_task(what, total=height)
         yield lambda row: progress.advance(task)

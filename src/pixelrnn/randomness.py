@@ -8,7 +8,7 @@ from pixelrnn.errors import check_number
 
 
 def generator(seed: int, name: str = "seed") -> torch.Generator:
-    """A source of random numbers on the CPU; what it gives does not depend on the device of a model.
+    """A generator of random numbers on the CPU. Its numbers do not depend on the device of a model.
 
     Raises:
         InputError: the seed is below 0 or above 2³² − 1; the message calls it ``name``.
@@ -20,10 +20,10 @@ def generator(seed: int, name: str = "seed") -> torch.Generator:
 def uniform_row(
     width: int, channels: int, batch: int, *, generator: torch.Generator | None, device: torch.device
 ) -> Float[Tensor, "W C B"]:
-    """A number in [0, 1), float64, for each sub-pixel of a row of images, in the order of generation.
+    """Draws a float64 number in [0, 1) for each sub-pixel of a row of images, in the order of generation.
 
-    The source is ``generator``, or where it is None PyTorch's own for the device. MPS has no float64: numbers for it
-    stay on the CPU, and its own generator gives them in float32.
+    The numbers come from ``generator``, or from PyTorch's own generator of the device if it is None. MPS has no
+    float64: numbers for it stay on the CPU, and its own generator draws them in float32.
     """
     device = torch.device("cpu") if device.type == "mps" else device
     source = generator.device if generator else device

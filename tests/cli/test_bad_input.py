@@ -15,25 +15,29 @@ def test_bad_images(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     def complete(path: Path, message: str) -> None:
         fails(capsys, ["complete", str(run), "--images", str(path)], message)
 
-    complete(tmp_path / "missing.png", r"no folder or file .*missing\.png")
+    complete(tmp_path / "missing.png", r"missing\.png is not an existing folder or file")
     complete(tmp_path, "no images in")  # an empty folder
     noise = np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8)
     Image.fromarray(noise).save(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:500])
     complete(tmp_path / "cut.png", r"cut\.png cannot be read: image file is truncated")
     (tmp_path / "text.png").write_text("text")
-    complete(tmp_path / "text.png", r"text\.png is no image")
+    complete(tmp_path / "text.png", r"text\.png is not an image file")
     (tmp_path / "sizes").mkdir()
     Image.new("L", (8, 8)).save(tmp_path / "sizes" / "a.png")
     Image.new("L", (8, 9)).save(tmp_path / "sizes" / "b.png")
     folder = ["--data.source", "folder", "--data.path"]
-    fails(capsys, ["data", *folder, str(tmp_path / "sizes")], r"b\.png is 9×8 grey, expected 8×8 grey as a\.png is")
+    fails(
+        capsys,
+        ["data", *folder, str(tmp_path / "sizes")],
+        r"b\.png is 9×8 grey, expected 8×8 grey like a\.png: pass size",
+    )
     (tmp_path / "modes").mkdir()
     Image.new("RGBA", (8, 8)).save(tmp_path / "modes" / "a.png")
     fails(
         capsys,
         ["data", *folder, str(tmp_path / "modes")],
-        r"a\.png has mode RGBA, expected grey \(L\) or RGB: give mode",
+        r"a\.png has mode RGBA, expected grey \(L\) or RGB: pass mode",
     )
     np.save(tmp_path / "high.npy", np.full((20, 8, 8), 17, np.uint8))
     array = ["--data.source", "array", "--data.path", str(tmp_path / "high.npy"), "--data.array-levels", "17"]
@@ -47,7 +51,7 @@ def test_bad_models(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     sample = ["sample", str(model), "--out", str(tmp_path / "s.png")]
 
     save_file(weights | {"first.bias": torch.full_like(weights["first.bias"], torch.nan)}, model / "model.safetensors")
-    fails(capsys, sample, r"weights that are not finite numbers, in first\.bias")
+    fails(capsys, sample, r"the weights first\.bias have NaN or infinite values")
     save_file(weights, model / "model.safetensors")
     (model / "config.json").write_text(json.dumps(config | {"hidden": 5}))
     fails(capsys, sample, r"it describes more weights than model\.safetensors has")
@@ -71,10 +75,10 @@ def test_bad_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         ("model: {layer: row-lst}", r'Invalid value "row-lst" for .* Did you mean "row-lstm"\?', 2),
         ("train: {epochs: many}", r'unable to convert "many" into int', 2),
         ("train: {epochs: 0}", r"train\.epochs must be at least 1, got 0", 1),
-        ("model: [", r"recipe\.yaml is not YAML: while parsing", 1),
-        ("train: {warmup: !!int ''}", r"recipe\.yaml is not YAML: aliases and tags have no place", 1),
-        ("train: {ema: !!timestamp soon}", r"recipe\.yaml is not YAML", 1),
-        ("just text", r"recipe\.yaml is no recipe: expected the sections", 1),
+        ("model: [", r"recipe\.yaml is not valid YAML: while parsing", 1),
+        ("train: {warmup: !!int ''}", r"recipe\.yaml is not valid YAML: a recipe cannot use aliases or tags", 1),
+        ("train: {ema: !!timestamp soon}", r"recipe\.yaml is not valid YAML", 1),
+        ("just text", r"recipe\.yaml is not a recipe, expected the sections", 1),
         ("model: 3", "expected the sections", 1),
         ("1: 2", "expected the sections", 1),
         ("model: {1: 2}", "expected the sections", 1),
@@ -83,7 +87,7 @@ def test_bad_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     ):
         recipe.write_text(text)
         fails(capsys, ["train", str(recipe), "--run", str(tmp_path / "run")], message, status)
-    fails(capsys, ["train", "digit"], r"no recipe 'digit': neither a file nor one of .*digits")
+    fails(capsys, ["train", "digit"], r"no recipe 'digit', expected a file or one of .*digits")
     fails(
         capsys, ["train", "--model.hiden", "3"], r"Unknown option: --model\.hiden\. Did you mean --model\.hidden\?", 2
     )
@@ -95,11 +99,11 @@ def test_bad_run_folders(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     fails(capsys, ["train", "--run", str(tmp_path / "file" / "run"), *TINY], "Not a directory: .*file")
     fails(capsys, ["train", "--run", str(tmp_path / "file"), *TINY], "Not a directory: .*file")
     fails(capsys, ["train", "--run", str(run), *TINY], "is not empty: choose another, or resume the run in it")
-    fails(capsys, ["train", "--resume", str(tmp_path)], r"nothing to resume in .*: no config\.yaml")
-    fails(capsys, ["train", "--resume", str(run), "--run", str(run)], "give neither RECIPE nor --run")
-    fails(capsys, ["train", "digits", "--resume", str(run)], "give neither RECIPE nor --run")
+    fails(capsys, ["train", "--resume", str(tmp_path)], r"no run to resume in .*: config\.yaml is missing")
+    fails(capsys, ["train", "--resume", str(run), "--run", str(run)], "pass neither RECIPE nor --run")
+    fails(capsys, ["train", "digits", "--resume", str(run)], "pass neither RECIPE nor --run")
     fails(
-        capsys, ["train", "--resume", str(run), "--data.seed", "1"], r"has data\.seed 0, not 1: it resumes with its own"
+        capsys, ["train", "--resume", str(run), "--data.seed", "1"], r"has data\.seed 0, got 1: it resumes with its own"
     )
     fails(capsys, ["sample", str(run), "--out", str(tmp_path / "file" / "s.png")], "File exists: .*file")
 
@@ -115,7 +119,7 @@ def test_bad_options(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fails(
         capsys,
         ["data", "--data", "mnist", "--data.source", "mnist"],
-        "--data is short for --data.source: give only one",
+        "--data is short for --data.source: pass only one",
     )
     fails(capsys, ["data", "--data.seed", str(2**32)], r"data\.seed must be from 0 to 4294967295")
     fails(capsys, ["data", "--data.seed", str(2**70)], r"--data\.seed must be a whole number below 10¹⁰")
@@ -137,11 +141,13 @@ def test_bad_options(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fails(capsys, ["complete", str(run), "--n", "0"], "--n must be at least 1, got 0")
     fails(capsys, ["evaluate", str(run), "--batch", "0"], "--batch must be at least 1, got 0")
     fails(capsys, ["evaluate", str(run), "--split", "tset"], r'Invalid value .*tset.* Did you mean "test"\?', 2)
-    fails(capsys, ["evaluate", str(run), "--data.levels", "4"], r"the model's levels: 17, but the images .* have 4")
+    fails(
+        capsys, ["evaluate", str(run), "--data.levels", "4"], r"the images .* have levels 4, expected 17 like the model"
+    )
     if not torch.cuda.is_available():
-        fails(capsys, ["sample", str(run), "--device", "cuda"], "device cuda cannot be used here: PyTorch finds no GPU")
+        fails(capsys, ["sample", str(run), "--device", "cuda"], "device cuda is not available, PyTorch finds no GPU")
         fails(
             capsys,
             ["train", "--train.device", "cuda", "--run", str(run / "new"), *TINY],
-            "device cuda cannot be used here: PyTorch finds no GPU",
+            "device cuda is not available, PyTorch finds no GPU",
         )

@@ -9,9 +9,11 @@ import torch
 from PIL import Image
 
 from pixelrnn import PixelRNN
-from pixelrnn.cli import main
+from pixelrnn.cli import app, main
 from pixelrnn.data import DataConfig, load
 from tests.cli.checks import SHORT, TINY, fails
+
+COMMANDS = [name for name in app if not name.startswith("-")]
 
 
 def test_from_training_to_pictures(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,10 +68,14 @@ def test_covers(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert known("--box", "1", "2", "3", "6") == box.tolist()
     Image.fromarray(np.where(box, 0, 255).astype(np.uint8)).save(tmp_path / "mask.png")
     assert known("--mask", str(tmp_path / "mask.png")) == box.tolist()
-    fails(capsys, ["complete", str(run), "--box", "0", "0", "9", "1"], "--box 0 0 9 1 is not in the images")
+    fails(
+        capsys,
+        ["complete", str(run), "--box", "0", "0", "9", "1"],
+        "--box 0 0 9 1 does not fit, expected a box within 8×8",
+    )
     Image.new("L", (7, 8)).save(tmp_path / "other.png")
     fails(capsys, ["complete", str(run), "--mask", str(tmp_path / "other.png")], "is 8×7, expected 8×8")
-    fails(capsys, ["complete", str(run), "--keep-rows", "1", "--box", "0", "0", "1", "1"], "expected one of")
+    fails(capsys, ["complete", str(run), "--keep-rows", "1", "--box", "0", "0", "1", "1"], "cannot be combined")
     for name in ("s.npz", "s.NPZ", "s.jpg"):
         fails(capsys, ["sample", str(run), "--out", name], rf"--out expects .* \.png, got {name}")
 
@@ -114,9 +120,9 @@ def test_nothing_of_anybodys_is_overwritten(
         fails(
             capsys,
             ["complete", str(run), *options, "--out", out, "--overwrite"],
-            f"{out} is what {name} reads, or in it",
+            f"{out} would be overwritten, but {name} reads it",
         )
-    fails(capsys, ["data", *read, "--out", "photos/a.png"], "a.png is what --data.path reads, or in it")
+    fails(capsys, ["data", *read, "--out", "photos/a.png"], "a.png would be overwritten, but --data.path reads it")
     fails(capsys, ["data", *read, "--out", "data.npz"], r"--out expects a name that ends in \.png, got data\.npz")
     fails(capsys, ["evaluate", str(run), *read, "--per-image", "photos/a.png"], r"--per-image expects .* \.csv, got")
     assert main(["sample", str(run), "--n", "1", "--out", "s.png"]) == 0
@@ -130,7 +136,11 @@ def test_nothing_of_anybodys_is_overwritten(
     capsys.readouterr()
     reading = ["--data.source", "array", "--data.path", "s.npz", "--data.key", "images", "--data.array-levels", "17"]
     assert main(["evaluate", str(run), "--split", "train", *reading]) == 0
-    fails(capsys, ["complete", str(run), *reading, "--out", "s.png"], r"s\.npz is what --data\.path reads")
+    fails(
+        capsys,
+        ["complete", str(run), *reading, "--out", "s.png"],
+        r"s\.npz would be overwritten, but --data\.path reads it",
+    )
 
 
 def test_empty_options_are_refused(
@@ -146,10 +156,10 @@ def test_empty_options_are_refused(
         (["evaluate", str(run), "--images", ""], "--images"),
         (["sample", ""], "--model"),
     ):
-        fails(capsys, tokens, f"{name} is empty")
+        fails(capsys, tokens, f"{name} is empty, expected a value")
     assert not list(tmp_path.iterdir())
     Path("recipe.yaml").write_text("data: {source: folder, path: ''}")
-    fails(capsys, ["train", "recipe.yaml"], "recipe.yaml is no recipe: .* each option text")
+    fails(capsys, ["train", "recipe.yaml"], "recipe.yaml is not a recipe, .* options that are text")
 
 
 def test_a_run_is_not_in_its_data(
@@ -167,11 +177,11 @@ def test_a_run_is_not_in_its_data(
         ("photos", "link/a/run"),
     ):
         tokens = ["train", "--run", path, "--data", "folder", "--data.path", data, *TINY]
-        fails(capsys, tokens, f"the run folder {path} is in --data.path {data}")
+        fails(capsys, tokens, f"the run folder {path} would add its samples to --data.path {data}: choose another")
     assert sorted(path.name for path in Path("photos").iterdir()) == ["deep"]
     assert main(["train", "--run", "run", "--data", "folder", "--data.path", "photos", *TINY]) == 0
     Path("run").rename("photos/run")
-    fails(capsys, ["train", "--resume", "photos/run"], "the run folder photos/run is in --data.path .*: .*, move it")
+    fails(capsys, ["train", "--resume", "photos/run"], "photos/run would add its samples to --data.path .*: move it")
 
 
 def test_classes(
@@ -219,18 +229,22 @@ def test_classes(
     for folder, name in (("7", "a.png"), ("3", "b.png"), (".", "c.png")):
         (tmp_path / "images" / folder).mkdir(parents=True, exist_ok=True)
         Image.new("L", (8, 8), 99).save(tmp_path / "images" / folder / name)
-    fails(capsys, ["evaluate", own, "--images", str(tmp_path / "images")], "expected a label of 10 per image")
+    fails(
+        capsys,
+        ["evaluate", own, "--images", str(tmp_path / "images")],
+        "labels are missing, expected one of 10 classes",
+    )
     loose = ["complete", own, "--images", str(tmp_path / "images" / "c.png"), *completions]
-    fails(capsys, loose, "the images have no labels: give --label, one of 0, 1, 2")
+    fails(capsys, loose, "the images have no labels: pass --label, one of 0, 1, 2")
     assert main([*loose, "--label", "5"]) == 0
     capsys.readouterr()
     (tmp_path / "images" / "c.png").unlink()
     assert main(["evaluate", own, "--images", str(tmp_path / "images"), "--classify"]) == 0
     assert "all, 2 images" in capsys.readouterr().out
 
-    fails(capsys, ["sample", own, "--label", "ten"], "no class 'ten': the model has 0, 1, 2")
-    fails(capsys, ["sample", str(run), "--label", "1"], "not conditional on a class: --label says nothing to it")
-    fails(capsys, ["evaluate", str(run), "--classify"], "nothing to classify: the model is not conditional on a class")
+    fails(capsys, ["sample", own, "--label", "ten"], "no class 'ten', expected one of 0, 1, 2")
+    fails(capsys, ["sample", str(run), "--label", "1"], "not conditional on a class: omit --label")
+    fails(capsys, ["evaluate", str(run), "--classify"], "cannot classify: the model is not conditional on a class")
 
 
 def test_multi_scale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,9 +293,7 @@ def test_images_of_ones_own(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert line.startswith("photos, 17 levels (v·17 // 256); scaled to 8×8; converted to grey | all, 20 images | ")
     with scores.open(newline="") as file:
         assert [row["image"] for row in csv.DictReader(file)] == [f"{n:02}.png" for n in range(20)]
-    fails(
-        capsys, ["evaluate", str(run), *folder, "--data.mode", "grey"], r"the model's size: \(8, 8\), but .* \(6, 5\)"
-    )
+    fails(capsys, ["evaluate", str(run), *folder, "--data.mode", "grey"], r"have size \(6, 5\), expected \(8, 8\) like")
 
 
 def test_seeds_temperatures_and_the_data_of_a_run(
@@ -328,11 +340,23 @@ def test_a_model_that_comes_with_the_package(
     capsys.readouterr()
     # Its own recipe says what images it is for, unless the command line does.
     monkeypatch.delenv("PIXELRNN_DATA", raising=False)
-    fails(capsys, ["evaluate", "mnist-class"], "data.source mnist needs data.path, or mnist in a folder")
-    fails(capsys, ["evaluate", "mnist-class", "--data", "digits", "--data.levels", "2"], r"\(28, 28\), but .* \(8, 8\)")
+    fails(capsys, ["evaluate", "mnist-class"], "data.source mnist needs data.path, or mnist in the folder")
+    fails(
+        capsys,
+        ["evaluate", "mnist-class", "--data", "digits", "--data.levels", "2"],
+        r"size \(8, 8\), expected \(28, 28\) like",
+    )
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("train", "evaluate", "sample", "complete", "data"):
+    for command in COMMANDS:
         assert main([command, "--help"]) == 0
         assert f"Example: pixelrnn {command}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_described_in_whole_sentences(command: str) -> None:
+    for argument in app[command].assemble_argument_collection(parse_docstring=True):
+        if argument.parse and argument.show and not argument.children:
+            described = argument.parameter.help or ""
+            assert re.fullmatch(r"(?!(Of|That|What|Which|Its) )[A-Z].*\.", described, re.DOTALL), argument.names[0]

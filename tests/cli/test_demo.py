@@ -18,7 +18,7 @@ def test_models_that_cannot_be_shown(tmp_path: Path, capsys: pytest.CaptureFixtu
     PixelRNN(channels=3, levels=2, hidden=3, size=(4, 4)).save_pretrained(tmp_path / "rgb")
     PixelRNN(levels=2, hidden=2).save_pretrained(tmp_path / "sizeless")
     for name in ("rgb", "sizeless"):
-        fails(capsys, ["demo", str(tmp_path / name)], f"{name} is no model of grey images of one size")
+        fails(capsys, ["demo", str(tmp_path / name)], f"{name}: channels [13], size .*, expected 1 channel and a size")
     PixelRNN(levels=2, hidden=2, size=(4, 4), condition=1).save_pretrained(tmp_path / "map")
     fails(capsys, ["demo", str(tmp_path / "map")], r"the condition is none, expected \(15, 1, 4, 4\)")
 
@@ -27,4 +27,8 @@ def test_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("gradio", reason="the extra demo is not installed")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        fails(capsys, ["demo", "--port", str(port)], f"cannot listen on --port {port}: .*Address already in use")
+        fails(
+            capsys,
+            ["demo", "--port", str(port)],
+            f"cannot listen on port {port}, choose another --port: .*Address already in use",
+        )

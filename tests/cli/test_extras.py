@@ -48,6 +48,6 @@ def test_help_and_the_import_need_no_pytorch() -> None:
     for work in ("import pixelrnn", "from pixelrnn.cli import main; main(['--help']); main(['train', '--help'])"):
         done = python(f"Missing.names |= {{'numpy', 'torch', 'jaxtyping'}}\n{work}")
         assert (done.returncode, done.stderr) == (0, "")
-    assert "Serve a page to play with" in " ".join(
+    assert "Serve a web page to play with" in " ".join(
         python("from pixelrnn.cli import main; main(['--help'])").stdout.split()
     )

@@ -33,7 +33,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         ("d.npy", b"x" * 99),
     ):
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(InputError, match=f"{name} is damaged, or no .npy or .npz file"):
+        with pytest.raises(InputError, match=f"{name} is damaged, or not a .npy or .npz file"):
             array.load(tmp_path / name, levels=2)
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match=r"objects\.npy is damaged"):  # pickles are not opened

@@ -29,7 +29,7 @@ def test_splits_of_the_source(tmp_path: Path) -> None:
     write(tmp_path / "extra.png")
     assert {name: len(s) for name, s in folder.load(tmp_path).splits.items()} == {"train": 2, "valid": 1, "test": 1}
     write(tmp_path / "test" / "9.png", size=(5, 5))
-    with pytest.raises(InputError, match=r"9\.png is 5×5 grey|5×5 grey as 9\.png"):
+    with pytest.raises(InputError, match=r"9\.png is 5×5 grey|5×5 grey like 9\.png"):
         folder.load(tmp_path)
     assert folder.load(tmp_path, size=(2, 2)).splits["test"].pixels.shape == (2, 1, 2, 2)
 
@@ -37,10 +37,10 @@ def test_splits_of_the_source(tmp_path: Path) -> None:
 def test_splits_without_one_to_train_on_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "test" / "a.png")
     write(tmp_path / "val" / "a.png")
-    with pytest.raises(InputError, match="has test and val, expected train too"):
+    with pytest.raises(InputError, match="has test and val but no train, expected a split train"):
         folder.load(tmp_path)
     write(tmp_path / "valid" / "a.png")
-    with pytest.raises(InputError, match="has both val and valid, expected one of them"):
+    with pytest.raises(InputError, match="has both val and valid, expected only one of them"):
         folder.load(tmp_path)
 
 
@@ -55,7 +55,7 @@ def test_nothing_there(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(InputError, match="no images in"):
         folder.load(tmp_path)
-    with pytest.raises(InputError, match="no folder or file"):
+    with pytest.raises(InputError, match="is not an existing folder or file"):
         folder.load(tmp_path / "none")
 
 

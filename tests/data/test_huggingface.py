@@ -49,14 +49,14 @@ def test_bad_sets_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(InputError, match="pass one of them as key, got 'photo'"):
         huggingface.load(two, key="photo")
     assert huggingface.load(two, key="mask", mode="rgb", size=(2, 1)).splits["train"].pixels.shape == (3, 3, 2, 1)
-    with pytest.raises(InputError, match="has test, expected train too"):
+    with pytest.raises(InputError, match="has test but no train, expected a split train"):
         huggingface.load(write(tmp_path / "test-only", splits=("test",)))
-    with pytest.raises(InputError, match="no data set 'nobody/nothing'"):
+    with pytest.raises(InputError, match="cannot load the data set 'nobody/nothing'"):
         huggingface.load("nobody/nothing")
-    with pytest.raises(InputError, match="train/1 has no image"):
+    with pytest.raises(InputError, match="train/1 has no image, expected one in every row"):
         huggingface.load(of_images(tmp_path / "gap", [Image.new("L", (4, 3)), None]))
     monkeypatch.setitem(Image.OPEN, "EPS", (lambda *_: pytest.fail("a PostScript file was opened"), None))
-    with pytest.raises(InputError, match=r"train/0 is no image: expected BMP"):
+    with pytest.raises(InputError, match=r"train/0 is not an image file, expected BMP"):
         huggingface.load(of_images(tmp_path / "eps", [{"bytes": b"%!PS-Adobe-3.0 EPSF-3.0\n", "path": None}]))
     lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
     tiff = ImageCms.applyTransform(Image.new("RGB", (4, 3)), lab)

@@ -36,10 +36,10 @@ def test_damaged_files_are_named(folder: Path) -> None:
     with pytest.raises(InputError, match=r"t10k-images-idx3-ubyte is damaged: 23 bytes after the header, expected 24"):
         mnist.load(folder)
     plain.write_bytes(struct.pack(">4I", 2049, 1, 1, 1))
-    with pytest.raises(InputError, match="begins with 2049, expected 2051"):
+    with pytest.raises(InputError, match="its magic is 2049, expected 2051"):
         mnist.load(folder)
     plain.write_bytes(b"")
-    with pytest.raises(InputError, match="no IDX file of images"):
+    with pytest.raises(InputError, match="not an IDX file of images"):
         mnist.load(folder)
     plain.unlink()
     with pytest.raises(InputError, match=r"no t10k-images-idx3-ubyte or t10k-images-idx3-ubyte\.gz in"):
@@ -78,14 +78,16 @@ def test_labels_where_both_files_are_there(folder: Path) -> None:
 def test_labels_that_do_not_belong_are_refused(folder: Path) -> None:
     write(folder / "t10k-labels-idx1-ubyte", np.array([0, 1], np.uint8))
     write(folder / "train-labels-idx1-ubyte", np.array([3, 1, 4, 1], np.uint8))
-    with pytest.raises(InputError, match=r"train-labels-idx1-ubyte in .* has 4 labels up to 4, expected 5 from 0 to 9"):
+    with pytest.raises(
+        InputError, match=r"train-labels-idx1-ubyte in .* has 4 labels up to 4, expected 5 labels from 0 to 9"
+    ):
         mnist.load(folder)
     write(folder / "train-labels-idx1-ubyte", np.array([3, 1, 4, 1, 10], np.uint8))
-    with pytest.raises(InputError, match="has 5 labels up to 10, expected 5 from 0 to 9"):
+    with pytest.raises(InputError, match="has 5 labels up to 10, expected 5 labels from 0 to 9"):
         mnist.load(folder)
     write(folder / "train-labels-idx1-ubyte", np.zeros(0, np.uint8))
     with pytest.raises(InputError, match="has 0 labels up to 0, expected 5"):
         mnist.load(folder)
     write(folder / "train-labels-idx1-ubyte", np.zeros((5, 1, 1), np.uint8))
-    with pytest.raises(InputError, match="no IDX file of labels: it begins with 2051, expected 2049"):
+    with pytest.raises(InputError, match="not an IDX file of labels: its magic is 2051, expected 2049"):
         mnist.load(folder)

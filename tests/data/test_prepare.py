@@ -36,7 +36,7 @@ def test_an_image_stays_in_its_split_when_others_come(tmp_path: Path) -> None:
 def test_splits_must_agree(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", train=np.zeros((9, 2, 2), np.uint8), test=np.zeros((9, 3, 2), np.uint8))
     with pytest.raises(
-        InputError, match=r"a\.npz: images \(C, H, W\) are \(1, 2, 2\) in train but \(1, 3, 2\) in test"
+        InputError, match=r"a\.npz: images \(C, H, W\) are \(1, 3, 2\) in test, expected \(1, 2, 2\) like train"
     ):
         load(DataConfig(source="array", path=str(tmp_path / "a.npz")))
 
@@ -67,12 +67,12 @@ def test_requantisation() -> None:
         (DataConfig(levels=18), r"data\.levels of digits must be from 2 to 17, got 18"),
         (DataConfig(levels=1), r"data\.levels of digits must be from 2 to 17, got 1"),
         (DataConfig(levels=0), r"data\.levels of digits must be from 2 to 17, got 0"),
-        (DataConfig(valid=0.0), r"data\.valid 0 draws 0 of 1617 images: choose a part between 0 and 1"),
-        (DataConfig(test=1.0), r"data\.test 1 draws 1797 of 1797 images: choose a part between 0 and 1"),
+        (DataConfig(valid=0.0), r"data\.valid 0 draws 0 of 1617 images, expected some but not all"),
+        (DataConfig(test=1.0), r"data\.test 1 draws 1797 of 1797 images, expected some but not all"),
         (DataConfig(test=float("nan")), r"data\.test must be from 0 to 1, got nan"),
         (DataConfig(valid=-0.5), r"data\.valid must be from 0 to 1, got -0\.5"),
-        (DataConfig(size=(8, 8)), r"data\.size has no meaning for data\.source digits"),
-        (DataConfig(source="array", path="x", mode="rgb"), r"data\.mode has no meaning for data\.source array"),
+        (DataConfig(size=(8, 8)), r"data\.source digits takes no data\.size: omit it"),
+        (DataConfig(source="array", path="x", mode="rgb"), r"data\.source array takes no data\.mode: omit it"),
         (DataConfig(source="folder"), r"data\.source folder needs data\.path"),
         (DataConfig(source="folder", path="x", size=(0, 8)), r"data\.size must be from 1 to 4096, got 0"),
         (DataConfig(source="array", path="x", array_levels=300), r"data\.array_levels must be from 2 to 256, got 300"),
@@ -92,7 +92,7 @@ def test_where_well_known_sets_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(InputError, match=f"in {tmp_path / 'mnist'}"):
         load(DataConfig(source="mnist"))
     monkeypatch.delenv("PIXELRNN_DATA")
-    with pytest.raises(InputError, match=r"needs data\.path, or mnist in a folder that PIXELRNN_DATA names"):
+    with pytest.raises(InputError, match=r"needs data\.path, or mnist in the folder that PIXELRNN_DATA names"):
         load(DataConfig(source="mnist"))
 
 

@@ -43,7 +43,7 @@ def test_samples_are_those_of_the_model() -> None:
     labels = torch.ones(buttons.SAMPLES, dtype=torch.long)
     expected = model.sample(buttons.SAMPLES, labels=labels, temperature=0.5, generator=generator(1))
     assert drawn == expected[:, 0].tolist()
-    with pytest.raises(InputError, match="expected a label of 2 per image"):
+    with pytest.raises(InputError, match="labels are missing, expected one of 2 classes"):
         buttons.samples(model, None)
 
 

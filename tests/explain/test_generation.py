@@ -38,5 +38,5 @@ def test_a_digit_of_a_class(tmp_path: Path) -> None:
 
 def test_other_models_are_refused(tmp_path: Path) -> None:
     PixelRNN(levels=3, hidden=2, size=(4, 3)).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="is no PixelRNN of black and white images of one size"):
+    with pytest.raises(InputError, match=r"is not a PixelRNN of black-and-white images .* of one size"):
         next(generation.of_digit(str(tmp_path)))

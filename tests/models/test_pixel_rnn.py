@@ -121,11 +121,11 @@ def test_bad_conditions_are_refused() -> None:
         plain.log_prob(x, labels=torch.tensor([0, 1]))
     with pytest.raises(InputError, match="not conditional on a class"):
         plain.log_prob_by_class(x)
-    with pytest.raises(InputError, match="expected a label of 2 per image"):
+    with pytest.raises(InputError, match="labels are missing, expected one of 2 classes"):
         classes.sample(1, height=2, width=2)
-    with pytest.raises(InputError, match=r"labels are a int64 tensor \(1,\), expected whole numbers \(2,\)"):
+    with pytest.raises(InputError, match=r"labels: int64 tensor \(1,\), expected whole numbers \(2,\)"):
         classes.log_prob(x, labels=torch.tensor([0]))
-    with pytest.raises(InputError, match="labels are a float32 tensor"):
+    with pytest.raises(InputError, match="labels: float32 tensor"):
         classes.log_prob(x, labels=torch.tensor([0.0, 1.0]))
     for label in (2, -1):
         with pytest.raises(InputError, match=f"labels have a class {label}, expected 0 to 1"):

@@ -136,5 +136,5 @@ def test_a_checkpoint_that_holds_something_else_is_refused(tmp_path: Path) -> No
         buffer = io.BytesIO()
         torch.save(other, buffer)
         path.write_bytes(buffer.getvalue() + hashlib.sha256(buffer.getvalue()).hexdigest().encode())
-        with pytest.raises(InputError, match=rf"^{path} is no checkpoint of a run: "):
+        with pytest.raises(InputError, match=rf"^{path} is not a checkpoint of a run: "):
             averaged_weights(path)

@@ -170,7 +170,7 @@ def test_a_finished_run_goes_on_with_the_schedule_of_more_epochs(
 
 def test_epochs_are_not_undone(tmp_path: Path, images: DataConfig) -> None:
     fit(recipe(images, epochs=2), tmp_path / "run")
-    with pytest.raises(InputError, match=r"is in epoch 2: train\.epochs must be at least that, got 1"):
+    with pytest.raises(InputError, match=r"is in epoch 2: train\.epochs must be at least 2, got 1"):
         fit(recipe(images, epochs=1), tmp_path / "run", resume=True)
     assert "epochs: 2" in (tmp_path / "run" / "config.yaml").read_text()
 
@@ -214,12 +214,12 @@ def test_checkpoints_that_cannot_be_resumed_are_named(tmp_path: Path, images: Da
     run = tmp_path / "run"
     fit(recipe(images, epochs=1), run)
     before = (run / "config.yaml").read_text()
-    with pytest.raises(InputError, match=r"has train\.optimizer adam, not rmsprop: it resumes with its own recipe"):
+    with pytest.raises(InputError, match=r"has train\.optimizer adam, got rmsprop: it resumes with its own recipe"):
         fit(recipe(images, optimizer="rmsprop"), run, resume=True)
     assert (run / "config.yaml").read_text() == before
     (run / "config.yaml").write_text(before.replace("hidden: 2", "hidden: 3"))
     other = replace(recipe(images, epochs=1), model=replace(recipe(images).model, hidden=3))
-    with pytest.raises(InputError, match=r"has model\.hidden 2, not 3: it resumes with its own recipe"):
+    with pytest.raises(InputError, match=r"has model\.hidden 2, got 3: it resumes with its own recipe"):
         fit(other, run, resume=True)
     (run / "config.yaml").write_text(before)
     last = run / "checkpoints" / "last.ckpt"

@@ -53,7 +53,7 @@ def test_sections_may_be_empty(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "model", "- model", "model: row-lstm", "1: {}", "model: {2: 3}"])
 def test_what_has_no_sections_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(text)
-    with pytest.raises(InputError, match=r"a\.yaml is no recipe: expected the sections model, data and train"):
+    with pytest.raises(InputError, match=r"a\.yaml is not a recipe, expected the sections model, data and train"):
         read_recipe(tmp_path / "a.yaml")
 
 
@@ -72,14 +72,14 @@ def test_what_has_no_sections_is_refused(text: str, tmp_path: Path) -> None:
 def test_options_are_plain_values_and_lists_of_them(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(f"model: {{{text}}}")
     with pytest.raises(
-        InputError, match=r"a\.yaml is no recipe: .* each option text, a number below 10¹⁰, or a list of"
+        InputError, match=r"a\.yaml is not a recipe, .* with options that are text, numbers below 10¹⁰ or lists of"
     ):
         read_recipe(tmp_path / "a.yaml")
 
 
 def test_text_that_yaml_has_other_ideas_of_is_text(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("model: {<<: {a: 2}}")
-    with pytest.raises(InputError, match=r"a\.yaml is no recipe"):
+    with pytest.raises(InputError, match=r"a\.yaml is not a recipe"):
         read_recipe(tmp_path / "a.yaml")
     (tmp_path / "a.yaml").write_text("data: {path: 2024-13-01, key: <<, valid: 0.5, size: [1, 2], mode: =}")
     plain = {"path": "2024-13-01", "key": "<<", "valid": 0.5, "size": [1, 2], "mode": "="}
@@ -106,7 +106,7 @@ BOMB = "\n".join(["a0: &a0 {a: 1}", *(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 
 )
 def test_aliases_and_tags_are_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(text)
-    with pytest.raises(InputError, match=r"a\.yaml is not YAML: aliases and tags have no place in a recipe"):
+    with pytest.raises(InputError, match=r"a\.yaml is not valid YAML: a recipe cannot use aliases or tags"):
         read_recipe(tmp_path / "a.yaml")
 
 
@@ -122,7 +122,7 @@ def test_recipes_are_short(tmp_path: Path) -> None:
 )
 def test_what_is_no_yaml_is_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(data)
-    with pytest.raises(InputError, match=r"a\.yaml is not YAML"):
+    with pytest.raises(InputError, match=r"a\.yaml is not valid YAML"):
         read_recipe(tmp_path / "a.yaml")
 
 
@@ -131,5 +131,5 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
         assert resolve("auto") == device
         assert resolve("cpu") == "cpu"
-    with pytest.raises(InputError, match="device cuda cannot be used here: PyTorch finds no GPU"):
+    with pytest.raises(InputError, match="device cuda is not available, PyTorch finds no GPU: choose"):
         resolve("cuda")

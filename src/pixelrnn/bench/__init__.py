@@ -1,8 +1,8 @@
-"""Whole training steps, measured: every backend beside the usual ways to write a PixelRNN, and beside what is possible.
+"""Measures whole training steps: every backend beside the usual ways to write a PixelRNN, and the bare arithmetic.
 
-Each variant has a process of its own, so that its memory can be told and no allocator learns from another. The variants
-take turns, a few steps each, so that a busy machine slows down all of them alike. We time a variant only after its loss
-and gradients match the reference in float64.
+Each variant has its own process, so we can measure its memory, and no allocator profits from another variant. The
+variants take turns of a few steps, so a busy machine slows all of them alike. We time a variant only after its loss and
+gradients match the reference in float64.
 """
 
 from pixelrnn.bench.measure import Measurement, measure, table, time_exponent

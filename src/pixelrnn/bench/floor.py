@@ -1,7 +1,7 @@
-"""The floor: the arithmetic of a training step alone, each kind of it at the rate that PyTorch reaches here for it.
+"""The floor: the arithmetic of a training step alone, at the rate that PyTorch reaches on this machine.
 
-The matrix products have the shapes of the step's, and the activations of the gates are counted; everything is computed
-on pieces that stay in the cache, into results that lie ready. Memory, copies, autograd and Python cost nothing here.
+It computes matrix products of the step's shapes, and the activations of the gates. All operands stay in the cache, and
+all results have their memory already. Main memory, copies, autograd and Python cost nothing here.
 """
 
 from collections.abc import Callable
@@ -28,14 +28,14 @@ def step(model: PixelRNN, rows: int) -> Callable[[], None]:
 
 
 def _piece(products: list[tuple[int, int, bool]], units: int, rows: int) -> list[Callable[[], object]]:
-    """All the arithmetic on some positions."""
-    sigmoids, tanhs = torch.randn(rows, 3 * units), torch.randn(rows, 2 * units)  # of o, f, i; of g and c
+    """The arithmetic on ``rows`` positions, as functions to call."""
+    sigmoids, tanhs = torch.randn(rows, 3 * units), torch.randn(rows, 2 * units)  # for o, f, i; for g, c
     calls = [call for inputs, outputs, first in products for call in _product(rows, inputs, outputs, first)]
     return [*calls, sigmoids.sigmoid_, tanhs.tanh_]
 
 
 def _product(rows: int, inputs: int, outputs: int, first: bool) -> list[Callable[[], object]]:
-    """A layer's product, and those that give the gradients of its weight and of its input."""
+    """A layer's product, and the products for the gradients of its weight and its input."""
     x, w, y = torch.randn(rows, inputs), torch.randn(inputs, outputs), torch.randn(rows, outputs)
     dx, dw, out = torch.empty_like(x), torch.empty_like(w), torch.empty_like(y)
     calls: list[Callable[[], object]] = [lambda: torch.mm(x, w, out=out), lambda: torch.mm(x.T, y, out=dw)]
@@ -44,7 +44,7 @@ def _product(rows: int, inputs: int, outputs: int, first: bool) -> list[Callable
 
 
 def _work(model: PixelRNN) -> tuple[list[tuple[int, int, bool]], int]:
-    """The products (features in, features out, is the first layer) and the LSTM's units, per position."""
+    """The products (input features, output features, first layer or not) and the LSTM's units, per position."""
     products, units, inside = [], 0, set()
     for name, module in model.named_modules():
         if isinstance(module, DiagonalBiLSTM | RowLSTM):
@@ -58,5 +58,5 @@ def _work(model: PixelRNN) -> tuple[list[tuple[int, int, bool]], int]:
 
 
 def _seen(convolution: MaskedConv2d) -> int:
-    """The input features at all taps that are open to any of them."""
+    """The number of input features, over all taps that the mask leaves open."""
     return convolution.in_channels * int(convolution.mask.any(dim=0).any(dim=0).sum())

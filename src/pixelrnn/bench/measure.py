@@ -1,4 +1,4 @@
-"""Measuring one task: equality first, then the variants in turn."""
+"""Measures one task: first compares the variants with the reference, then times them in turns."""
 
 import math
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ from pixelrnn.ops import backend
 from pixelrnn.progress import bar
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-2, torch.bfloat16: 3e-1}
-"""The largest norm of the difference from the reference in float64, relative to the reference. In float64 it shows that
-the mathematics are the same. In float32, which is timed, a ReLU whose input is nearly zero may fall on either side and
-change a gradient by a few thousandths; bfloat16 products change a small gradient by a tenth and more, though not the
-loss. A wrong equation changes far more."""
+"""The largest norm of the difference from the float64 reference, relative to the reference's. In float64 it shows that
+the mathematics is the same. In float32, which we time, rounding may change the sign of a ReLU's input, and a gradient
+by a few thousandths. bfloat16 products change a small gradient by a tenth or more, but not the loss. A wrong equation
+changes far more."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """The steps of one variant on one task."""
+    """Time and memory of the steps of one variant on one task."""
 
     task: Task
     variant: Variant
-    seconds: float  # of one step: the median of the turns
-    peak: float  # MiB, at most, beyond what the process held before its first step
+    seconds: float  # per step: the median over the turns
+    peak: float  # MiB above the memory of the process before its first step
 
     @property
     def images_per_second(self) -> float:
@@ -54,19 +54,19 @@ def measure(
 
 
 def _check_equal(got: dict[str, Tensor], wanted: dict[str, Tensor], variant: Variant) -> None:
-    learned_outside = {name for name in wanted if name.endswith(".initial")}  # which naive code has not
+    learned_outside = {name for name in wanted if name.endswith(".initial")}  # naive code lacks these
     if missing := wanted.keys() - got.keys() - (learned_outside if variant in NAIVE else set()):
-        raise InputError(f"{variant} gives no gradient for {', '.join(sorted(missing))}, so no time is given")
+        raise InputError(f"{variant} gives no gradient for {', '.join(sorted(missing))}, so we do not time it")
     for name, value in got.items():
         error, size = (value - wanted[name]).norm().item(), wanted[name].norm().item()
         rounded = variant == "cpu, bf16" and value.dtype == torch.float32
-        allowed = TOLERANCE[torch.bfloat16 if rounded and name != "loss" else value.dtype]
-        if not error <= allowed * size:
-            raise InputError(f"{variant}: {name} differs from the reference by {error:.1e}, of {size:.1e}: not timed")
+        allowed = size * TOLERANCE[torch.bfloat16 if rounded and name != "loss" else value.dtype]
+        if not error <= allowed:
+            raise InputError(f"{variant}: {name} differs from the reference by {error:.1e}, more than {allowed:.1e}")
 
 
 def table(results: dict[Variant, Measurement]) -> str:
-    """The measurements of one task, a line each."""
+    """The measurements of one task as text, with a line for each variant."""
     fair, sliced, floor = (results[name].seconds for name in ("naive, fair", "naive, sliced", "floor"))
     task = results["floor"].task
     lines = [f"batch {task.batch:<9} images/s  ms/step  × fair  × sliced  floor÷this  peak MiB"]
@@ -80,5 +80,5 @@ def table(results: dict[Variant, Measurement]) -> str:
 
 
 def time_exponent(seconds: dict[int, float]) -> float:
-    """The exponent p of time ∝ pixelsᵖ, by least squares: 1 where time grows linearly with the number of pixels."""
+    """The exponent p of time ∝ pixelsᵖ, by least squares: 1 if time is linear in the number of pixels."""
     return linear_regression([*map(math.log, seconds)], [*map(math.log, seconds.values())]).slope

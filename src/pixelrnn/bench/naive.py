@@ -1,11 +1,11 @@
-"""The yardstick: the network as it is usually written, with the parameters of a `PixelRNN`.
+"""The yardstick: the network as others usually write it, with the parameters of a `PixelRNN`.
 
-The map is padded with zeros and skewed, a loop takes out one column (or row) after the other, convolves the states of
-the one before, and autograd does the rest. `sliced` cuts each line out of the whole map, as the public implementations
-do; the backward pass of a slice is a whole map of zeros, so that a step costs lines × map. The fair form takes the map
-apart once (`unbind`), which costs one map.
+The code pads the map with zeros, skews it, and loops over its columns (or rows). Each step convolves the states of the
+column before, and autograd does the rest. The sliced form cuts each line out of the whole map, as public
+implementations do. The backward pass of a slice is a whole map of zeros, so a step costs lines × map. The fair form
+splits the map once (`unbind`), which costs one map.
 
-Outside the image this code has zeros where the layers here have a learned state: equal as long as that is zero.
+Outside the image this code has zeros, and our layers have a learned state: both agree while that state is zero.
 """
 
 import torch
@@ -18,7 +18,7 @@ from pixelrnn.nn import MaskedConv2d, skew, unskew
 
 
 def logits(model: PixelRNN, intensities: Float[Tensor, "B C H W"], *, sliced: bool) -> Float[Tensor, "B logits C H W"]:
-    """What `PixelRNN.logits` computes, for models of Row LSTM or Diagonal BiLSTM layers."""
+    """Computes the same as `PixelRNN.logits`, for models of Row LSTM or Diagonal BiLSTM layers."""
     convolutions = {name: m for name, m in model.named_modules() if isinstance(m, MaskedConv2d)}
     states = {name: p for name, p in model.named_parameters() if "state_to_state" in name}
 
@@ -45,7 +45,7 @@ def logits(model: PixelRNN, intensities: Float[Tensor, "B C H W"], *, sliced: bo
 
 
 def _scan(gates: Tensor, weight: Tensor, *, padding: tuple[int, int], sliced: bool) -> Tensor:
-    """An LSTM over the columns of (B, 4h, n, V), each a convolution of the one before; `weight` is (T, h, 4h)."""
+    """An LSTM over the columns of (B, 4h, n, V); each convolves the states of the last. `weight` is (T, h, 4h)."""
     batch, features, n, columns = gates.shape
     kernel = weight.permute(2, 1, 0)
     h = c = gates.new_zeros(batch, features // 4, n)

@@ -1,4 +1,4 @@
-"""Time of a training step against image side and against batch, as a picture."""
+"""Plots the time of a training step against image side and against batch size."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ Results = dict[Variant, Measurement]
 
 
 def save_plot(path: Path, by_side: list[Results], by_batch: list[Results]) -> None:
-    """Writes the picture, a PNG; each list holds all variants at rising sides, or batches."""
+    """Writes the plot as a PNG. Each list holds the results of all variants, at rising sides or batch sizes."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     layer, batch, side = by_side[0]["cpu"].task.layer, by_side[0]["cpu"].task.batch, by_batch[0]["cpu"].task.side

@@ -1,4 +1,4 @@
-"""The training steps that are compared, and the process that each of them runs in."""
+"""The training steps to compare, and the processes that run them."""
 
 import signal
 import time
@@ -22,21 +22,21 @@ from pixelrnn.ops import Backend, backend
 from pixelrnn.training.memory import forget_peak, keep_freed, peak
 
 Variant = Literal["naive, sliced", "naive, fair", "fair, kept", "reference", "manual", "cpu", "cpu, bf16", "floor"]
-"""*Sliced* and *fair* as in `pixelrnn.bench.naive`; *kept* is fair with `keep_freed`, which all of ours have; *bf16* is
-under autocast, all others float32."""
+"""*sliced* and *fair* are the forms of `pixelrnn.bench.naive`. *kept* is fair with `keep_freed`, which our backends all
+use. *bf16* runs under autocast, the others in float32."""
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 NAIVE = ("naive, sliced", "naive, fair", "fair, kept")
 
 OURS: dict[Variant, Backend] = {"reference": "reference", "manual": "manual", "cpu": "cpu", "cpu, bf16": "cpu"}
 
-CHECKED = 26  # images whose gradients are compared: more than two threads of the backend cpu take in one go
-IN_A_ROW = 2  # steps of a turn that are timed, after one that is not
+CHECKED = 26  # images for comparing gradients: more than two threads of the backend cpu compute at once
+IN_A_ROW = 2  # timed steps of a turn, after one step without timing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a training step is to do: a model of binary images, and a batch of them."""
+    """The work of a training step: a model of binary images, and a batch of them."""
 
     layer: LayerKind = "diagonal-bilstm"
     hidden: int = 32
@@ -48,7 +48,7 @@ class Task:
         for name in ("hidden", "depth", "side", "batch"):
             check_number(name, getattr(self, name), least=1)
         if self.layer == "pixel-cnn":
-            raise InputError("there is no recurrence to measure in pixel-cnn: expected diagonal-bilstm or row-lstm")
+            raise InputError("pixel-cnn has no recurrence to measure, expected diagonal-bilstm or row-lstm")
 
     def model(self) -> PixelRNN:
         """The model, always with the same weights."""
@@ -61,7 +61,7 @@ class Task:
 
 
 def loss(model: PixelRNN, x: Tensor, variant: Variant) -> Tensor:
-    """Nats per image, as a variant computes them."""
+    """Mean nats per image, computed by a variant."""
     intensities = x.to(model.first.weight.dtype) * 2 - 1
     if variant in NAIVE:
         logits = naive.logits(model, intensities, sliced=variant == "naive, sliced")
@@ -79,7 +79,7 @@ def gradients(model: PixelRNN, x: Tensor, variant: Variant) -> dict[str, Tensor]
 
 @contextmanager
 def workers(task: Task, variants: Sequence[Variant], threads: int) -> Iterator[dict[Variant, Connection]]:
-    """A process for each variant, by the pipe through which to `ask` it."""
+    """Starts a process for each variant, and yields the pipes through which to `ask` them."""
     context, pipes, processes = get_context("spawn"), dict[Variant, Connection](), []
     try:
         for variant in variants:
@@ -95,12 +95,12 @@ def workers(task: Task, variants: Sequence[Variant], threads: int) -> Iterator[d
 
 
 def ask(worker: Connection, what: Literal["gradients", "turn", "peak"]) -> Any:
-    """Waits for gradients in float64 and float32, the mean seconds of `IN_A_ROW` steps, or the MiB that they took."""
+    """Asks for the gradients in float64 and float32, the mean seconds of `IN_A_ROW` steps, or their peak in MiB."""
     try:
         worker.send(what)
         answer = worker.recv()
     except (EOFError, ConnectionError):
-        raise InputError("a benchmark's process ended early: there may not be enough memory") from None
+        raise InputError("a process of the benchmark ended early: there may not be enough memory") from None
     if isinstance(answer, InputError):
         raise answer
     return answer
@@ -115,7 +115,7 @@ def _serve(connection: Connection, task: Task, variant: Variant, threads: int) -
     except InputError as error:  # no compiler, for instance
         connection.recv()
         return connection.send(error)
-    before = forget_peak()  # what the comparison took is not the steps'
+    before = forget_peak()  # the comparison does not count
     while True:
         match connection.recv():
             case "gradients":
@@ -123,7 +123,7 @@ def _serve(connection: Connection, task: Task, variant: Variant, threads: int) -
             case "peak":
                 connection.send(peak() - before)
             case "turn":
-                step()  # finds the caches full of the other variants' numbers, as no step of a training does
+                step()  # not timed: the caches hold the other variants' numbers, unlike in training
                 begin = time.perf_counter()
                 for _ in range(IN_A_ROW):
                     step()
@@ -131,7 +131,7 @@ def _serve(connection: Connection, task: Task, variant: Variant, threads: int) -
 
 
 def _prepare(task: Task, variant: Variant) -> tuple[Callable[[], None], list[dict[str, Tensor]]]:
-    """The step, and the gradients by which it is judged."""
+    """The step of a variant, and its gradients for the comparison."""
     model, x = task.model(), task.images()
     if variant == "floor":
         return floor.step(model, task.batch * task.side**2), []

@@ -1,6 +1,6 @@
-"""The commands: what each takes, what it says of itself, and what it does.
+"""The commands: their options, their help and their code.
 
-Each imports what it computes with when it runs: PyTorch takes two seconds, and help needs none of it.
+Each command imports its libraries when it runs: PyTorch takes two seconds to import, and `--help` does not need it.
 """
 
 import os
@@ -25,9 +25,9 @@ app = App(
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
-app.help = """PixelRNN (van den Oord et al., 2016): densities of images, with the paper's layers.
+app.help = """PixelRNN (van den Oord et al., 2016): train a density of images, then score, sample and complete images.
 
-Start with `pixelrnn train`, which trains on the embedded digits for about a minute."""
+Start with `pixelrnn train`. It trains on the embedded digits in about a minute."""
 
 
 @app.command
@@ -41,27 +41,27 @@ def train(
     data: options.Data = DataConfig(),
     train: options.Optimisation = TrainConfig(),
 ) -> None:
-    """Train a model into a run folder: its recipe, metrics, checkpoints, samples and the best model.
+    """Train a model. Its run folder holds the recipe, metrics, checkpoints, samples and the best model.
 
     Example: `pixelrnn train digits --run runs/wide --model.hidden 64 --train.epochs 10`
 
-    Ctrl-C saves and stops; `pixelrnn train --resume runs/wide` goes on as if nothing had happened.
+    Ctrl-C saves the run and stops it. `pixelrnn train --resume runs/wide` continues it as if it had never stopped.
 
     Args:
-        recipe: A YAML file with sections model, data and train, or the name of a recipe that comes with the package;
-            digits if not given.
-        run: The run folder, new or empty; runs/RECIPE if not given.
-        resume: Continue the run in this folder instead of starting one.
+        recipe: A YAML file with the sections model, data and train, or the name of a recipe that comes with the
+            package. Default: digits.
+        run: The run folder, new or empty. Default: runs/RECIPE.
+        resume: Continue the run in this folder, with its own recipe, instead of starting a new run.
     """
     with extra("train", wanted_by="pixelrnn train"):
         from pixelrnn.training.fit import fit
 
     if resume is not None and (recipe is not None or run is not None):
-        raise InputError("--resume continues the run in a folder with its own recipe: give neither RECIPE nor --run")
+        raise InputError("--resume continues a run with its own recipe: pass neither RECIPE nor --run")
     path = resume or run or Path("runs") / Path(recipe or "digits").stem
     if data.path is not None and path.resolve().is_relative_to(Path(data.path).resolve()):
         where = "move it" if resume else "choose another --run"
-        raise InputError(f"the run folder {path} is in --data.path {data.path}: its samples would be data, {where}")
+        raise InputError(f"the run folder {path} would add its samples to --data.path {data.path}: {where}")
     fit(Recipe(model=model, data=data, train=train), path, resume=resume is not None)
     print(f"run folder: {path}")
 
@@ -79,18 +79,18 @@ def evaluate(
     overwrite: options.Overwrite = False,
     data: options.Data = DataConfig(),
 ) -> None:
-    """Print how well a model describes images: nats per image and bits/dim, with their protocol.
+    """Score images under a model. Print nats per image and bits/dim, with their protocol.
 
     Example: `pixelrnn evaluate runs/digits --split test --per-image scores.csv`
 
-    The scores of single images find anomalies: the less likely an image, the more nats.
+    The scores of single images find anomalies: the less likely an image is, the more nats it has.
 
     Args:
-        images: Score this image file or folder instead, all of it; cropped and scaled to the size of the training
-            images.
-        per_image: A CSV file to write the score of every image to.
-        classify: Also print how many images a class-conditional model finds likeliest under their own class.
-        batch: Images at a time.
+        images: Score this image file, or all images of this folder, instead of a split. They are cropped and scaled to
+            the size of the training images.
+        per_image: Write the score of every image to this CSV file.
+        classify: Also print the percentage of images that a class-conditional model finds likeliest under their class.
+        batch: The number of images that are scored together.
     """
     from pixelrnn.cli import inputs, outputs
     from pixelrnn.training.evaluation import accuracy, score
@@ -124,20 +124,20 @@ def sample(
     device: options.OnDevice = "auto",
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Draw images from a model; write them as a PNG grid, and their levels as an .npz beside it.
+    """Draw images from a model. Write them as a PNG grid, and their levels as an .npz file beside it.
 
     Example: `pixelrnn sample runs/digits --n 100 --out samples.png`
 
-    The .npz holds `images`, (N, H, W) or (N, H, W, 3), and how many `levels` they have. `--data array --data.key images
-    --data.array-levels 17` reads images of 17 levels again.
+    The .npz file holds `images`, (N, H, W) or (N, H, W, 3), and the number of their `levels`. To read images of 17
+    levels again, pass `--data array --data.key images --data.array-levels 17`.
 
     Args:
-        n: How many images.
-        label: The class to draw, if the model is class-conditional; may be repeated, each class with a column of its
-            own. All classes in turn if not given.
-        out: The picture to write; the .npz has its name.
-        height: Rows of an image, those of the training images if not given.
-        width: Columns of an image, likewise.
+        n: The number of images.
+        label: The class to draw with a class-conditional model. Repeat it for several classes: each gets a column of
+            the grid. Default: all classes in turn.
+        out: The PNG file to write. The .npz file gets the same name.
+        height: The height of an image in pixels. Default: that of the training images.
+        width: The width of an image in pixels. Default: that of the training images.
     """
     from pixelrnn import pictures, randomness
     from pixelrnn.cli import inputs, outputs
@@ -176,24 +176,24 @@ def complete(
     overwrite: options.Overwrite = False,
     data: options.Data = DataConfig(),
 ) -> None:
-    """Cover a part of images and let a model complete them; write original, covered and completed as a PNG.
+    """Cover a part of images and let a model complete it. Write original, covered and completed images as a PNG grid.
 
     Example: `pixelrnn complete runs/digits --images photo.png --box 2 2 4 4`
 
-    The model draws each pixel from the pixels above it and to its left. A pixel that is kept informs only what comes
-    after it, so a covered lower part is completed best. An .npz beside the picture holds `original`, `known`,
-    `completed`, `levels`.
+    The model draws each pixel given the pixels above it and to its left. A kept pixel informs only later pixels, so
+    cover a lower part for the best results. An .npz file beside the PNG holds `original`, `known`, `completed` and
+    `levels`.
 
     Args:
-        images: Complete this image file, or images of this folder, instead; cropped and scaled to the size of the
-            training images.
-        keep_rows: How many rows the model is shown; half of them if neither this nor another cover is given.
-        box: TOP LEFT HEIGHT WIDTH of a box that is covered, in pixels of the model's images.
-        mask: An image file of the size of the model's images: white is covered, black is kept.
-        label: The class to complete as, if the model is class-conditional; may be repeated, for the images in turn. The
-            images' own classes if not given.
-        n: How many images, spread evenly over all: data sets are often sorted.
-        out: The picture to write: a column per image. The .npz has its name.
+        images: Complete this image file, or images of this folder, instead of a split. They are cropped and scaled to
+            the size of the training images.
+        keep_rows: The number of upper rows to keep. Default: half of the rows, unless --box or --mask is given.
+        box: TOP LEFT HEIGHT WIDTH of the box to cover, in pixels of the model's images.
+        mask: An image file of the size of the model's images. White pixels are covered, black ones are kept.
+        label: The class to complete an image as, with a class-conditional model. Repeat it to use several classes in
+            turn. Default: the images' own classes.
+        n: The number of images. They are spread evenly over the whole set, because data sets are often sorted.
+        out: The PNG file to write, with a column per image. The .npz file gets the same name.
     """
     import torch
 
@@ -222,12 +222,12 @@ def complete(
 
 @app.command
 def data(*, out: Path | None = None, overwrite: options.Overwrite = False, data: options.Data = DataConfig()) -> None:
-    """Say what the images are: source, levels, size, splits and counts; write some as a PNG grid.
+    """Print the source, levels, size, splits and counts of images. With --out, write some as a PNG grid.
 
     Example: `pixelrnn data --data.source folder --data.path photos --data.size 32 32 --out look.png`
 
     Args:
-        out: The picture to write: 64 training images, spread evenly over all.
+        out: The PNG file to write. It shows 64 training images, spread evenly over all of them.
     """
     from pixelrnn import pictures
     from pixelrnn.cli import outputs
@@ -251,7 +251,7 @@ def data(*, out: Path | None = None, overwrite: options.Overwrite = False, data:
 def bench(
     *,
     layer: Literal["diagonal-bilstm", "row-lstm"] = "diagonal-bilstm",
-    batch: tuple[int, ...] = (16, 64),
+    batch: Annotated[tuple[int, ...], Parameter(show_default="16 64")] = (16, 64),
     side: int = 28,
     hidden: int = 32,
     depth: int = 1,
@@ -259,22 +259,22 @@ def bench(
     out: Path | None = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Time whole training steps on this machine: naive implementations, ours, and their bare arithmetic.
+    """Time whole training steps on this machine: naive implementations, our backends, and the bare arithmetic.
 
     Example: `pixelrnn bench --layer row-lstm --batch 64 --out bench.png`
 
-    Every variant has a process of its own. They take turns of three steps, the first of which is not counted. We time a
-    variant only after its loss and gradients match the reference. For figures to quote, let nothing else run.
+    Each variant runs in its own process. The variants take turns of three steps, and the first step is not timed. We
+    time a variant only after its loss and gradients match the reference. For figures to quote, let nothing else run.
 
     Args:
-        layer: The layer of the model.
-        batch: Images per step; may be repeated.
-        side: Height and width of an image.
-        hidden: Features h of a layer.
-        depth: Residual blocks.
-        rounds: Turns of each variant; the median counts.
-        out: A picture to write: time against image side (at the first batch size) and against batch; takes minutes
-            more.
+        layer: The kind of layer in the model.
+        batch: The number of images per step. Repeat it for several batch sizes.
+        side: The height and width of an image in pixels.
+        hidden: The number h of features of a layer.
+        depth: The number of residual blocks.
+        rounds: The number of turns of each variant. We print the median time.
+        out: The PNG file of a plot of time against image side (at the first batch size) and against batch size. The
+            extra measurements take minutes.
     """
     import torch
 
@@ -284,13 +284,13 @@ def bench(
 
     check_number("--rounds", rounds, least=1)
     if not batch:
-        raise InputError("--batch must be given at least once")
+        raise InputError("--batch is empty: pass at least one batch size")
     if out is not None:
         with extra("train", wanted_by="pixelrnn bench --out"):
             from pixelrnn.bench.plot import save_plot
         outputs.check_new(out, "--out", ".png", overwrite=overwrite)
     if not cpu.available:
-        raise InputError(f"nothing to measure without the compiled library: {cpu.variant}")
+        raise InputError(f"pixelrnn bench needs the compiled library: {cpu.variant}")
     tasks = [Task(layer=layer, hidden=hidden, depth=depth, side=side, batch=b) for b in batch]
     print(f"{layer}, h = {hidden}, depth {depth}, {side}×{side} binary images, {torch.get_num_threads()} threads")
     for task in tasks:
@@ -306,14 +306,14 @@ def bench(
 
 @app.command
 def demo(model: options.GreyModelName = "mnist-class", *, port: int = 7860) -> None:
-    """Serve a page to play with: completions, samples, and what a pixel sees through each kind of layer.
+    """Serve a web page to play with a model: completions, samples, and the pixels that each kind of layer sees.
 
     Example: `pixelrnn demo --port 8000`
 
-    The page is for the browser of this machine, and asks nothing of any other. Ctrl-C stops.
+    Only browsers on this machine can open the page, and it loads nothing from other machines. Ctrl-C stops the server.
 
     Args:
-        port: The port of 127.0.0.1 to serve the page on.
+        port: The port on 127.0.0.1 that serves the page.
     """
     check_number("--port", port, least=1, most=2**16 - 1)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio reads it when it is imported
@@ -321,11 +321,11 @@ def demo(model: options.GreyModelName = "mnist-class", *, port: int = 7860) -> N
         from pixelrnn.demo.page import page, serve
     from pixelrnn import models
 
-    with input_error(f"cannot listen on --port {port}", OSError):
+    with input_error(f"cannot listen on port {port}, choose another --port", OSError):
         socket.create_server(("127.0.0.1", port)).close()
     loaded = models.from_pretrained(model)
     if loaded.channels != 1 or loaded.size is None:
-        raise InputError(f"{model} is no model of grey images of one size")
+        raise InputError(f"{model}: channels {loaded.channels}, size {loaded.size}, expected 1 channel and a size")
     blocks = page(loaded, model)
     serve(blocks, port)
     try:
@@ -343,16 +343,16 @@ def explain(
     model: options.ModelNames = ("mnist-class",),
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Draw how a Row LSTM computes a row, and a Diagonal BiLSTM a diagonal: figures computed from the layers.
+    """Draw how a Row LSTM computes a row and a Diagonal BiLSTM a diagonal. The layers themselves compute the figures.
 
     Example: `pixelrnn explain context shift --format svg --out figures`
 
-    Each figure is a file with its name. Figures of what happens in time are animated GIFs.
+    Each figure is written to a file of the same name. Figures that show several steps are animated GIFs.
 
     Args:
-        figures: Which ones; all if none is named.
-        out: The folder to write them into.
-        still: The format of the figures that are not animated.
+        figures: The figures to draw. Default: all of them.
+        out: The folder to write the figures into.
+        still: The file format of the figures that are not animated.
     """
     from pixelrnn.cli import outputs
 

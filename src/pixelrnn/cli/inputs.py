@@ -1,4 +1,4 @@
-"""Inputs of the commands: models, images with their labels, and the part of an image that a model is shown."""
+"""Inputs of the commands: models, images with their labels, and the pixels that a completion keeps."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,14 +20,14 @@ Box = tuple[int, int, int, int]  # top, left, height and width
 
 
 def load_model(name: str, device: Device) -> ImageModel:
-    """The best model of a run, or an exported one, on a device."""
+    """Loads the best model of a run, or an exported model, onto a device."""
     return models.from_pretrained(name).to(resolve(device))
 
 
 def chosen_images(
     path: Path | None, config: DataConfig, splits: Sequence[SplitName], model: ImageModel
 ) -> tuple[dict[str, Images], str]:
-    """Splits of a configuration, or all images in a file or folder, as the model wants them; and their protocol."""
+    """The splits of a configuration, or all images of a file or folder, in the model's format; and their protocol."""
     if path is None:
         prepared = load(config if config.levels is not None else replace(config, levels=model.levels))
         check_fit(model, prepared)
@@ -43,16 +43,16 @@ def chosen_images(
 def labels_of(
     model: ImageModel, names: tuple[str, ...], n: int, *, own: Images | None = None
 ) -> Int[Tensor, " n"] | None:
-    """The named classes for n images in turn; where none is named, those of the images, or all classes for new ones."""
+    """Labels of n images: the named classes in turn, otherwise the images' own classes, otherwise all in turn."""
     if model.classes is None:
         if names:
-            raise InputError("the model is not conditional on a class: --label says nothing to it")
+            raise InputError("the model is not conditional on a class: omit --label")
         return None
     if unknown := [name for name in names if name not in model.classes]:
-        raise InputError(f"no class {unknown[0]!r}: the model has {', '.join(model.classes)}")
+        raise InputError(f"the model has no class {unknown[0]!r}, expected one of {', '.join(model.classes)}")
     if own is not None and not names:
         if own.labels is None:
-            raise InputError(f"the images have no labels: give --label, one of {', '.join(model.classes)}")
+            raise InputError(f"the images have no labels: pass --label, one of {', '.join(model.classes)}")
         return own.labels.to(model.device)
     chosen = torch.tensor([model.classes.index(name) for name in names or model.classes], device=model.device)
     return chosen[torch.arange(n, device=model.device) % len(chosen)]
@@ -61,20 +61,20 @@ def labels_of(
 def kept(
     height: int, width: int, *, rows: int | None = None, box: Box | None = None, mask: Path | None = None
 ) -> Bool[Tensor, "H W"]:
-    """True where a pixel is kept: in so many rows, outside the box or where the mask is black; or in the upper half."""
+    """True where a pixel is kept: in the upper ``rows`` (default: half), outside the box, or black in the mask."""
     if [rows, box, mask].count(None) < 2:
-        raise InputError("expected one of --keep-rows, --box and --mask")
+        raise InputError("--keep-rows, --box and --mask cannot be combined: pass only one of them")
     if mask is not None:
         white = torch.from_numpy(pillow.read(mask, mode="grey")[..., 0] >= 128)
         if white.shape != (height, width):
             size = "×".join(map(str, white.shape))
-            raise InputError(f"the mask {mask} is {size}, expected {height}×{width} as the images are")
+            raise InputError(f"the mask {mask} is {size}, expected {height}×{width} like the images")
         return ~white
     top, left, tall, wide = box or (height // 2 if rows is None else rows, 0, height, width)
     if box is None:
         check_number("--keep-rows", top, least=0, most=height)
     elif min(top, left) < 0 or min(tall, wide) < 1 or top + tall > height or left + wide > width:
-        raise InputError(f"--box {top} {left} {tall} {wide} is not in the images, which are {height}×{width}")
+        raise InputError(f"--box {top} {left} {tall} {wide} does not fit, expected a box within {height}×{width}")
     known = torch.ones(height, width, dtype=torch.bool)
     known[top : top + tall, left : left + wide] = False
     return known

@@ -1,4 +1,4 @@
-"""A command as a process: its exit status, and what it says where something is wrong."""
+"""A command as a process: its exit status, and the line that it prints about an error."""
 
 import os
 import signal
@@ -15,14 +15,14 @@ TOO_LARGE = ("can't allocate memory", "bad_alloc", "calculation overflowed")
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit status. Whatever is wrong with its input is one line on standard error.
+    """Runs a command and returns its exit status. An error prints one line on standard error.
 
-    The status is 0, 1 for what could not be used or written, 2 for a wrong command line, 130 or 143 where SIGINT or
-    SIGTERM stopped it.
+    The status is 0 for success, 1 for files or values that cannot be used, 2 for a wrong command line, and 130 or 143
+    after SIGINT or SIGTERM.
     """
-    # Before PyTorch is imported: threads that wait sleep, and leave their cores to those that they wait for.
+    # OpenMP reads this when PyTorch is imported: waiting threads sleep and leave their cores to working ones.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":  # names of files need not be UTF-8
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":  # file names need not be UTF-8
         sys.stdout.reconfigure(errors="surrogateescape")
     try:
         with on_signals(_terminate, signal.SIGTERM):
@@ -34,9 +34,9 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
     except (MemoryError, OverflowError, RuntimeError) as error:
-        import torch  # here: help needs none of it
+        import torch  # here, because --help does not need it
 
-        # PyTorch tells a lack of memory from other errors by words alone, but for that of a GPU.
+        # PyTorch has an error type for too little memory on a GPU. On a CPU only the message tells.
         known = isinstance(error, MemoryError | OverflowError | torch.OutOfMemoryError)
         if not known and not any(words in str(error) for words in TOO_LARGE):
             raise
@@ -49,7 +49,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
 
 
 def _terminate(signum: int, frame: object) -> None:
-    """Unwinds the stack, which removes temporary files, instead of ending the process where it stands."""
+    """Unwinds the stack, which removes temporary files, instead of ending the process at once."""
     raise Stopped(signum)
 
 

@@ -1,4 +1,4 @@
-"""Images from every source, uint8 until the model."""
+"""Images from every source, as uint8 tensors."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pixelrnn.data.prepare import Data, describe, load, requantise
 else:
 
-    def __getattr__(name: str) -> object:  # all but the configuration needs PyTorch, see pixelrnn/__init__.py
+    def __getattr__(name: str) -> object:  # only the configuration does without PyTorch, see pixelrnn/__init__.py
         if name not in __all__:
             raise AttributeError(f"module 'pixelrnn.data' has no attribute {name!r}")
         from pixelrnn.data import images, prepare

@@ -11,12 +11,12 @@ from pixelrnn.files import opened
 
 
 def load(path: Path, *, levels: int, key: str | None = None, name: str | None = None) -> RawImages:
-    """Images from arrays (N, H, W) or (N, H, W, C) of levels 0 to ``levels`` − 1.
+    """Reads images from arrays (N, H, W) or (N, H, W, C) of levels 0 to ``levels`` − 1.
 
-    An .npz file with an array ``train`` has its own splits: ``train``, ``valid`` and ``test``, those that it holds. Any
-    other must hold one array, or ``key`` says which.
+    If an .npz file has an array ``train``, its arrays ``train``, ``valid`` and ``test`` are the splits. Any other file
+    must hold one array, or ``key`` names one. Raises InputError for any other content.
     """
-    with opened(path) as file, input_error(f"{path} is damaged, or no .npy or .npz file of numbers", Exception):
+    with opened(path) as file, input_error(f"{path} is damaged, or not a .npy or .npz file of numbers", Exception):
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             loaded = {path.name: loaded}

@@ -1,4 +1,4 @@
-"""Which images, and how they are prepared."""
+"""The configuration of the images."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -12,26 +12,26 @@ SplitName = Literal["train", "valid", "test"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
-    """Where the images come from."""
+    """The source of the images, and their preparation."""
 
     source: Source = "digits"
-    """digits (embedded, 8×8, 17 levels), mnist (IDX files), binarized-mnist (the static npz), folder (image files),
-    array (.npy or .npz), huggingface (a data set by name; extra 'hf'). --data is short for --data.source."""
+    """The source: digits (embedded, 8×8), mnist (IDX files), binarized-mnist (.npz), folder (image files), array (.npy
+    or .npz) or huggingface (a data set, with the extra 'hf'). --data is short for --data.source."""
     path: str | None = None
-    """The folder, file or Hugging Face name. mnist and binarized-mnist are found under $PIXELRNN_DATA without it."""
+    """The folder, file or Hugging Face name. Default for mnist and binarized-mnist: the files in $PIXELRNN_DATA."""
     levels: int | None = None
-    """Requantise to K intensity levels, 2 to 256: level v of S becomes v·K // S. The source's own S if not given."""
+    """The number K of intensity levels, 2 to 256: level v of the source's S becomes v·K // S. Default: K = S."""
     size: Annotated[tuple[int, int] | None, Parameter(negative="")] = None
-    """HEIGHT WIDTH that image files are cropped and scaled to. If not given, all must have the same size."""
+    """HEIGHT WIDTH in pixels: image files are cropped and scaled to it. Default: their own size, the same for all."""
     mode: Mode | None = None
-    """grey or rgb, which image files are converted to. If not given, all must be the same one of the two."""
+    """The mode to which image files are converted. Default: their own mode, the same for all."""
     key: str | None = None
-    """The array inside an .npz file or the image column of a Hugging Face data set, where there is a choice."""
+    """The name of the array in an .npz file, or of the image column of a data set. Default: the only one."""
     array_levels: int = 256
-    """The levels S that the values of an array count, 2 for binary images."""
+    """The number S of intensity levels in an array, 2 for binary images."""
     valid: float = 0.1
-    """The part drawn for validation from what is then left to train on, where the source has no validation split."""
+    """The fraction of the images that is drawn for validation, after --data.test, if the source has no such split."""
     test: float = 0.1
-    """The part drawn for the test, where the source has no test split."""
+    """The fraction of the images that is drawn for testing, if the source has no such split."""
     seed: int = 0
-    """Of the drawn splits."""
+    """The seed of the draws for validation and testing."""

@@ -7,7 +7,7 @@ from pixelrnn.errors import extra
 
 
 def load() -> RawImages:
-    """All 1,797 digits; the source has no splits of its own."""
+    """Loads all 1,797 digits. The source has no splits of its own."""
     with extra("train", wanted_by="data.source digits"):
         from sklearn.datasets import load_digits
 

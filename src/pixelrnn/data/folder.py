@@ -19,11 +19,11 @@ AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 
 def load(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> RawImages:
-    """All images below a folder.
+    """Reads all images below a folder.
 
-    A folder that has a subfolder ``train`` has its own splits: ``train``, ``valid`` (or ``val``, ``validation``) and
-    ``test``, those that it holds. Folders inside these are read through. If every image is in one, they are its
-    classes; the folders of the training images name them.
+    If it has a subfolder ``train``, the subfolders ``train``, ``valid`` (or ``val``, ``validation``) and ``test`` are
+    the splits. Folders inside them are read too. If every image is in such a folder, the folders of the training images
+    are the classes.
 
     ``size`` and ``mode`` are as in `pixelrnn.data.pillow.to_array`; if not given, all images must agree.
     """
@@ -38,7 +38,7 @@ def load(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None =
 
 
 def labels(names: list[str], classes: list[str]) -> Int[Tensor, " N"] | None:
-    """The class of each image by the folder that it is in; None where one is in no folder of a class."""
+    """The class of each image, which is its top folder. None if an image is in no folder of a class."""
     folders = [name.partition("/")[0] if "/" in name else "" for name in names]
     if not all(name in classes for name in folders):
         return None
@@ -46,13 +46,13 @@ def labels(names: list[str], classes: list[str]) -> Int[Tensor, " N"] | None:
 
 
 def named(files: Iterable[AnyPath], root: PurePath) -> dict[str, AnyPath]:
-    """Files by their path below a folder, in order. The names are the same on every system: the splits follow them."""
+    """Files by their path below a folder, sorted. The drawn splits depend on the names, equal on every system."""
     by_name = {file.relative_to(root).as_posix(): file for file in files}
     return {name: by_name[name] for name in sorted(by_name, key=PurePosixPath)}
 
 
 def read(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> Images:
-    """The images below a folder in the order of their names, but for hidden ones; or one image file."""
+    """Reads one image file, or all images below a folder, sorted by name and without hidden files."""
     if path.is_dir():
         endings = {ending for ending, form in Image.registered_extensions().items() if form in pillow.FORMATS}
         seen = (p for p in path.rglob("*") if not any(part.startswith(".") for part in p.relative_to(path).parts))
@@ -60,6 +60,6 @@ def read(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None =
     else:
         files = {path.name: path} if path.is_file() else {}
     if not files:
-        raise InputError(f"no images in {path}" if path.is_dir() else f"no folder or file {path}")
+        raise InputError(f"no images in {path}" if path.is_dir() else f"{path} is not an existing folder or file")
     progress = track(files, f"reading {path.name}")
     return pillow.stack((name, pillow.read(files[name], size=size, mode=mode)) for name in progress)

@@ -16,15 +16,15 @@ from pixelrnn.progress import track
 def load(
     name: str, *, key: str | None = None, size: tuple[int, int] | None = None, mode: Mode | None = None
 ) -> RawImages:
-    """The image column of a data set, with its own splits ``train``, ``validation`` and ``test``, those that it has.
+    """Reads the image column of a data set, with its splits ``train``, and ``validation`` and ``test`` if it has them.
 
-    ``name`` is ``owner/name`` on the Hub, or a local folder; ``key`` the column, where there are several of images. If
-    it has one column of class labels, they are the images' classes. ``size`` and ``mode`` are as in
+    ``name`` is ``owner/name`` on the Hub, or a local folder. ``key`` names the column if several hold images. If one
+    column holds class labels, they are the images' classes. ``size`` and ``mode`` are as in
     `pixelrnn.data.pillow.to_array`; if not given, all images must agree.
     """
     with extra("hf", wanted_by="data.source huggingface"):
         import datasets
-    with input_error(f"no data set {name!r}", OSError, ValueError, datasets.exceptions.DatasetsError):
+    with input_error(f"cannot load the data set {name!r}", OSError, ValueError, datasets.exceptions.DatasetsError):
         loaded = datasets.load_dataset(name)
 
     splits: dict[SplitName, Images] = {}
@@ -33,15 +33,15 @@ def load(
         rows = loaded[part]
         columns = [c for c, feature in rows.features.items() if isinstance(feature, datasets.Image)]
         column = only_one(columns, key, f"{name} has the image columns")
-        with input_error(f"{name}, {part} cannot be read", Exception):  # damaged bytes can raise anything
-            files = rows.cast_column(column, datasets.Image(decode=False))[column]  # we open no more than `FORMATS`
+        with input_error(f"the split {part} of {name} cannot be read", Exception):  # damaged bytes can raise anything
+            files = rows.cast_column(column, datasets.Image(decode=False))[column]  # we decode `FORMATS` only
             named = ((f"{part}/{n}", file) for n, file in enumerate(track(files, f"reading {part}")))
             splits[split] = pillow.stack(
                 (place, _read(file, size=size, mode=mode, name=f"{name}, {place}")) for place, file in named
             )
         columns = [c for c, feature in rows.features.items() if isinstance(feature, datasets.ClassLabel)]
         labels = [-1 if label is None else label for label in rows[columns[0]]] if len(columns) == 1 else [-1]
-        if min(labels) >= 0:  # all are known
+        if min(labels) >= 0:  # all labels are known
             splits[split].labels = torch.tensor(labels)
             classes = rows.features[columns[0]].names
     if not splits:
@@ -50,9 +50,9 @@ def load(
 
 
 def _read(file: dict[str, Any] | None, *, name: str, **how: Any) -> pillow.Array:
-    """An image as the library stores it: its bytes, or the path of a local file."""
+    """Decodes an image as the library stores it: as bytes, or as the path of a local file."""
     if file is None:
-        raise InputError(f"{name} has no image")
+        raise InputError(f"{name} has no image, expected one in every row")
     if file["bytes"] is None:
         return pillow.read(Path(file["path"]), **how)
     return pillow.decode(BytesIO(file["bytes"]), name=name, **how)

@@ -1,4 +1,4 @@
-"""Sets of images: uint8 until the model."""
+"""Sets of images, as uint8 tensors."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from pixelrnn.data.config import SplitName
 from pixelrnn.errors import InputError
 
-# What sources call their splits.
+# The names that sources give their splits.
 SPLIT_NAMES: dict[SplitName, set[str]] = {
     "train": {"train", "training"},
     "valid": {"valid", "val", "validation"},
@@ -22,7 +22,7 @@ SPLIT_NAMES: dict[SplitName, set[str]] = {
 
 
 class Batch(NamedTuple):
-    """Some images, and the class of each where it is known."""
+    """A batch of images, and the class of each if it is known."""
 
     pixels: UInt8[Tensor, "B C H W"]
     labels: Int[Tensor, " B"] | None
@@ -36,7 +36,7 @@ class Images(Dataset[Batch]):
     names: list[str] = field(default_factory=list)
     """The file of each image, or its place in the source; 0 to N − 1 if not given."""
     labels: Int[Tensor, " N"] | None = None
-    """The class of each image, where it is known."""
+    """The class of each image, if it is known."""
 
     def __post_init__(self) -> None:
         self.names = self.names or [str(n) for n in range(len(self.pixels))]
@@ -44,11 +44,11 @@ class Images(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getitem__(self, index: int) -> Batch:  # of any PyTorch data set
+    def __getitem__(self, index: int) -> Batch:  # every PyTorch data set has it
         return self.__getitems__([index])
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """A whole batch at once, as the data loader asks for it."""
+        """A whole batch at once: the data loader calls this method if there is one."""
         return Batch(self.pixels[indices], None if self.labels is None else self.labels[indices])
 
     @property
@@ -57,33 +57,33 @@ class Images(Dataset[Batch]):
         return self.pixels[0].numel()
 
     def batches(self, size: int) -> list[Batch]:
-        """All images in their order, so many at a time."""
+        """All images in order, in batches of ``size`` images."""
         pixels = self.pixels.split(size)
         labels = [None] * len(pixels) if self.labels is None else self.labels.split(size)
         return [Batch(*both) for both in zip(pixels, labels, strict=True)]
 
     def spread(self, n: int) -> "Images":
-        """n of the images, or all if there are fewer, evenly over all of them: data sets are often sorted."""
+        """At most n images, spread evenly over all, because data sets are often sorted."""
         n = min(n, len(self))
         return self.subset(torch.arange(n) * len(self) // n)
 
     def subset(self, indices: Tensor) -> "Images":
-        """The images at the given places."""
+        """The images with these indices."""
         labels = None if self.labels is None else self.labels[indices]
         return Images(self.pixels[indices], [self.names[n] for n in indices.tolist()], labels)
 
 
 @dataclass
 class RawImages:
-    """What a source holds, before requantisation and the drawing of missing splits."""
+    """The images of a source, before they are requantised and missing splits are drawn."""
 
-    name: str  # of the source, as a published number names it
+    name: str  # of the source, as a protocol prints it
     levels: int  # S: the source's levels are 0 to S − 1
     splits: dict[SplitName, Images]  # the source's own, ``train`` at least
     classes: list[str] | None = None  # their names
 
     def __post_init__(self) -> None:
-        """Leaves labels and classes out unless every image of every split has a label."""
+        """Drops labels and classes unless every image of every split has a label."""
         if self.classes is None or any(images.labels is None for images in self.splits.values()):
             self.classes = None
             for images in self.splits.values():
@@ -91,20 +91,20 @@ class RawImages:
 
 
 def own_splits(available: Iterable[str], *, name: str) -> dict[SplitName, str]:
-    """Finds the splits among the parts of a source: none, or ``train`` at least. The errors name the source."""
+    """Finds the splits among the parts of a source: none, or at least ``train``. The errors name the source."""
     found: dict[SplitName, str] = {}
     for part in available:
         for split in (split for split, names in SPLIT_NAMES.items() if part.lower() in names):
             if split in found:
-                raise InputError(f"{name} has both {found[split]} and {part}, expected one of them")
+                raise InputError(f"{name} has both {found[split]} and {part}, expected only one of them")
             found[split] = part
     if found and "train" not in found:
-        raise InputError(f"{name} has {' and '.join(found.values())}, expected train too")
+        raise InputError(f"{name} has {' and '.join(found.values())} but no train, expected a split train")
     return found
 
 
 def only_one(available: Collection[str], key: str | None, has: str) -> str:
-    """The one with this key, or the only one. The error begins with ``has``."""
+    """The key of an array or column: ``key``, or the only one. The error begins with ``has``."""
     chosen = key or (next(iter(available)) if len(available) == 1 else "")
     if chosen not in available:
         raise InputError(f"{has} {', '.join(available)}: pass one of them as key, got {key!r}")
@@ -112,7 +112,7 @@ def only_one(available: Collection[str], key: str | None, has: str) -> str:
 
 
 def from_array(array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", *, levels: int, name: str) -> Images:
-    """Images from an array of levels 0 to ``levels`` − 1, (N, H, W) or (N, H, W, C). Raises InputError for others."""
+    """Images from an array of levels 0 to ``levels`` − 1, (N, H, W) or (N, H, W, C); otherwise raises InputError."""
     if array.dtype.kind not in "bui" or (array.dtype.kind == "b" and levels != 2):
         raise InputError(f"{name} holds {array.dtype} values, expected whole numbers (uint8), or bool for 2 levels")
     shape, array = array.shape, array[..., None] if array.ndim == 3 else array

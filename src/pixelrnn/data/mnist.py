@@ -1,4 +1,4 @@
-"""MNIST as it is published: IDX files, gzipped or not."""
+"""MNIST in its original format: IDX files, gzipped or not."""
 
 import gzip
 import math
@@ -19,7 +19,7 @@ PREFIXES: dict[SplitName, str] = {"train": "train", "test": "t10k"}
 
 
 def load(folder: Path) -> RawImages:
-    """The 60,000 training and 10,000 test images, with their labels where the files of both are there."""
+    """Reads the 60,000 training and 10,000 test images, with their labels if the files of both are there."""
     splits: dict[SplitName, Images] = {}
     for split, prefix in PREFIXES.items():
         array = read_idx(folder, f"{prefix}-images-idx3-ubyte", dimensions=3)
@@ -28,16 +28,16 @@ def load(folder: Path) -> RawImages:
             digits = read_idx(folder, name, dimensions=1)
             if len(digits) != len(images) or digits.max() > 9:
                 has = f"{len(digits)} labels up to {digits.max(initial=0)}"
-                raise InputError(f"{name} in {folder} has {has}, expected {len(images)} from 0 to 9")
+                raise InputError(f"{name} in {folder} has {has}, expected {len(images)} labels from 0 to 9")
             images.labels = torch.from_numpy(digits.astype(np.int64))
     return RawImages("mnist", 256, splits, classes=[*"0123456789"])
 
 
 def read_idx(folder: Path, name: str, *, dimensions: int) -> NDArray[np.uint8]:
-    """An array of bytes from an IDX file: big-endian numbers (2048 + dimensions, the shape), then the bytes."""
+    """Reads bytes from an IDX file: big-endian numbers (2048 + dimensions, the shape), then the bytes."""
     path = _find(folder, name)
     if path is None:
-        raise InputError(f"no {name} or {name}.gz in {folder}")
+        raise InputError(f"no {name} or {name}.gz in {folder}, expected the IDX files of MNIST")
     layout = f">{1 + dimensions}I"
     with opened(path) as file, input_error(f"{path} is damaged", EOFError, gzip.BadGzipFile, zlib.error):
         stream = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
@@ -45,8 +45,8 @@ def read_idx(folder: Path, name: str, *, dimensions: int) -> NDArray[np.uint8]:
         magic, *shape = struct.unpack(layout, header)
         if magic != 2048 + dimensions:
             kind = "images" if dimensions == 3 else "labels"
-            raise InputError(f"{path} is no IDX file of {kind}: it begins with {magic}, expected {2048 + dimensions}")
-        data = stream.read(math.prod(shape) + 1)  # no more than the header says, and one byte that must not be there
+            raise InputError(f"{path} is not an IDX file of {kind}: its magic is {magic}, expected {2048 + dimensions}")
+        data = stream.read(math.prod(shape) + 1)  # the bytes of the header's shape, and one to notice excess bytes
     if len(data) != math.prod(shape):
         raise InputError(f"{path} is damaged: {len(data)} bytes after the header, expected {math.prod(shape)}")
     return np.frombuffer(data, np.uint8).reshape(shape)

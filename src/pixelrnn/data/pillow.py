@@ -15,9 +15,9 @@ from pixelrnn.data.images import Images
 from pixelrnn.errors import InputError, input_error
 from pixelrnn.files import opened
 
-# Formats of pixels and nothing else, whatever a file is called: Pillow would run Ghostscript for a PostScript file.
+# We open pixel formats only, whatever the file's name: Pillow would run Ghostscript on a PostScript file.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-MOST_PIXELS = 2**26  # a few KB can claim any number; two copies of so many take half a GB
+MOST_PIXELS = 2**26  # a file of a few KB can claim any number; two copies of this many take half a GB
 
 PILLOW_MODES: dict[Mode, str] = {"grey": "L", "rgb": "RGB"}
 
@@ -25,7 +25,7 @@ Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 
 def read(file: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> Array:
-    """An image file, or the first frame of an animation, as `to_array` gives it. Raises InputError if it is damaged."""
+    """Reads an image file, or the first frame of an animation, with `to_array`. Raises InputError if it is damaged."""
     with opened(file, most=4 * MOST_PIXELS) as stream:  # Pillow would search gigabytes of zeros for a JPEG's marker
         return decode(stream, size=size, mode=mode, name=str(file))
 
@@ -33,7 +33,7 @@ def read(file: Path, *, size: tuple[int, int] | None = None, mode: Mode | None =
 def decode(
     stream: BufferedReader | BytesIO, *, size: tuple[int, int] | None = None, mode: Mode | None = None, name: str
 ) -> Array:
-    """The image in the bytes of a file, as `to_array` gives it. Raises InputError, which names it, if it is damaged."""
+    """Decodes the bytes of an image file with `to_array`. Raises InputError with the ``name`` if they are damaged."""
     with (
         warnings.catch_warnings(),
         input_error(f"{name} cannot be read", Exception),
@@ -46,22 +46,22 @@ def decode(
                     raise InputError(f"{name} has {claimed} pixels, expected at most {MOST_PIXELS:,}")
                 return to_array(image, size=size, mode=mode, name=name)
         except UnidentifiedImageError as error:
-            raise InputError(f"{name} is no image: expected {', '.join(FORMATS)}") from error
+            raise InputError(f"{name} is not an image file, expected {', '.join(FORMATS)}") from error
 
 
 def to_array(image: Image.Image, *, size: tuple[int, int] | None = None, mode: Mode | None = None, name: str) -> Array:
-    """An image as uint8 (H, W, C), turned upright where its EXIF data says so, and converted to ``mode``.
+    """An image as uint8 (H, W, C), turned upright according to its EXIF data, and converted to ``mode``.
 
-    ``size`` is the (height, width) to crop to at the centre and scale to. Raises InputError, which names the image, if
-    it has more than 8 bits per channel, or without a ``mode`` is neither grey nor RGB.
+    If ``size``, (height, width), is given, the image is scaled, and its centre cropped. Raises InputError, which names
+    the image, if it has more than 8 bits per channel, or if it is neither grey nor RGB and no ``mode`` is given.
     """
-    ImageOps.exif_transpose(image, in_place=True)  # reads the pixels: what is damaged shows here
+    ImageOps.exif_transpose(image, in_place=True)  # reads the pixels, so damage shows here
     if image.mode.startswith(("I", "F")):
-        raise InputError(f"{name} has mode {image.mode}, more than 8 bits per channel: expected 8")
+        raise InputError(f"{name} has mode {image.mode}, expected 8 bits per channel: convert the file")
     if mode is not None or image.mode == "1":
         image = image.convert(PILLOW_MODES[mode or "grey"])
     if image.mode not in PILLOW_MODES.values():
-        raise InputError(f"{name} has mode {image.mode}, expected grey (L) or RGB: give mode to convert it")
+        raise InputError(f"{name} has mode {image.mode}, expected grey (L) or RGB: pass mode to convert it")
     if size is not None:
         image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)
     array = np.asarray(image)
@@ -69,13 +69,13 @@ def to_array(image: Image.Image, *, size: tuple[int, int] | None = None, mode: M
 
 
 def stack(named: Iterable[tuple[str, Array]]) -> Images:
-    """Images with their names. Raises InputError if one differs from the first in size or mode."""
+    """Stacks arrays to images with names. Raises InputError if one differs from the first in size or mode."""
     arrays: dict[str, Array] = {}
     for name, array in named:
         arrays[name] = array
         first = next(iter(arrays))
         if array.shape != arrays[first].shape:
             kinds = [f"{h}×{w} {'grey' if c == 1 else 'RGB'}" for h, w, c in (array.shape, arrays[first].shape)]
-            wrong = f"{name} is {kinds[0]}, expected {kinds[1]} as {first} is"
-            raise InputError(f"{wrong}: give size and mode to convert them")
+            wrong = f"{name} is {kinds[0]}, expected {kinds[1]} like {first}"
+            raise InputError(f"{wrong}: pass size and mode to convert them")
     return Images(torch.from_numpy(np.stack([*arrays.values()])).movedim(-1, 1).contiguous(), [*arrays])

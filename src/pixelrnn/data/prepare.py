@@ -1,4 +1,4 @@
-"""From a source to the images that a model sees: requantised, and split into train, valid and test."""
+"""Prepares the images of a source for a model: requantises them, and splits them into train, valid and test."""
 
 import hashlib
 import os
@@ -25,9 +25,9 @@ class Data:
     levels: int
     """K."""
     classes: list[str] | None
-    """The names of the classes, where the images have labels."""
+    """The names of the classes, if the images have labels."""
     protocol: str
-    """What a number measured on these images must be printed with: source, levels, splits."""
+    """Source, levels and splits in words. Print it with every number that is measured on these images."""
 
     @property
     def channels(self) -> int:
@@ -36,7 +36,7 @@ class Data:
 
     @property
     def splits(self) -> dict[SplitName, Images]:
-        """All three, by name."""
+        """The three splits, by name."""
         return {"train": self.train, "valid": self.valid, "test": self.test}
 
     @property
@@ -50,7 +50,7 @@ def load(config: DataConfig) -> Data:
     """Reads, requantises and splits the images.
 
     Raises:
-        InputError: the configuration is not possible, or the source is damaged or holds other images.
+        InputError: the configuration is not valid, or the source is damaged or does not fit the configuration.
         OSError: the source is missing or cannot be opened.
     """
     for n in config.size or ():
@@ -66,7 +66,7 @@ def load(config: DataConfig) -> Data:
     splits: dict[SplitName, Images] = {}
     for split, images in raw.splits.items():
         if (other := tuple(images.pixels.shape[1:])) != shape:
-            raise InputError(f"{raw.name}: images (C, H, W) are {shape} in train but {other} in {split}")
+            raise InputError(f"{raw.name}: images (C, H, W) are {other} in {split}, expected {shape} like train")
         splits[split] = Images(requantise(images.pixels, raw.levels, levels), images.names, images.labels)
     protocol = [describe(raw.name, raw.levels, levels, size=config.size, mode=config.mode)]
     parts: tuple[tuple[SplitName, float], ...] = (("test", config.test), ("valid", config.valid))
@@ -76,7 +76,7 @@ def load(config: DataConfig) -> Data:
         drawn = _draw(splits["train"].names, part, salt=f"{config.seed}/{split}")
         total, count = len(drawn), int(drawn.sum())
         if not 0 < count < total:
-            raise InputError(f"data.{split} {part:g} draws {count} of {total} images: choose a part between 0 and 1")
+            raise InputError(f"data.{split} {part:g} draws {count} of {total} images, expected some but not all")
         splits[split] = splits["train"].subset(drawn.nonzero()[:, 0])
         splits["train"] = splits["train"].subset((~drawn).nonzero()[:, 0])
         protocol.append(f"{split}: {count} of {total} drawn with seed {config.seed}")
@@ -84,7 +84,7 @@ def load(config: DataConfig) -> Data:
 
 
 def describe(name: str, source: int, levels: int, *, size: tuple[int, int] | None, mode: Mode | None) -> str:
-    """The first part of a protocol: what took images of ``source`` levels to those of a model, of ``levels``."""
+    """The first part of a protocol: the source's name, and how its ``source`` levels became ``levels`` levels."""
     requantised = f" (v·{levels} // {source})" if levels < source else ""
     scaled = [f"scaled to {size[0]}×{size[1]}"] if size else []
     converted = [f"converted to {mode}"] if mode else []
@@ -92,7 +92,7 @@ def describe(name: str, source: int, levels: int, *, size: tuple[int, int] | Non
 
 
 def _draw(names: list[str], part: float, *, salt: str) -> Bool[Tensor, " N"]:
-    """True where an image is drawn. Names alone decide, so adding images never moves old ones between splits."""
+    """True if an image is drawn. Only its name decides, so adding images never moves old ones between splits."""
     digests = (hashlib.blake2b(os.fsencode(f"{salt}/{name}"), digest_size=8).digest() for name in names)
     return torch.tensor([int.from_bytes(digest, "big") < part * 2**64 for digest in digests])
 
@@ -102,7 +102,7 @@ def requantise(x: UInt8[Tensor, "..."], source: int, target: int) -> UInt8[Tenso
     return x if source == target else (x.to(torch.int32) * target // source).to(torch.uint8)
 
 
-# The sources that read an option, where not all do. We refuse it for the others instead of ignoring it.
+# The sources that read an option. We refuse the option for other sources instead of ignoring it.
 _SOURCES: dict[str, set[Source]] = {
     "path": {"mnist", "binarized-mnist", "folder", "array", "huggingface"},
     "size": {"folder", "huggingface"},
@@ -111,7 +111,7 @@ _SOURCES: dict[str, set[Source]] = {
     "array_levels": {"array"},
 }
 
-# Where the well-known sources are in the folder that PIXELRNN_DATA names.
+# The paths of well-known sources in the folder that PIXELRNN_DATA names.
 _KNOWN = {"mnist": "mnist", "binarized-mnist": "binarized_mnist.npz"}
 
 
@@ -119,13 +119,13 @@ def _read(config: DataConfig) -> RawImages:
     source, path, known = config.source, config.path, _KNOWN.get(config.source)
     for option, sources in _SOURCES.items():
         if source not in sources and getattr(config, option) != getattr(DataConfig(), option):
-            raise InputError(f"data.{option} has no meaning for data.source {source}")
+            raise InputError(f"data.source {source} takes no data.{option}: omit it")
     if source == "digits":
         return digits.load()
     if path is None and known and "PIXELRNN_DATA" in os.environ:
         path = str(Path(os.environ["PIXELRNN_DATA"]) / known)
     if path is None:
-        or_known = f", or {known} in a folder that PIXELRNN_DATA names" if known else ""
+        or_known = f", or {known} in the folder that PIXELRNN_DATA names" if known else ""
         raise InputError(f"data.source {source} needs data.path{or_known}")
     if source == "mnist":
         return mnist.load(Path(path))

@@ -1,1 +1,1 @@
-"""A page to play with in the browser (extra ``demo``): completions, samples, and what each kind of layer sees."""
+"""A web page to play with a model (extra ``demo``): completions, samples, and the pixels that each layer sees."""

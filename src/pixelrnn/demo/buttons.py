@@ -1,4 +1,4 @@
-"""Answers to the page: images as lists of levels, as the browser shows and returns them, and what a pixel sees."""
+"""Answers to the requests of the page: images as lists of levels, and the pixels that a pixel sees."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -14,24 +14,24 @@ from pixelrnn.explain.context import NAMES, SIZE, of_random
 from pixelrnn.models import ImageModel
 from pixelrnn.nn import LayerKind
 
-Pixels = list[list[int]]  # the levels of an image, row by row; EMPTY where nothing is drawn yet
+Pixels = list[list[int]]  # the levels of an image, row by row; EMPTY marks pixels that are not drawn yet
 
 EMPTY = -1
 SAMPLES = 15
 
 
 def picked(images: Any, index: Any) -> Any:
-    """One of the images that the browser returned. Raises InputError where there is none of this number."""
+    """The image with this index among those of a request. Raises InputError if there is none."""
     if not isinstance(images, list) or not images:
-        raise InputError("the request holds no images, expected a list of them")
+        raise InputError("the request holds no images, expected a list of images")
     check_number("the number of the image", index, least=0, most=len(images) - 1)
     return images[index]
 
 
 def pixels(image: Any, model: ImageModel) -> Pixels:
-    """An image that the browser returned. Raises InputError unless it is of the model's size and levels.
+    """Checks an image of a request. Raises InputError unless it has the model's size and levels.
 
-    The lower half, which nothing reads, may hold any values.
+    The lower half may hold any values, because nothing reads it.
     """
     height, width = model.size or (0, 0)
     rows = isinstance(image, list) and all(isinstance(row, list) for row in image)
@@ -57,16 +57,16 @@ def blank(size: tuple[int, int]) -> Pixels:
 
 @torch.no_grad()
 def samples(model: ImageModel, label: int | None, **how: Any) -> list[Pixels]:
-    """Draws grey images of one class, or of a model without classes. ``how`` is as in `ImageModel.sample`."""
+    """Draws grey images of one class, or from a model without classes. ``how`` is as in `ImageModel.sample`."""
     drawn: list[Pixels] = model.sample(SAMPLES, labels=_labels(model, label, SAMPLES), **how)[:, 0].tolist()
     return drawn
 
 
 @torch.no_grad()
 def completion(model: ImageModel, image: Pixels, label: int | None, **how: Any) -> Iterator[Pixels]:
-    """Keeps the upper half of a grey image and draws the rest: gives the image after each row.
+    """Keeps the upper half of a grey image and draws the rest. Yields the image after each row.
 
-    All rows are drawn before the first is given: that takes less time than to look at one. ``how`` is as in
+    It draws all rows before it yields the first: that takes less time than to look at one. ``how`` is as in
     `ImageModel.complete`.
     """
     shown = top(pixels(image, model))
@@ -93,7 +93,7 @@ def seen(layer: LayerKind, at: tuple[int, int]) -> list[int]:
 
 
 def contexts(at: list[int]) -> list[list[int]]:
-    """The pixels that a pixel, [row, column], sees through each kind of layer. Raises InputError for any other."""
+    """The pixels that a pixel, [row, column], sees through each kind of layer. Raises InputError if it is outside."""
     if not isinstance(at, list) or len(at) != 2:
         raise InputError("a pixel must be a list [row, column]")
     for name, n, size in zip(("row", "column"), at, SIZE, strict=True):

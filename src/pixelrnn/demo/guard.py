@@ -1,4 +1,4 @@
-"""What stands before the page's server: it lets through what the page itself asks for, and nothing else."""
+"""A guard before the page's server: it passes on the requests of the page itself, and no others."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,11 +12,11 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 HOST = "127.0.0.1"
 POSTS = {f"/gradio_api/{name}" for name in ("queue/join", "component_server", "cancel", "reset")}
-MOST_BYTES = 2**22  # of a request: 15 samples of 200×200 pixels
+MOST_BYTES = 2**22  # in a request: enough for 15 samples of 200×200 pixels
 
 
 class Guard:
-    """Refuses other origins, uploads, and large requests; answers with one line where Gradio cannot read a request."""
+    """Refuses other origins, uploads and large requests. Answers with one line if Gradio cannot read a request."""
 
     def __init__(self, app: Application) -> None:
         self.app = app
@@ -35,20 +35,20 @@ class Guard:
 
 
 def refusal(scope: Any) -> tuple[str, int] | None:
-    """The reason for which a request is refused, and the status."""
+    """The reason for refusing a request and the HTTP status, or None for a request to pass on."""
     headers, posted = Headers(scope=scope), scope["method"] not in ("GET", "HEAD")
     origin, host = headers.get("origin"), headers.get("host")
     if origin not in (None, f"http://{host}"):
-        return f"the page answers to itself only, not to {origin}", 403
+        return f"the origin is {origin}, expected the page itself", 403
     if posted and scope["path"].removesuffix("/") not in POSTS:
-        return f"the page takes no {scope['method']} at {scope['path']}", 404
+        return f"the page accepts no {scope['method']} at {scope['path']}", 404
     if posted and not headers.get("content-type", "").startswith("application/json"):
-        return "the page takes JSON only", 415
+        return "the request has another content type, expected application/json", 415
     length = headers.get("content-length", "" if posted else "0")
     if "transfer-encoding" in headers or not length.isdecimal():
-        return "a request must give its length", 411
+        return "the request has no Content-Length, expected one", 411
     if int(length) > MOST_BYTES:
-        return f"a request has {length} bytes, expected at most {MOST_BYTES}", 413
+        return f"the request has {length} bytes, expected at most {MOST_BYTES}", 413
     return None
 
 

@@ -1,4 +1,4 @@
-"""The page: what stands where, and which function is behind which button."""
+"""The page: its layout, and the function behind each button."""
 
 import time
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from pixelrnn.models import ImageModel
 from pixelrnn.randomness import generator
 
 SECONDS_PER_ROW = 0.06
-MOST_WAITING = 16  # requests, of all who look at the page: each takes about a second
+MOST_WAITING = 16  # requests of all browsers together: each takes about a second
 
 COLOURS = {"orange": ORANGE, "sky": SKY, "light": LIGHT, "white": WHITE, "grey": GREY, "black": BLACK}
 
@@ -27,7 +27,7 @@ def _file(name: str) -> str:
 
 
 def _pictures(images: list[Pixels], name: str, *, levels: int, rows: int = 0) -> gr.HTML:
-    """Images, and how many rows of them can be drawn on."""
+    """A view of images. The user can draw on the first ``rows`` rows of them."""
     template, script = '<div class="pictures"></div>', _file("pictures.js")
     return gr.HTML(images, html_template=template, js_on_load=script, elem_id=name, levels=levels, rows=rows)
 
@@ -47,7 +47,7 @@ def _contexts() -> gr.HTML:
 
 
 class Page(gr.Blocks):
-    """Says what is wrong with a request to whoever sent it; Gradio alone would print a traceback and send nothing."""
+    """Sends the error of a request to its sender. Gradio alone would print a traceback and send nothing."""
 
     async def process_api(self, *given: Any, **how: Any) -> Any:
         try:
@@ -57,7 +57,7 @@ class Page(gr.Blocks):
 
 
 def page(model: ImageModel, name: str) -> gr.Blocks:
-    """Lays out the page for a model of grey images of one size, which is shown under this name."""
+    """Lays out the page for a model of grey images of one size. The page shows it under this ``name``."""
     size = model.size or (0, 0)
     classes = [(each, k) for k, each in enumerate(model.classes or ())]
     noise = generator(0)
@@ -101,7 +101,7 @@ def page(model: ImageModel, name: str) -> gr.Blocks:
         )
         _contexts()
 
-        # One at a time, for all who look at the page; the functions check what they are given themselves.
+        # One request at a time for all browsers together. The functions check their arguments themselves.
         how: dict[str, Any] = {"concurrency_id": "model", "preprocess": False, "show_progress": "hidden"}
         how["api_visibility"] = "private"
         go.click(complete, [picture, label, temperature], picture, **how)
@@ -113,8 +113,8 @@ def page(model: ImageModel, name: str) -> gr.Blocks:
 
 
 def serve(blocks: gr.Blocks, port: int) -> None:
-    """Starts to serve the page to this machine, and to nobody else."""
-    font = ("system-ui", "sans-serif")  # the system's own, which are not asked for anywhere
+    """Starts to serve the page to this machine only."""
+    font = ("system-ui", "sans-serif")  # the system's own fonts, which need no download
     theme = gr.themes.Base(primary_hue=gr.themes.Color(*[BLUE] * 11), font=font, font_mono=("monospace",))
     colours = "".join(f"--{name}: {colour};" for name, colour in COLOURS.items())
     blocks.launch(

@@ -1,12 +1,12 @@
-"""How a Row LSTM computes a row, and a Diagonal BiLSTM a diagonal: figures computed from the layers themselves.
+"""Figures of how a Row LSTM computes a row, and a Diagonal BiLSTM a diagonal. The layers themselves compute them.
 
 mask-grey, mask-rgb      masks A and B, tap by tap
-context                  what a pixel sees after one, two and three layers of each kind
-influence                how strongly, in trained models
-rows, diagonals          which pixels are computed together, step by step
+context                  the pixels that a pixel sees after one, two and three layers of each kind
+influence                the strength of each pixel's influence in trained models
+rows, diagonals          the pixels that are computed together, step by step
 skewing                  the same in the paper's skewed map, and in memory
-row-step, diagonal-step  one step: what is read, what is computed, in which shapes
-shift                    what the second direction of the Diagonal BiLSTM would leak if it did not move down one row
+row-step, diagonal-step  one step: its inputs, its results and their shapes
+shift                    the leak of the Diagonal BiLSTM's second direction if it did not move down one row
 generation               a digit being drawn: pixels, predictions, surprise
 """
 
@@ -28,19 +28,19 @@ StillFormat = Literal["png", "svg"]
 
 
 def place(name: FigureName, folder: Path, *, still: StillFormat = "png") -> Path:
-    """The file of a figure."""
+    """The path of a figure's file."""
     return folder / f"{name}.{'gif' if name in get_args(Animation) else still}"
 
 
 def draw(name: FigureName, folder: Path, *, models: Sequence[str], still: StillFormat = "png") -> Path:
-    """Draws a figure into a file with its name, in a folder: in the format ``still``, or a GIF where it is animated.
+    """Draws a figure into a file of its name in a folder: in the format ``still``, or as a GIF if it is animated.
 
     Args:
-        models: whose ``influence`` is shown; the first of them draws the digit of ``generation``.
+        models: the models of the figure ``influence``; the first of them draws the digit of ``generation``.
 
     Raises:
-        InputError: matplotlib is not installed (extra ``train``); a model is not found, or is not of black and white
-            images.
+        InputError: matplotlib is not installed (extra ``train``); or a model is not found, or is not a `PixelRNN` of
+            black-and-white images.
     """
     with extra("train", wanted_by="pixelrnn.explain"):
         from pixelrnn import figures

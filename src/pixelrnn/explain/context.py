@@ -1,4 +1,4 @@
-"""What one output pixel sees: where its gradient is not zero, and where it is large."""
+"""The pixels that one output pixel sees: its gradient there is not zero. Their influence: the gradient's size."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ def of_random(layer: LayerKind, depth: int, size: tuple[int, int], at: tuple[int
 
 
 def by_depth() -> Figure:
-    """What a pixel sees after one, two and three layers of each kind."""
+    """Draws the pixels that a pixel sees after one, two and three layers of each kind."""
     earlier = AT[0] * SIZE[1] + AT[1]
     figure, axes = new_figure(8.2, 7.4, 3, 3)
     for (layer, name), row in zip(NAMES.items(), axes, strict=True):
@@ -55,15 +55,15 @@ def of_directions(directions: tuple[int, ...], at: tuple[int, int]) -> NDArray[n
         gates = layer.input_to_state.bias.unflatten(0, (2, 4, 4))  # directions, gates, features: a view
         for silent in {0, 1} - set(directions):
             gates[silent, 0] = -torch.inf  # o = σ(−∞) = 0, and so h = 0
-    with backend("reference"):  # whose σ(−∞) is 0 to the last bit
+    with backend("reference"):  # its σ(−∞) is exactly 0
         return causality.sees(layer, size=SHIFT_SIZE, channels=4, at=at).array > 0
 
 
 def shift() -> Figure:
-    """Why the second direction of the Diagonal BiLSTM moves down one row: what each sees, and both together."""
+    """Draws the pixels that each direction of the Diagonal BiLSTM sees, with and without its move down one row."""
     i, j = SHIFT_AT
     figure, axes = new_figure(8.2, 7.6, 2, 2)
-    # The layer's output at (i + 1, j) is what the mirror computed at (i, j), before the shift.
+    # The shift moves the mirror's output from (i, j) to (i + 1, j).
     panels = {
         "first direction: above and to the left": of_directions((0,), SHIFT_AT),
         "second direction as computed: a leak": of_directions((1,), (i + 1, j)),
@@ -71,7 +71,7 @@ def shift() -> Figure:
         "the layer, both added: every earlier position": of_directions((0, 1), SHIFT_AT),
     }
     for (title, seen), cell in zip(panels.items(), [cell for row in axes for cell in row], strict=True):
-        seen[SHIFT_AT] = False  # drawn as the pixel itself: a layer may see it, unlike a network
+        seen[SHIFT_AT] = False  # drawn as the pixel itself: a layer may see it, a network may not
         draw_context(cell, seen, SHIFT_AT)
         cell.set_title(title, fontsize=10)
     legend(figure, {**MEANINGS, **LEAK_MEANING})
@@ -79,7 +79,7 @@ def shift() -> Figure:
 
 
 def influence(model: PixelRNN, at: tuple[int, int]) -> Float[Tensor, "H W"]:
-    """The mean of |∂ logit at the pixel / ∂ x| over images that a model of black and white images draws."""
+    """The mean of |∂ logit at the pixel / ∂ x| over samples of a model of black-and-white images."""
     n = 64
     labels = torch.arange(n) % len(model.classes) if model.classes else None
     with torch.no_grad():
@@ -90,7 +90,7 @@ def influence(model: PixelRNN, at: tuple[int, int]) -> Float[Tensor, "H W"]:
 
 
 def of_trained(names: Sequence[str]) -> Figure:
-    """How strongly the prediction for a pixel depends on every other one, in trained models of these names."""
+    """Draws how strongly the prediction for a pixel depends on every other pixel, in trained models."""
     figure, [row] = new_figure(1 + 3.2 * len(names), 3.9, 1, len(names))
     maps = []
     for name in names:
@@ -98,7 +98,7 @@ def of_trained(names: Sequence[str]) -> Figure:
         assert model.size is not None
         maps.append(influence(model, (model.size[0] // 2, model.size[1] // 2)))
         if not maps[-1].any():
-            raise InputError(f"{name}: no pixel before the middle one has any influence on it")
+            raise InputError(f"{name}: no earlier pixel has any influence on the middle one, expected some influence")
     highest = max(float(each.max()) for each in maps)
     for axes, name, each in zip(row, names, maps, strict=True):
         height, width = each.shape
@@ -113,10 +113,10 @@ def of_trained(names: Sequence[str]) -> Figure:
 
 
 def black_and_white(name: str) -> PixelRNN:
-    """A model by its name, which must be a PixelRNN of black and white images of one size, without a map."""
+    """Reads a model. Raises InputError unless it is a PixelRNN of black-and-white images of one size, without a map."""
     model = from_pretrained(name)
     if not isinstance(model, PixelRNN) or (model.channels, model.levels) != (1, 2) or model.size is None:
-        raise InputError(f"{name} is no PixelRNN of black and white images of one size")
+        raise InputError(f"{name} is not a PixelRNN of black-and-white images (1 channel, 2 levels) of one size")
     if model.condition_features:
-        raise InputError(f"{name} is conditional on a map")
+        raise InputError(f"{name} is conditional on a map, expected a model without one")
     return model

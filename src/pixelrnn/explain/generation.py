@@ -1,4 +1,4 @@
-"""A digit being generated, row by row: pixels, what was predicted for them, and how surprising they are."""
+"""A digit being generated, row by row: its pixels, their predictions and their surprise."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from pixelrnn.sampling import Row
 
 
 def of_digit(name: str, *, seed: int = 0) -> Iterator[Figure]:
-    """A frame for each row of a sample of a model of black and white images, named as for `from_pretrained`."""
+    """A frame for each row of a sample. ``name`` is a model of black-and-white images, as in `from_pretrained`."""
     model = black_and_white(name)
     assert model.size is not None
     height, width = model.size

@@ -1,4 +1,4 @@
-"""The lines of both LSTMs, step by step, as `pixelrnn.ops` walks them: pixels that are computed together."""
+"""The lines of both LSTMs, step by step, in the order of `pixelrnn.ops`: the pixels that are computed together."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,7 +14,7 @@ HEIGHT, WIDTH = 5, 7
 MEANINGS = {"computed in this step": ORANGE, "computed before": SKY, "computed later": WHITE}
 
 Panels = dict[str, Callable[[Axes, int], None]]
-"""Functions that draw step t, by the title."""
+"""Functions that draw step t, by the title of their panel."""
 
 
 def rows() -> Iterator[Figure]:
@@ -34,7 +34,7 @@ def diagonals() -> Iterator[Figure]:
 
 
 def skewing() -> Iterator[Figure]:
-    """The first direction once more: in the paper's skewed map, and in the memory behind it."""
+    """The first direction again: in the paper's skewed map, and in the memory behind it."""
     lines = diagonal_lines(HEIGHT, WIDTH)
     draw = partial(_draw, lines, skewed=True)
     panels: Panels = {
@@ -65,9 +65,9 @@ def _frames(
 def _draw(
     lines: Lines, axes: Axes, t: int, *, direction: int = 0, skewed: bool = False, rest: str | None = None
 ) -> None:
-    """The image, each pixel with its place in memory, and what the pixel in the middle of the line reads.
+    """Draws the image, the place of each pixel in memory, and arrows from the taps of the line's middle pixel.
 
-    In the skewed map row i, column s holds the value at i·(W − 1) + s of the memory; what is on no line has the colour
+    Row i, column s of the skewed map holds the value at i·(W − 1) + s of the memory. Cells on no line have the colour
     ``rest``.
     """
     width, line = lines.width, lines.positions[direction][t]

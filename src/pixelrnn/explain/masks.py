@@ -1,4 +1,4 @@
-"""The masks A and B (paper §3.4), tap by tap, as `pixelrnn.nn.mask` makes them."""
+"""The masks A and B (paper §3.4), tap by tap, from `pixelrnn.nn.mask`."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from pixelrnn.figures import BLACK, BLUE, GREY, LIGHT, frame, legend, new_figure
 from pixelrnn.nn import mask
 from pixelrnn.nn.masks import MaskType
 
-GAP = 0.12  # between the matrices of two taps, of a tap
+GAP = 0.12  # between the matrices of two taps; a tap has side 1
 
 
 def of_one_channel() -> Figure:
@@ -23,7 +23,7 @@ def of_one_channel() -> Figure:
 
 
 def of_rgb() -> Figure:
-    """A tap of a colour image is a matrix: which channel may reach which."""
+    """A tap of a colour image is a matrix that says which channel may reach which."""
     return _figure(
         "RGB",
         ("A", 3, "mask A (the middle of 7×7): within the\npixel R reaches G and B, G reaches B"),
@@ -42,10 +42,10 @@ def _figure(channels: str, *kernels: tuple[MaskType, int, str]) -> Figure:
 
 
 def _draw(axes: Axes, mask_type: MaskType, size: int, channels: str) -> None:
-    """A kernel: for each tap a matrix, columns the channels that are read, rows those that are computed."""
+    """Draws a kernel with a matrix for each tap: its columns are the channels read, its rows the channels computed."""
     c = max(1, len(channels))
     taps = mask(mask_type, c, c, (size, size), channels=c)
-    before, after = (0.35, 0.0) if channels else ((7 - size) / 2, (7 - size) / 2)  # grey taps are all drawn alike
+    before, after = (0.35, 0.0) if channels else ((7 - size) / 2, (7 - size) / 2)  # grey taps all have one size
     frame(axes, (-before, size + after), (size + after, -before))
     side, middle = (1 - GAP) / c, size // 2 + GAP / 2
     for i, j, b, a in itertools.product(range(size), range(size), range(c), range(c)):

@@ -1,4 +1,4 @@
-"""One step of each LSTM (paper eq. 3): what is read and what is computed, in shapes of a real layer."""
+"""One step of each LSTM (paper eq. 3): its inputs and results, with the shapes of a real layer."""
 
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -16,8 +16,8 @@ Shape = tuple[int, ...]
 def shapes(layer: RowLSTM | DiagonalBiLSTM, t: int) -> dict[str, Shape]:
     """The shapes of step t of a layer.
 
-    The map gives x (B, 2h, H, W) and Kis ⊛ x (B, D·4h, H, W). The line gives h₋ at its taps (D, T, n, B, h), Kss
-    (D, T, h, 4h), Kss ⊛ h₋ (D, n, B, 4h), the sum of both terms, and each gate (D, n, B, h), as are c and h.
+    The map has x (B, 2h, H, W) and Kis ⊛ x (B, D·4h, H, W). The line has h₋ at its taps (D, T, n, B, h), Kss
+    (D, T, h, 4h), Kss ⊛ h₋ (D, n, B, 4h), the sum of both terms, and each gate (D, n, B, h), like c and h.
     """
     kernel = layer.state_to_state.weight
     directions, taps, hidden, gates = kernel.shape

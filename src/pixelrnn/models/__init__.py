@@ -11,6 +11,6 @@ __all__ = ["ImageModel", "MultiScalePixelRNN", "PixelRNN", "from_pretrained"]
 
 
 def from_pretrained(name: str | Path, *, verify: bool = True) -> ImageModel:
-    """Reads a model of either kind; see `ImageModel.from_pretrained`."""
+    """Reads a model of any class; see `ImageModel.from_pretrained`."""
     kinds: list[type[ImageModel]] = [PixelRNN, MultiScalePixelRNN]
     return pretrained.load(kinds, name, verify=verify)

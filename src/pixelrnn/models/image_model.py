@@ -1,4 +1,4 @@
-"""What all densities of images share: what they are of, the checks of what they are given, sampling, files."""
+"""The base class of all densities of images: their configuration, checks of their inputs, sampling, files."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ class ImageModel(nn.Module, ABC):
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
-        # The types too: these arguments may come from a file.
+        # We check types too, because these arguments may come from a file.
         channels, levels, size, classes = (config[name] for name in ("channels", "levels", "size", "classes"))
         check_number("channels", channels, least=1)
         check_number("levels", levels, least=2, most=256)
@@ -45,7 +45,7 @@ class ImageModel(nn.Module, ABC):
     def log_prob_map(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B C H W"]:
         """The term of each sub-pixel in log p(x), in nats.
 
-        ``given`` holds what the density is conditional on: ``labels`` (B), the class of each image.
+        ``given`` holds the conditions of the density: ``labels`` (B), the class of each image.
 
         Raises:
             InputError: x is not a uint8 tensor (B, C, H, W) of the model's channels, or has a level above K − 1; labels
@@ -57,15 +57,15 @@ class ImageModel(nn.Module, ABC):
         return self.log_prob_map(x, **given).sum(dim=(1, 2, 3))
 
     def log_prob_by_class(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B classes"]:
-        """log p(x | class) of each image and class, in nats: the largest of a row is what the model takes it for.
+        """log p(x | class) of each image and class, in nats. An image's largest value marks its likeliest class.
 
-        What else the density is conditional on is ``given`` as in the model's `log_prob_map`.
+        Other conditions of the density are ``given`` as in the model's `log_prob_map`.
 
         Raises:
             InputError: the density is not conditional on a class; or as in `log_prob_map`.
         """
         if self.classes is None:
-            raise InputError("the model is not conditional on a class")
+            raise InputError("the model is not conditional on a class, expected a model with classes")
         each = [torch.full((len(x),), k, device=x.device) for k in range(len(self.classes))]
         return torch.stack([self.log_prob(x, labels=labels, **given) for labels in each], dim=1)
 
@@ -83,21 +83,21 @@ class ImageModel(nn.Module, ABC):
         """Draws n images.
 
         Args:
-            n: how many.
-            height: rows, the model's own `size` if not given.
-            width: columns, likewise.
+            n: the number of images.
+            height: pixels per column; that of the model's `size` if not given.
+            width: pixels per row; that of the model's `size` if not given.
             temperature: divides the log-probabilities of every draw; 1 samples the model's distribution.
-            generator: source of randomness, for samples that can be drawn again.
-            on_row: called with each row of all images when it is complete: its pixels, and what they were drawn from;
-                of a Multi-Scale model with those of the last scale.
-            given: what the density is conditional on, as in the model's `log_prob_map`: ``labels`` for instance.
+            generator: the source of random numbers. The same seed draws the same images.
+            on_row: called with each complete row of all images: its pixels, and the logits that they were drawn from. A
+                Multi-Scale model calls it with the rows of its last scale.
+            given: the conditions of the density as in the model's `log_prob_map`: ``labels`` for instance.
 
         Raises:
             InputError: n, the size, the labels or the temperature are out of range, no size is known, or the model
                 gives logits that are not finite.
         """
         if self.size is None and None in (height, width):
-            raise InputError("the model has no size of its own: give height and width")
+            raise InputError("the model has no size of its own: pass height and width")
         rows, columns = self.size or (0, 0)
         size = (rows if height is None else height, columns if width is None else width)
         blank = blank_images(n, self.channels, size, self.device)
@@ -116,17 +116,17 @@ class ImageModel(nn.Module, ABC):
     ) -> UInt8[Tensor, "B C H W"]:
         """Draws the unknown pixels of x in the order of generation and keeps the known ones.
 
-        Where the known pixels come first in that order, this samples p(unknown | known). Where they are scattered, a
-        known pixel informs only the draws that come after it.
+        If the known pixels come first in that order, this samples p(unknown | known). Otherwise a known pixel informs
+        only the draws after it.
 
         Args:
             x: images; the values of unknown pixels are ignored.
             known: (H, W) for all images or (B, H, W) for each, true where a pixel is kept.
-            temperature: as in `sample`, like all that follows.
+            temperature: as in `sample`, like the arguments after it.
 
         Raises:
-            InputError: x or labels as in `log_prob_map`, a mask of another shape or type, a temperature that is not
-                above 0; the model gives logits that are not finite.
+            InputError: x or the labels are refused as in `log_prob_map`; the mask has another shape or type; the
+                temperature is not above 0; or the model gives logits that are not finite.
         """
         check_images(x, 256, self.channels)  # unknown pixels may have any level
         return self._complete(x, known, given, temperature=temperature, generator=generator, on_row=on_row)
@@ -144,32 +144,32 @@ class ImageModel(nn.Module, ABC):
         """Reads a model that `save_pretrained` wrote.
 
         Args:
-            name: its folder, or that of a run, whose best model is meant; where no such folder exists, a model that
-                comes with the package, ``"mnist-class"`` for instance, or the Hugging Face Hub's ``owner/name``.
-            verify: refuse files without a checksum, or with another than theirs. False reads those that version 0.1
-                saved, without it.
+            name: the folder of the model, or of a run, whose best model is read. If there is no such folder: a model
+                that comes with the package, such as ``"mnist-class"``, or ``owner/name`` on the Hugging Face Hub.
+            verify: refuse files whose checksum is missing or does not match. False reads files that version 0.1 saved
+                without a checksum.
 
         Raises:
-            InputError: nothing is found there, or a model of another kind; a file is damaged, the weights belong to
-                another configuration, or they are not finite.
+            InputError: there is no model, or one of another class; a file is damaged; the weights belong to another
+                configuration, or are not finite.
         """
         return pretrained.load([cls], name, verify=verify)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     def check_labels(self, labels: Tensor | None, batch: int) -> None:
-        """Raises InputError unless the labels are what a batch of images needs."""
+        """Raises InputError unless the labels fit the model and a batch of ``batch`` images."""
         if self.classes is None and labels is not None:
             raise InputError("the model is not conditional on a class: expected no labels")
         if self.classes is None:
             return
         if labels is None:
-            raise InputError(f"the model is conditional on a class: expected a label of {len(self.classes)} per image")
+            raise InputError(f"labels are missing, expected one of {len(self.classes)} classes for each image")
         if tuple(labels.shape) != (batch,) or labels.is_floating_point() or labels.dtype == torch.bool:
-            raise InputError(f"labels are a {described(labels)}, expected whole numbers ({batch},)")
+            raise InputError(f"labels: {described(labels)}, expected whole numbers ({batch},)")
         wrong = [] if torch.compiler.is_compiling() else labels[(labels < 0) | (labels >= len(self.classes))].tolist()
         if wrong:
-            raise InputError(f"labels have a class {wrong[0]}, expected 0 to {len(self.classes) - 1}")
+            raise InputError(f"the labels have a class {wrong[0]}, expected 0 to {len(self.classes) - 1}")

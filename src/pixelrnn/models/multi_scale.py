@@ -1,4 +1,4 @@
-"""The Multi-Scale PixelRNN (paper §3.6): a small image first, then what lies between its pixels."""
+"""The Multi-Scale PixelRNN (paper §3.6): a small image first, then the pixels between its pixels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,25 +15,25 @@ from pixelrnn.nn import UpsamplingNetwork
 
 
 class MultiScalePixelRNN(ImageModel):
-    """A PixelRNN of a small image, and conditional ones that each draw a larger image around the one before.
+    """A PixelRNN of a small image, and conditional PixelRNNs that each draw a larger image around the one before.
 
-    The image of a scale is a subset of the pixels of the next one's: of every f×f block the first, where f is the
-    scale's factor. So the density is exact, and one of the whole image:
+    The image of a scale consists of the first pixel of every f×f block of the next scale's image; f is the factor of
+    that scale. So the density of the whole image is exact:
 
         log p(x) = log p(x₀) + Σ_k Σ_i log p(x_k,i | x_k,<i , x_k−1)
 
-    where i runs over the pixels of scale k that scale k − 1 does not have. All that the conditional PixelRNN of scale k
-    is given is x_k−1, taken to a map of its own size by a network with deconvolutions, which conditions every layer.
-    Bits per dimension count all C·H·W sub-pixels, as for a PixelRNN; the two can be compared.
+    where i runs over the pixels of scale k that scale k − 1 does not have. The PixelRNN of scale k is conditional on
+    x_k−1 alone: a network with deconvolutions turns it into a map of the size of x_k, which conditions every layer.
+    Bits per dimension count all C·H·W sub-pixels, so they can be compared with those of a PixelRNN.
 
-    The order of generation is that of the scales: first all pixels of the small image. A completion therefore informs
-    its small image by the known pixels of the small image alone.
+    The scales are generated one after the other, and the small image is the first. A completion of the small image
+    therefore sees only the known pixels of the small image.
 
     Args:
-        factors: f of every scale after the first: (4,) draws 8×8 and then 32×32, (2, 2) 8×8, 16×16 and 32×32. Any
-            height and width can be drawn; a scale has ⌈height / f⌉ × ⌈width / f⌉ pixels of the next.
-        upsampled: features c of the map that the small image is taken to; h if not given.
-        size: the (height, width) of the images that the model is for, as of a `PixelRNN`.
+        factors: f of every scale after the first: (4,) draws 8×8 and then 32×32, (2, 2) draws 8×8, 16×16 and 32×32. Any
+            height and width can be drawn: a scale has ⌈height / f⌉ × ⌈width / f⌉ pixels of the next scale.
+        upsampled: features c of the conditioning map; h if not given.
+        size: the (height, width) that `sample` draws by default, as in `PixelRNN`.
         options: ``layer``, ``channels``, ``levels``, ``hidden``, ``depth``, ``head``, ``residual``, ``skip``,
             ``classes`` and ``dropout`` of the `PixelRNN` of each scale.
 
@@ -61,7 +61,7 @@ class MultiScalePixelRNN(ImageModel):
         self.upsampling = torch.nn.ModuleList(UpsamplingNetwork(self.channels, features, f) for f in factors)
 
     def forward(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B logits C H W"]:
-        """The logits of every sub-pixel given all before it: those of the first scale which has the pixel."""
+        """The logits of every sub-pixel given all before it, from the first scale that has the pixel."""
         sampling.check_images(x, self.levels, self.channels)
         images = self._images(x)
         logits = self.scales[0](images[0], **given)
@@ -73,7 +73,7 @@ class MultiScalePixelRNN(ImageModel):
         return logits
 
     def log_prob_map(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B C H W"]:
-        """See `ImageModel.log_prob_map`. A sub-pixel's term is that of the first scale which has it."""
+        """See `ImageModel.log_prob_map`. The term of a sub-pixel comes from the first scale that has it."""
         scores = self.log_prob_map_of_scale(x, 0, **given)
         for k, factor in enumerate(self.factors, start=1):
             around = self.log_prob_map_of_scale(x, k, **given)
@@ -84,7 +84,7 @@ class MultiScalePixelRNN(ImageModel):
     def log_prob_map_of_scale(
         self, x: UInt8[Tensor, "B C H W"], scale: int, **given: Tensor | None
     ) -> Float[Tensor, "B C height width"]:
-        """The terms that one scale adds, at its own size: zero where the scale before has the pixel."""
+        """The terms that one scale adds, at the scale's size: zero where the scale before has the pixel."""
         check_number("scale", scale, least=0, most=len(self.scales) - 1)
         sampling.check_images(x, self.levels, self.channels)
         image = self._images(x)[scale]
@@ -99,7 +99,7 @@ class MultiScalePixelRNN(ImageModel):
     def _complete(
         self, x: Tensor, known: Tensor, given: dict[str, Tensor | None], *, on_row: Any = None, **how: Any
     ) -> Tensor:
-        # The rows' logits are not a number where the scale before has drawn the pixel, too.
+        # The logits of a row are NaN for known pixels, and so for the pixels that the scale before has drawn.
         known = sampling.check_completion(x, known, self.levels)
         images, masks = self._images(x), self._images(known[:, None])
         drawn = self.scales[0].complete(images[0], masks[0][:, 0], **given, **how)

@@ -15,7 +15,7 @@ from pixelrnn.models.image_model import ImageModel
 from pixelrnn.nn import LayerKind, MaskedConv2d, OutputHead, ResidualBlock
 from pixelrnn.nn.raster import by_position
 
-MOST_LOGITS = 2**24  # that are held at a time where only their likelihood is wanted: 64 MiB in float32
+MOST_LOGITS = 2**24  # logits that `log_prob_map` holds at a time: 64 MiB in float32
 
 
 class PixelRNN(ImageModel):
@@ -25,13 +25,13 @@ class PixelRNN(ImageModel):
         depth × ResidualBlock, 2h→2h          each with a 1×1 mask B skip connection to the output
         ReLU, 1×1 B, ReLU, 1×1 B              K logits per channel, one where K = 2
 
-    With Diagonal BiLSTMs a pixel depends on every earlier one, but for the last pixel of the row above, which is seen
-    from within three columns only: mask A keeps it out of the features at its own position, and those after it are yet
-    to come (`pixelrnn explain context`).
+    With Diagonal BiLSTMs a pixel depends on every earlier pixel, with one exception. Only pixels within three columns
+    see the last pixel of the row above: mask A keeps that pixel out of the features at its own position, and no other
+    earlier features have it (`pixelrnn explain context`).
 
-    Images are uint8 tensors (B, C, H, W) of levels 0 to K − 1, of any height and width. Conditional on a map, every
-    LSTM adds a 1×1 convolution of it, unmasked, to its gates (§3.6), and every PixelCNN block one to its 3×3
-    convolution; a class is a constant map, with a feature for each class.
+    Images are uint8 tensors (B, C, H, W) of levels 0 to K − 1, of any height and width. If the model is conditional on
+    a map, every LSTM adds an unmasked 1×1 convolution of the map to its gates (§3.6), and every PixelCNN block adds one
+    to its 3×3 convolution. A class is a constant map, with a feature for each class.
 
     Args:
         layer: ``"diagonal-bilstm"``, ``"row-lstm"`` or ``"pixel-cnn"``.
@@ -42,10 +42,10 @@ class PixelRNN(ImageModel):
         head: features between the two output convolutions; 2h if not given.
         residual: add each block's input to its output (§3.3).
         skip: feed the output from every block (§3.3), not just the last.
-        size: the (height, width) of the images that the model is for, which `sample` draws unless told otherwise.
+        size: the (height, width) that `sample` draws by default.
         classes: the names of the classes that the density is conditional on.
-        condition: features of the map that it is conditional on, 0 for none.
-        dropout: the part of each layer's features that training sets to zero; the paper has none.
+        condition: features of the map that the density is conditional on; 0 for no map.
+        dropout: the fraction of each layer's features that training sets to zero; the paper has none.
 
     Raises:
         InputError: an argument is out of its range.
@@ -70,10 +70,9 @@ class PixelRNN(ImageModel):
         condition: int = 0,
         dropout: float = 0.0,
     ) -> None:
-        config = {**locals()}  # the arguments, and two names of Python's own
+        config = {**locals()}  # the arguments, and two names that Python adds
         del config["self"], config["__class__"]
         super().__init__(config)
-        # The types too: these arguments may come from a file.
         for name, value in {"depth": depth, "hidden": hidden, "head": 1 if head is None else head}.items():
             check_number(name, value, least=1)
         check_number("condition", condition, least=0)
@@ -97,14 +96,14 @@ class PixelRNN(ImageModel):
     def logits(
         self, intensities: Float[Tensor, "B C H W"], condition: Float[Tensor, "B c H W"] | None = None
     ) -> Float[Tensor, "B logits C H W"]:
-        """The network, from intensities scaled to [−1, 1] to the logits of every sub-pixel given all before it.
+        """Maps intensities in [−1, 1] to the logits of every sub-pixel given all before it.
 
-        ``condition`` is the map that all layers are conditioned on, that of a class among its features.
+        ``condition`` is the map that conditions all layers, with the features of a class at its end.
         """
         return self.head(self._body(intensities, condition))
 
     def _body(self, intensities: Tensor, condition: Tensor | None) -> Float[Tensor, "B stream H W"]:
-        # Stored by position from here on: in that layout no layer rearranges anything (`pixelrnn.nn.raster`).
+        # Maps are position-major from here on, because no layer rearranges that layout (`pixelrnn.nn.raster`).
         x = by_position(self.first(by_position(intensities)))
         condition = None if condition is None else by_position(condition)
         to_output = None
@@ -122,7 +121,7 @@ class PixelRNN(ImageModel):
     def log_prob_map(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B C H W"]:
         """log p(x_i | x_<i) of each sub-pixel, in nats. Errors as in `ImageModel.log_prob_map`.
 
-        ``given`` holds what the density is conditional on: ``labels`` (B), ``condition`` (B, c, H, W), a map. Large
+        ``given`` holds the conditions of the density: ``labels`` (B), and ``condition``, a map (B, c, H, W). Large
         logit tensors are evaluated in chunks of rows, and again for the gradient.
         """
         sampling.check_images(x, self.levels, self.channels)
@@ -147,7 +146,7 @@ class PixelRNN(ImageModel):
     def condition_map(
         self, x: Tensor, labels: Tensor | None = None, condition: Tensor | None = None
     ) -> Float[Tensor, "B c H W"] | None:
-        """What the layers are conditioned on: the map, and a constant one of the class; see `log_prob_map`."""
+        """The map that conditions all layers: ``condition``, then the one-hot class everywhere; see `log_prob_map`."""
         batch, _, height, width = x.shape
         self.check_labels(labels, batch)
         expected = (batch, self.condition_features, height, width) if self.condition_features else "none"

@@ -1,1 +1,1 @@
-"""Training a model into a run folder."""
+"""Trains a model and keeps it in a run folder."""

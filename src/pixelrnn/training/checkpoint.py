@@ -1,6 +1,6 @@
-"""Checkpoints as files: what ``torch.save`` writes, then 64 characters, the SHA-256 of it in hexadecimal.
+"""Checkpoint files: the output of ``torch.save``, then its SHA-256 as 64 hexadecimal digits.
 
-``torch.load`` reads such a file too: it looks for the end of the zip archive from the back.
+``torch.load`` reads such a file too, because it searches for the end of the zip archive from the back.
 """
 
 import copy
@@ -21,7 +21,7 @@ LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
 
 
 class CheckedCheckpoints(TorchCheckpointIO):
-    """What Lightning writes and reads checkpoints with."""
+    """Writes and reads the checkpoints of Lightning."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         # In memory first: torch.save reports a full disk as an internal error of its zip writer.
@@ -35,12 +35,12 @@ class CheckedCheckpoints(TorchCheckpointIO):
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The state in a checkpoint, on the CPU. Raises InputError if it is not, bit by bit, what was written."""
+    """Reads the state in a checkpoint to the CPU. Raises InputError if the file has changed since it was written."""
     data = path.read_bytes()
     if hashlib.sha256(data[:-DIGITS]).hexdigest().encode() != data[-DIGITS:]:
-        raise InputError(f"{path} is damaged, or no checkpoint of a run: its checksum does not match")
-    # Bytes that others wrote can raise anything.
-    with input_error(f"{path} is no checkpoint of a run", Exception):
+        raise InputError(f"{path} is damaged, or not a checkpoint of a run: its checksum does not match")
+    # A file from elsewhere can raise anything.
+    with input_error(f"{path} is not a checkpoint of a run", Exception):
         return dict(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
 
 
@@ -53,26 +53,26 @@ def averaged_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(weights, dict) or not all(
         isinstance(w, Tensor) and isinstance(n, str) for n, w in weights.items()
     ):
-        raise InputError(f"{path} is no checkpoint of a run: it has no weights")
+        raise InputError(f"{path} is not a checkpoint of a run: it has no weights")
     return {name.removeprefix("model."): weight for name, weight in weights.items()}
 
 
 def check(path: Path, trainer: Any, module: LikelihoodTraining, loader: dict[str, Any]) -> None:
     """Raises InputError unless a run can resume from a checkpoint.
 
-    It must have what the run would save, each of the same type and shape, and fewer epochs than the run shall have.
+    It must have every entry that the run would save, with the same type and shape, and no more epochs than the run.
 
     Args:
         path: the checkpoint.
         trainer: the `pl.Trainer` of the run, with its callbacks.
-        module: what the run trains.
+        module: the module that the run trains.
         loader: a state of the loader of training images, within an epoch.
     """
     state, weights, scratch = read(path), module.state_dict(), copy.deepcopy(module)
     for parameter in scratch.parameters():
         parameter.grad = torch.zeros_like(parameter)
     made = scratch.configure_optimizers()
-    made["optimizer"].step()  # now it has its moments
+    made["optimizer"].step()  # creates its moments
     saved: dict[str, Any] = {
         "epoch": 0,
         "global_step": 0,
@@ -85,7 +85,7 @@ def check(path: Path, trainer: Any, module: LikelihoodTraining, loader: dict[str
     }
     if any(isinstance(own, WeightEMA) for own in trainer.callbacks):
         saved |= {"current_model_state": weights, "averaging_state": {"n_averaged": torch.tensor(0)}}
-    with input_error(f"{path} is no checkpoint of a run", Exception):  # it may hold anything
+    with input_error(f"{path} is not a checkpoint of a run", Exception):  # it may hold anything
         given = _layout(state)
     if within := any("combined_loader" in place for place in given):
         saved["loops"]["fit_loop"]["state_dict"] = {"combined_loader": [loader]}
@@ -98,11 +98,11 @@ def check(path: Path, trainer: Any, module: LikelihoodTraining, loader: dict[str
         raise InputError(f"{path} is damaged: it does not say which images come next")
     epoch, epochs = loop["epoch_progress"]["current"]["processed"] + 1, trainer.max_epochs
     if epoch > epochs:
-        raise InputError(f"{path} is in epoch {epoch}: train.epochs must be at least that, got {epochs}")
+        raise InputError(f"{path} is in epoch {epoch}: train.epochs must be at least {epoch}, got {epochs}")
 
 
 def _layout(node: Any, place: str = "") -> dict[str, str]:
-    """What is at each place of nested dictionaries and sequences, in words that are equal where it has one layout."""
+    """Describes each place of nested dictionaries and sequences. Equal layouts have equal descriptions."""
     if isinstance(node, Tensor):
         kind = f"{node.dtype} {tuple(node.shape)}, {node.layout} on {node.device}"
         return {place: kind if node.isfinite().all() else "not finite"}

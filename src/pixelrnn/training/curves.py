@@ -1,4 +1,4 @@
-"""TensorBoard's log of a run."""
+"""The TensorBoard log of a run."""
 
 import sys
 import time
@@ -15,10 +15,10 @@ from torch.utils.tensorboard.summary import image, scalar
 
 
 class Curves(Logger):
-    """Writes numbers and pictures at once, not from a thread whose errors nobody hears, as TensorBoard's writer does.
+    """Writes numbers and pictures immediately. TensorBoard's own writer has a thread, whose errors are lost.
 
-    No run depends on its log. When it cannot be written, on a full disk for instance, one line on standard error says
-    so, and the run goes on without.
+    A run does not depend on its log. If it cannot be written, on a full disk for instance, one line on standard error
+    says so, and the run continues without it.
     """
 
     name = version = None
@@ -50,4 +50,4 @@ class Curves(Logger):
                 RecordWriter(file).write(event.SerializeToString())
         except OSError as error:
             self.lost = True
-            print(f"pixelrnn: the TensorBoard log is lost: {error.strerror}: {self.file}", file=sys.stderr)
+            print(f"pixelrnn: continuing without TensorBoard log: {error.strerror}: {self.file}", file=sys.stderr)

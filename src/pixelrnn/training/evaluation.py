@@ -1,4 +1,4 @@
-"""How well a model describes images it has not seen."""
+"""Scores of images under a model."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from pixelrnn.progress import track
 
 @dataclass(frozen=True)
 class Score:
-    """A density's score on one split; as text, the line that a published number is printed with."""
+    """The score of a model on one split. As text it is the line to publish: protocol, split, count and number."""
 
     protocol: str
     split: str
@@ -48,34 +48,34 @@ class Score:
 
 @torch.no_grad()
 def score(model: ImageModel, images: Images, *, split: str, protocol: str, batch: int = 64) -> Score:
-    """Scores every image, so many at a time, on the device of the model and with a progress bar.
+    """Scores every image, ``batch`` of them at a time, on the device of the model and with a progress bar.
 
-    ``split`` is what the images are called, ``protocol`` says where they come from and what was done to them.
+    ``split`` is the name of the images, and ``protocol`` says where they come from and how they were prepared.
 
     Raises:
-        InputError: the images have other channels or levels than the model, or it gives scores that are not finite.
+        InputError: the images have other channels or levels than the model, or their scores are not finite.
     """
     scores = []
     for x, labels in track(images.batches(batch), f"evaluating {split}"):
         given = labels.to(model.device) if model.classes and labels is not None else None
         scores.append(-model.log_prob(x.to(model.device), labels=given).cpu())
-    # In float64, which MPS lacks: the rounding of 10,000 images must not show in the third decimal of their mean.
+    # In float64, and on the CPU because MPS lacks it: rounding must not show in the third decimal of a mean of 10,000.
     nats = torch.cat(scores).double()
     if not nats.isfinite().all():
-        raise InputError(f"the model gives scores that are not finite, {nats.mean().item()} nats/image on {split}")
+        raise InputError(f"the model gives {nats.mean().item()} nats/image on {split}, expected a finite number")
     return Score(protocol, split, images.names, nats, images.dimensions)
 
 
 @torch.no_grad()
 def accuracy(model: ImageModel, images: Images, *, split: str, batch: int = 64) -> float:
-    """The part of the images whose own class is the one that the model gives the highest likelihood.
+    """The fraction of the images that the model finds likeliest under their own class.
 
     Raises:
         InputError: the model is not conditional on a class, or the images have no labels.
     """
     if model.classes is None or images.labels is None:
         what = "the model is not conditional on a class" if model.classes is None else "the images have no labels"
-        raise InputError(f"nothing to classify: {what}")
+        raise InputError(f"cannot classify: {what}")
     right = 0
     for x, labels in track(images.batches(batch), f"classifying {split}"):
         assert labels is not None
@@ -84,7 +84,7 @@ def accuracy(model: ImageModel, images: Images, *, split: str, batch: int = 64) 
 
 
 def check_fit(model: ImageModel, data: Data) -> None:
-    """Raises InputError where the images have other channels, levels, classes or another size than the model is for."""
+    """Raises InputError if the channels, levels, size or classes of the images differ from the model's."""
     for what, own, given in (
         ("channels", model.channels, data.channels),
         ("levels", model.levels, data.levels),
@@ -92,4 +92,4 @@ def check_fit(model: ImageModel, data: Data) -> None:
         ("classes", model.classes, data.classes if model.classes else None),
     ):
         if own != given:
-            raise InputError(f"the model's {what}: {own}, but the images ({data.protocol}) have {given}")
+            raise InputError(f"the images ({data.protocol}) have {what} {given}, expected {own} like the model")

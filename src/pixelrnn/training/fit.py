@@ -1,4 +1,4 @@
-"""Training a model from a recipe into a run folder."""
+"""Trains a model from a recipe and keeps it in a run folder."""
 
 import json
 import logging
@@ -29,30 +29,30 @@ from pixelrnn.training.recipe import Recipe, TrainConfig, resolve
 from pixelrnn.training.records import Checkpoints, Metrics
 from pixelrnn.training.run_folder import RunFolder, plain
 
-# The advice to load images, which we have in memory, with worker processes; and warnings to the libraries' developers.
+# Advice to load images with worker processes, though ours are in memory; and warnings for the libraries' developers.
 LIBRARY_WARNINGS = ".*does not have many workers|'set_vital' is deprecated|.*LeafSpec.* is deprecated"
 
 
 def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> ImageModel:
-    """Trains as the recipe says and returns the best model by validation.
+    """Trains the model of a recipe and returns the best one by validation.
 
     Args:
-        recipe: what to train, on what, how.
-        path: the run folder; a new or empty one, or with ``resume`` that of the run to continue.
-        resume: continue from the folder's last checkpoint, with the recipe of the run (but for ``train.epochs``,
-            ``train.device`` and ``train.sample_every``). On the same CPU the weights are then bit by bit those of a run
-            that was never stopped.
+        recipe: the model, the data and the optimisation.
+        path: the run folder: new or empty, or with ``resume`` the folder of the run to continue.
+        resume: continue from the folder's last checkpoint, with the recipe of the run. Only ``train.epochs``,
+            ``train.device`` and ``train.sample_every`` may differ from it. On the same CPU the weights then equal, bit
+            for bit, those of a run that was never stopped.
 
     Raises:
-        InputError: the recipe is not possible, the data are wrong, the folder is not empty or holds no run, another
-            process trains in it, its checkpoint is damaged or of another configuration, or the loss stops being a
-            number.
-        OSError: the folder cannot be written to, or the disk is full; earlier checkpoints are whole.
-        Stopped: SIGINT or SIGTERM; the state was saved, but for a signal before the first step.
+        InputError: the recipe or the data are not valid; the folder is not empty, or holds no run to resume; another
+            process trains in it; its checkpoint is damaged or belongs to another configuration; or the loss becomes NaN
+            or infinite.
+        OSError: the folder cannot be written to, or the disk is full. Earlier checkpoints stay whole.
+        Stopped: SIGINT or SIGTERM arrived. The state was saved, unless the signal came before the first step.
     """
     run = RunFolder(path)
     run.check(resume=resume)
-    if recipe.data.path is not None and Path(recipe.data.path).exists():  # to be found from wherever the run resumes
+    if recipe.data.path is not None and Path(recipe.data.path).exists():  # the run may resume elsewhere
         recipe = replace(recipe, data=replace(recipe.data, path=str(Path(recipe.data.path).resolve())))
     if resume:
         run.check_recipe(recipe)
@@ -73,11 +73,11 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> ImageModel:
 
 
 def build(recipe: Recipe, data: Data) -> ImageModel:
-    """The model of a recipe, for the images at hand. Raises InputError if the recipe is not possible for them."""
+    """Builds the model of a recipe for these images. Raises InputError if the recipe does not fit them."""
     options = asdict(recipe.model)
     labels, factors, scale = options.pop("labels"), options.pop("factors"), recipe.train.scale
     if labels and data.classes is None:
-        raise InputError(f"model.labels: the images ({data.protocol}) have no labels")
+        raise InputError(f"model.labels needs labels, but the images ({data.protocol}) have none")
     if scale is not None and not factors:
         raise InputError("train.scale needs model.factors")
     check_number("train.scale", scale or 0, least=0, most=len(factors))
@@ -87,12 +87,12 @@ def build(recipe: Recipe, data: Data) -> ImageModel:
 
 
 def _start_from(name: str, model: ImageModel) -> None:
-    """Gives a model the weights of another, which must have the same configuration but for size and dropout."""
+    """Copies the weights of another model. Its configuration may differ from this one's in size and dropout only."""
     started = models.from_pretrained(name)
     for key in sorted((model.config.keys() | started.config.keys()) - {"size", "dropout"}):
         own, other = model.config.get(key), started.config.get(key)
         if own != other:
-            raise InputError(f"train.start {name} is another model: its {key} is {other}, expected {own}")
+            raise InputError(f"train.start {name} has {key} {other}, expected {own} like the new model")
     fill(model, started.state_dict(), source=name)
 
 
@@ -105,11 +105,11 @@ def _export_best(model: ImageModel, run: RunFolder) -> None:
 def _run(recipe: Recipe, run: RunFolder, data: Data, model: ImageModel, *, resume: bool) -> None:
     train = recipe.train
     training = _loader(data, train)
-    # No gradients are kept in validation, so its batches may be larger.
+    # Validation keeps no gradients, so its batches may be larger.
     validation = DataLoader(data.valid, batch_size=4 * train.batch, collate_fn=_whole)
 
     module = LikelihoodTraining(model, train, steps=len(training) * train.epochs)
-    sample_every = train.sample_every if data.channels in (1, 3) else 0  # others cannot be drawn
+    sample_every = train.sample_every if data.channels in (1, 3) else 0  # only these are drawable
     checkpoints = Checkpoints(run, sample_every=sample_every, seed=train.seed, recipe=json.dumps(plain(recipe)))
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with on_signals(checkpoints.on_signal, signal.SIGINT, signal.SIGTERM):
@@ -132,26 +132,26 @@ def _run(recipe: Recipe, run: RunFolder, data: Data, model: ImageModel, *, resum
             another = _loader(data, train)
             next(iter(another))
             check(run.last, trainer, module, loader=another.state_dict())
-            _export_best(model, run)  # before the work: it says if best.ckpt is damaged
+            _export_best(model, run)  # before the work, because it notices a damaged best.ckpt
         run.write_config(recipe)
         try:
             trainer.fit(module, training, validation, ckpt_path=str(run.last) if resume else None, weights_only=True)
         except BaseException:
-            # However training ended, the best model so far is there to be used; but why it ended matters more.
+            # However training ended, we export the best model so far. An error in that must not hide the first one.
             with suppress(Exception):
                 _export_best(model, run)
             raise
 
 
 def _loader(data: Data, train: TrainConfig) -> StatefulDataLoader:
-    # The order of an epoch follows from the seed and its number alone. The loader's own shuffling goes on from a
-    # generator that more than the shuffling draws from: it resumes the epoch, but not the ones after it.
+    # The order of an epoch depends on the seed and its number alone. The loader's own shuffling shares a generator with
+    # other draws: a resumed run would repeat the order of this epoch, but not of later ones.
     order = StatefulDistributedSampler(data.train, num_replicas=1, rank=0, shuffle=True, seed=train.seed)
     return StatefulDataLoader(data.train, batch_size=train.batch, sampler=order, collate_fn=_whole)
 
 
 def _whole(batch: Any) -> Any:
-    """A batch as it is: `Images` gives whole batches."""
+    """Returns the batch itself, because `Images` gives whole batches."""
     return batch
 
 
@@ -161,5 +161,5 @@ def _callbacks(train: TrainConfig, run: RunFolder, checkpoints: Checkpoints, dat
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
     if train.ema:
         callbacks.append(WeightEMA(train.ema))
-    # The checkpoints are last: they are saved when all is updated.
+    # Checkpoints are last, so that they save the updated state of the other callbacks.
     return [*callbacks, Metrics(run, dimensions=data.train.dimensions, scale=train.scale), checkpoints]

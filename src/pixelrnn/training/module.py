@@ -1,4 +1,4 @@
-"""What Lightning trains: the likelihood, the optimiser and its schedule, the moving average of the weights."""
+"""The Lightning module: the likelihood, the optimiser and its schedule, the moving average of the weights."""
 
 import math
 from typing import Any
@@ -18,14 +18,14 @@ from pixelrnn.training.recipe import TrainConfig
 
 
 def seed_step(seed: int, step: int) -> None:
-    """Seeds PyTorch's own generators for one step of a training, so that its noise follows from seed and step alone."""
+    """Seeds PyTorch's own generators for one training step, so its noise depends on seed and step alone."""
     torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0]))
 
 
 class LikelihoodTraining(pl.LightningModule):
     """Maximum likelihood: the loss is the nats per dimension, −log p(x) / (C·H·W), averaged over a batch.
 
-    ``steps`` are those of the whole training, which the schedule spans.
+    ``steps`` is the number of steps of the whole training, which the schedule spans.
     """
 
     def __init__(self, model: ImageModel, config: TrainConfig, *, steps: int) -> None:
@@ -33,7 +33,7 @@ class LikelihoodTraining(pl.LightningModule):
         self.model, self.config, self.steps = model, config, steps
 
     def nats(self, batch: Batch) -> Float[Tensor, ""]:
-        """−log p(x) per image of a batch; of one scale where one scale is trained."""
+        """Mean nats per image of a batch, −log p(x). If only one scale is trained, only its terms count."""
         labels = batch.labels if self.model.classes else None
         if self.config.scale is None:
             return -self.model.log_prob(batch.pixels, labels=labels).mean()
@@ -42,7 +42,7 @@ class LikelihoodTraining(pl.LightningModule):
         return -terms.sum(dim=(1, 2, 3)).mean()
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        seed_step(self.config.seed, self.global_step)  # of dropout: a run that resumes draws the same
+        seed_step(self.config.seed, self.global_step)  # a resumed run draws the same dropout
         nats = self.nats(batch)
         if not nats.isfinite():
             at = f"at step {self.global_step}"
@@ -64,7 +64,7 @@ class LikelihoodTraining(pl.LightningModule):
         parameters, rate = self.model.parameters(), self.config.learning_rate
         optimizer: torch.optim.Optimizer
         if self.config.optimizer == "adam":
-            # Fused, one pass over each weight; Lightning does not clip for that in mixed precision.
+            # Fused means one pass over each weight. In mixed precision Lightning cannot clip its gradients.
             optimizer = torch.optim.Adam(parameters, lr=rate, fused=self.config.precision == "float32")
         elif self.config.optimizer == "rmsprop":
             optimizer = torch.optim.RMSprop(parameters, lr=rate)
@@ -80,19 +80,19 @@ class LikelihoodTraining(pl.LightningModule):
                 return 1.0
             return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, self.steps - warmup)))
 
-        # A plain function: LambdaLR writes any other callable into the checkpoint.
+        # A plain function, because LambdaLR writes any other callable into the checkpoint.
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        # A run that resumes with other epochs has still the learning rate of its old schedule.
+        # A run that resumes with another number of epochs still has the learning rate of its old schedule.
         scheduler: Any = self.lr_schedulers()
         for group, highest in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, strict=True):
             group["lr"] = highest * scheduler.lr_lambdas[0](scheduler.last_epoch)
 
 
 class WeightEMA(WeightAveraging):
-    """The exponential moving average of the weights after every step: it is what is validated, sampled and exported.
+    """The exponential moving average of the weights over the steps. We validate, sample and export this average.
 
     The decay rises to its value as (1 + n)/(10 + n) over the first n steps, so that the random initial weights are
     forgotten even in a short run.

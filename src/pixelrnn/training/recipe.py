@@ -1,4 +1,4 @@
-"""A recipe: everything that defines a run. As YAML it is what `pixelrnn train` reads, and what a run folder records."""
+"""A recipe: everything that defines a run. `pixelrnn train` reads it as YAML, and a run folder records it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,24 +25,25 @@ class ModelConfig:
     layer: Literal["diagonal-bilstm", "row-lstm", "pixel-cnn"] = "diagonal-bilstm"
     """The kind of layer (paper §3.1, §3.2, §3.5)."""
     hidden: int = 32
-    """Features h of a layer; the residual stream has 2h."""
+    """The number h of features of a layer. The residual stream has 2h features."""
     depth: int = 1
-    """Residual blocks."""
+    """The number of residual blocks."""
     head: int | None = None
-    """Features between the two output convolutions, 2h if not given."""
+    """The number of features between the two output convolutions. Default: 2h."""
     residual: bool = True
     """Add each block's input to its output (§3.3)."""
     skip: bool = True
-    """Feed the output from every block (§3.3), not just the last."""
+    """Connect every block to the output (§3.3), not only the last one."""
     dropout: float = 0.0
-    """The part of each layer's features that training sets to zero, in each image others; the paper has none."""
+    """The fraction of a layer's features that training sets to zero, drawn for each image. The paper has none."""
     labels: bool = False
-    """Condition on the class of each image, which the data must say."""
-    factors: Annotated[tuple[int, ...], Parameter(negative="", consume_multiple=True)] = ()
-    """Multi-Scale (§3.6): from each scale's image to the next; 4 draws 8×8, then 32×32; 2 2 also 16×16 between."""
+    """Condition the model on the class of each image. The data must have labels."""
+    factors: Annotated[tuple[int, ...], Parameter(negative="", consume_multiple=True, show_default=False)] = ()
+    """The factors between the scales of a Multi-Scale model (§3.6). For images of 32×32, 4 means 8×8, then 32×32; 2 2
+    means 8×8, 16×16, then 32×32. Default: a single scale."""
 
     def __post_init__(self) -> None:
-        # A recipe may be another's: these alone would fill the memory before anything else is refused.
+        # A recipe may come from elsewhere. Large values of these would fill the memory before any other check.
         check_number("model.depth", self.depth, least=1, most=1000)
         check_number("model.hidden", self.hidden, least=1, most=4096)
         check_number("model.head", 1 if self.head is None else self.head, least=1, most=2**16)
@@ -53,35 +54,34 @@ class TrainConfig:
     """The optimisation."""
 
     epochs: int = 40
-    """Passes over the training images."""
+    """The number of passes over the training images."""
     batch: int = 32
-    """Images per step."""
+    """The number of images per step."""
     optimizer: Literal["adam", "rmsprop", "soap"] = "adam"
-    """adam, rmsprop as in the paper (§5.2), or soap, Adam in the eigenbasis of Shampoo: fewer steps, each slower."""
+    """The optimiser. The paper uses rmsprop (§5.2). soap (Adam in Shampoo's eigenbasis) needs fewer, slower steps."""
     learning_rate: float = 2e-3
-    """Its highest value."""
+    """The highest learning rate of the schedule."""
     schedule: Literal["constant", "cosine"] = "cosine"
-    """After the warm-up: constant, or cosine, which falls to zero as the last step is done."""
+    """The learning rate after the warm-up: constant, or cosine, which falls to zero at the last step."""
     warmup: int = 0
-    """Steps over which the learning rate rises from zero."""
+    """The number of steps over which the learning rate rises from zero."""
     clip: float = 1.0
-    """Largest norm of the gradient of the loss (nats per dimension); 0 does not clip."""
+    """The norm to which larger gradients are scaled down, for a loss in nats per dimension; 0 does not clip."""
     ema: float = 0.999
-    """Decay of the moving average of the weights, which is validated and exported; 0 takes the weights as they are."""
+    """The decay of the moving average of the weights, which we validate and export; 0 averages nothing."""
     seed: int = 0
-    """Of the initial weights, the order of the images and the sample grids."""
+    """The seed of the initial weights, the order of the images, dropout and the sample grids."""
     device: Device = "auto"
-    """Where to train; auto takes a GPU if there is one."""
+    """The device to train on; auto takes a GPU if there is one."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of what the products of the forward and backward passes multiply; weights are float32. bfloat16 is faster where
-    the processor has instructions for it (AVX512-BF16)."""
+    """The number format of matrix products; weights stay float32. bfloat16 is faster on processors with AVX512-BF16."""
     start: str | None = None
-    """The run folder, or exported model, whose weights training starts from."""
+    """A run folder or exported model, from whose weights training starts. Default: random weights."""
     scale: int | None = None
-    """Train one scale of a Multi-Scale model, 0 for the smallest, and leave the others; jointly all if not given. The
-    run's numbers are then of this scale's terms alone, though of all dimensions."""
+    """The scale of a Multi-Scale model to train; 0 is the smallest. The run's figures then count only the terms of this
+    scale, but all dimensions. Default: all scales together."""
     sample_every: int = 10
-    """Epochs between grids of 16 samples; 0 draws none."""
+    """The number of epochs between grids of 16 samples; 0 draws none."""
 
     def __post_init__(self) -> None:
         check_number("train.epochs", self.epochs, least=1)
@@ -104,18 +104,18 @@ class Recipe:
 
 
 def find_recipe(name: str) -> Path:
-    """A recipe file: the one of this path, or the one of this name that comes with the package."""
+    """The file ``name``, or the recipe of the package with this name. Raises InputError if there is neither."""
     if Path(name).is_file():
         return Path(name)
     if name not in SHIPPED:
-        raise InputError(f"no recipe {name!r}: neither a file nor one of {', '.join(SHIPPED)}")
+        raise InputError(f"no recipe {name!r}, expected a file or one of {', '.join(SHIPPED)}")
     return SHIPPED[name]
 
 
 def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
-    """The sections of a recipe as they stand in the file; the command line checks what they hold."""
-    # The parser of YAML raises many kinds of errors.
-    with opened(path, most=2**16) as file, input_error(f"{path} is not YAML", Exception):
+    """Reads the sections of a recipe; the command line checks the options in them. Raises InputError if damaged."""
+    # The YAML parser raises many kinds of errors.
+    with opened(path, most=2**16) as file, input_error(f"{path} is not valid YAML", Exception):
         recipe = yaml.load(file.read().decode(), _PlainLoader)
 
     def is_plain(value: object) -> bool:
@@ -130,25 +130,23 @@ def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
         return all(map(is_plain, value)) if isinstance(value, list) else is_plain(value)
 
     if not is_section(recipe, lambda section: section is None or is_section(section, is_option)):
-        wanted = "text, a number below 10¹⁰, or a list of them"
-        raise InputError(f"{path} is no recipe: expected the sections model, data and train, each option {wanted}")
+        wanted = "model, data and train with options that are text, numbers below 10¹⁰ or lists of these"
+        raise InputError(f"{path} is not a recipe, expected the sections {wanted}")
     return {name: section or {} for name, section in recipe.items()}
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML of scalars, lists and maps. Aliases, with which a few bytes can mean gigabytes, and tags are refused."""
+    """Reads YAML of scalars, lists and maps. Refuses tags, and aliases, which turn a few bytes into gigabytes."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         loader: Any = self  # its type stubs leave this method out
         event = loader.peek_event()
         if event.anchor or getattr(event, "tag", None):
-            raise yaml.MarkedYAMLError(
-                problem="aliases and tags have no place in a recipe", problem_mark=event.start_mark
-            )
+            raise yaml.MarkedYAMLError(problem="a recipe cannot use aliases or tags", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
 
-# No merges either, no dates: other texts are text.
+# No merge keys and no dates either: any other scalar is text.
 _PlainLoader.yaml_implicit_resolvers = {
     first: [each for each in known if each[0].rpartition(":")[2] in ("bool", "float", "int", "null")]
     for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -156,9 +154,9 @@ _PlainLoader.yaml_implicit_resolvers = {
 
 
 def resolve(device: Device) -> Literal["cpu", "cuda"]:
-    """The device to compute on; ``"auto"`` takes a GPU if there is one. Raises InputError for one that is missing."""
-    import torch  # here: `pixelrnn --help` reads this file too
+    """The device to compute on; ``"auto"`` takes a GPU if there is one. Raises InputError if the device is missing."""
+    import torch  # here, because `pixelrnn --help` imports this file too
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device cuda cannot be used here: PyTorch finds no GPU")
+        raise InputError("device cuda is not available, PyTorch finds no GPU: choose cpu or auto")
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"

@@ -1,4 +1,4 @@
-"""When a run writes down its metrics, checkpoints and grids of samples. A signal stops it where it can resume."""
+"""Callbacks that write metrics, checkpoints and sample grids. A signal stops a run where it can resume."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ from pixelrnn.training.checkpoint import averaged_weights
 from pixelrnn.training.curves import Curves
 from pixelrnn.training.run_folder import RunFolder
 
-# Of metrics.csv.
+# The columns of metrics.csv.
 COLUMNS = ("epoch", "step", "train_nats", "train_bits_per_dim", "valid_nats", "valid_bits_per_dim", "seconds")
 SECONDS_BETWEEN_CHECKPOINTS = 600
 
@@ -32,8 +32,8 @@ class Metrics(pl.Callback):
 
     def __init__(self, run: RunFolder, *, dimensions: int, scale: int | None = None) -> None:
         self.run, self.dimensions, self.scale = run, dimensions, scale
-        self.nats, self.images = 0.0, 0  # of the epoch's training batches so far
-        self.start = time.monotonic()  # less what earlier parts of a resumed run have spent
+        self.nats, self.images = 0.0, 0  # summed over the epoch's training batches so far
+        self.start = time.monotonic()  # minus the time of earlier parts of a resumed run
         self.rows: list[dict[str, Any]] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -61,21 +61,20 @@ class Metrics(pl.Callback):
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
-        scale = "" if self.scale is None else f", of scale {self.scale} alone"
+        scale = "" if self.scale is None else f", scale {self.scale} alone"
         print(f"epoch {row['epoch']}: train {train_bits:.4f}, valid {valid_bits:.4f} bits/dim{scale}")
 
 
 class Checkpoints(pl.Callback):
-    """Saves ``last.ckpt`` after every validation, now and then and on a signal; ``best.ckpt`` is a copy of the best.
+    """Saves ``last.ckpt`` after validations, every ten minutes and on a signal. ``best.ckpt`` is a copy of the best.
 
-    It draws 16 samples after a validation every ``sample_every`` epochs and after the last, if that is not 0.
+    It draws 16 samples every ``sample_every`` epochs and after the last epoch, unless ``sample_every`` is 0.
 
-    A run that is killed resumes from ``last.ckpt`` and does again what came after it. So the samples are drawn before
-    that file is renamed to its place; and it says whether it is the best, in case the kill came before the copy.
+    A killed run resumes from ``last.ckpt`` and repeats all later work. So we draw the samples before we rename that
+    file to its place. The file also says whether it is the best, in case the kill came before the copy.
 
-    A run resumes exactly from the end of a batch, but not from within a validation. So the state is kept before the
-    last batch of every epoch too: if the signal comes in that batch or in the validation, resuming repeats that one
-    batch.
+    A run resumes exactly from the end of a batch, but not from within a validation. So we also save before the last
+    batch of every epoch. If a signal comes during that batch or the validation, the resumed run repeats that batch.
     """
 
     def __init__(self, run: RunFolder, *, sample_every: int, seed: int, recipe: str) -> None:
@@ -85,7 +84,7 @@ class Checkpoints(pl.Callback):
         self.saved = time.monotonic()
 
     def on_signal(self, signum: int, frame: object) -> None:
-        """Stops the training where it can be resumed, by raising `Stopped` there."""
+        """Notes the signal: the training then raises `Stopped` at the next place where it can resume."""
         self.signum = signum
         signal.signal(signum, signal.SIG_DFL)  # a second one ends the process at once
 
@@ -106,7 +105,7 @@ class Checkpoints(pl.Callback):
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            # The sampler would skip in the next epoch what it has given in this one: all of it.
+            # The sampler would skip, in the next epoch, all the images that it has given in this one.
             del checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -122,7 +121,7 @@ class Checkpoints(pl.Callback):
         self._stop_within_epoch(trainer)
 
     def _stop_within_epoch(self, trainer: pl.Trainer) -> None:
-        # An epoch of a single batch has no state before its last one: its validation, as short, is waited for.
+        # An epoch of a single batch has no state before its last batch, so we wait for its short validation.
         if trainer.num_training_batches > 1:
             self.stop_if_asked()
 
@@ -134,7 +133,8 @@ class Checkpoints(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         score = trainer.callback_metrics["valid/nats"].item()
         if not math.isfinite(score):
-            raise InputError(f"the validation images have {score} nats at step {trainer.global_step}")
+            at = f"at step {trainer.global_step}"
+            raise InputError(f"the validation loss is {score} {at}: lower train.learning_rate or train.clip")
         self.last_is_best, self.best = score < self.best, min(score, self.best)
         epoch = trainer.current_epoch + 1
         drawn = self.sample_every and (epoch % self.sample_every == 0 or epoch == trainer.max_epochs)
@@ -143,7 +143,7 @@ class Checkpoints(pl.Callback):
         self.stop_if_asked()
 
     def _save(self, trainer: pl.Trainer, *, samples_of: int | None = None) -> None:
-        # A step can leave weights behind that only the next loss would show to be broken.
+        # A step can break the weights, and only the next loss would show it.
         for name, weight in trainer.lightning_module.named_parameters():
             if not weight.isfinite().all():
                 at = f"at step {trainer.global_step}"
@@ -159,7 +159,7 @@ class Checkpoints(pl.Callback):
                 shutil.copyfile(self.run.last, temporary)
 
     def _draw_samples(self, trainer: pl.Trainer, checkpoint: Path, epoch: int) -> None:
-        """From a checkpoint's averaged weights, as a picture and into TensorBoard. A signal stops after a row."""
+        """Draws a PNG and a TensorBoard image with a checkpoint's averaged weights. A signal stops it after a row."""
         training: Any = trainer.lightning_module
         model = type(training.model)(**training.model.config).to(training.device)
         model.load_state_dict(averaged_weights(checkpoint))

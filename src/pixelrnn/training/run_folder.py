@@ -1,6 +1,6 @@
 """A run is a folder.
 
-config.yaml         the recipe, complete
+config.yaml         the complete recipe
 metrics.csv         a row per epoch
 tensorboard/        the same curves, and the sample grids
 samples/            grids of samples, one every few epochs
@@ -25,12 +25,12 @@ from pixelrnn.files import replacing, temporaries
 from pixelrnn.training.checkpoint import read
 from pixelrnn.training.recipe import Recipe, read_recipe
 
-# What may differ when a run resumes; anything else would make it a run that no recipe describes.
+# These options may change when a run resumes. With any other change, no recipe would describe the run.
 CHANGEABLE = {("train", "epochs"), ("train", "device"), ("train", "sample_every")}
 
 
 class RunFolder:
-    """The places in a run folder."""
+    """The paths in a run folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -61,17 +61,17 @@ class RunFolder:
     def check(self, *, resume: bool) -> None:
         """Raises InputError unless a run can start, or resume, in the folder."""
         if resume and not self.last.is_file():
-            raise InputError(f"nothing to resume in {self.path}: no {self.last.relative_to(self.path)}")
+            raise InputError(f"no run to resume in {self.path}: {self.last.relative_to(self.path)} is missing")
         if not resume and not self._is_new():
             or_resume = ", or resume the run in it" if self.last.is_file() else ""
             raise InputError(f"the run folder {self.path} is not empty: choose another{or_resume}")
 
     def _is_new(self) -> bool:
-        """Nothing is in the folder, or only what a run left behind that ended before its first checkpoint."""
+        """True if the folder is empty, or holds only the files of a run that ended before its first checkpoint."""
         left = {self.lock, *self._temporaries()}
         if self.config.is_file() and read_recipe(self.config).keys() == plain(Recipe()).keys():
             left |= {self.config, self.tensorboard, self.samples, self.last.parent, self.first_samples}
-            if self.metrics.is_file() and self.metrics.read_bytes().count(b"\n") <= 2:  # at most one epoch, not saved
+            if self.metrics.is_file() and self.metrics.read_bytes().count(b"\n") <= 2:  # one unsaved epoch at most
                 left.add(self.metrics)
         entries = [*self.path.iterdir()] if self.path.exists() else []
         return left.issuperset([*entries, *self.samples.glob("*"), *self.last.parent.glob("*")])
@@ -81,7 +81,7 @@ class RunFolder:
         return [beside for path in written for beside in temporaries(path)]
 
     def clear(self, *, resume: bool) -> None:
-        """Removes what a killed process left behind: temporary files; unless the run resumes, its first epoch too."""
+        """Removes the temporary files of a killed process and, unless the run resumes, its first epoch."""
         for beside in self._temporaries():
             shutil.rmtree(beside)
         if not resume:
@@ -95,13 +95,13 @@ class RunFolder:
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Raises InputError where a recipe is not that of the last checkpoint, but for what may change on resuming."""
-        with input_error(f"{self.last} is no checkpoint of a run", Exception):
+        with input_error(f"{self.last} is no checkpoint of a run", Exception):  # it may hold anything
             recorded = json.loads(read(self.last)["callbacks"]["Checkpoints"]["recipe"])
-        for section, values in plain(recipe).items():
-            for key, value in values.items():
-                if value != (before := recorded[section][key]) and (section, key) not in CHANGEABLE:
-                    own = f"{section}.{key} {before}"
-                    raise InputError(f"the run in {self.path} has {own}, not {value}: it resumes with its own recipe")
+            for section, values in plain(recipe).items():
+                for key, value in values.items():
+                    if value != (before := recorded[section][key]) and (section, key) not in CHANGEABLE:
+                        own = f"the run in {self.path} has {section}.{key} {before}, got {value}"
+                        raise InputError(f"{own}: it resumes with its own recipe")
 
 
 def plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
