@@ -168,7 +168,7 @@ def test_the_compiled_draw_is_that_of_the_likelihood(levels: int, temperature: f
 
 def test_a_named_backend_that_cannot_run_says_so() -> None:
     model = PixelRNN(levels=2, hidden=2).bfloat16()
-    with backend("cpu"), pytest.raises(InputError, match="for float32 or float64 on a CPU"):
+    with backend("cpu"), pytest.raises(InputError, match="expected float32 or float64 on a CPU for the backend cpu"):
         model.sample(1, height=2, width=2)
 
 
