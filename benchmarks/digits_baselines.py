@@ -1,10 +1,10 @@
-"""Two densities that anybody could write down, on the embedded digits: what a PixelRNN must beat.
+"""Two simple densities on the embedded digits, which a PixelRNN must beat.
 
     python benchmarks/digits_baselines.py
 
 Histogram: each pixel has its own distribution over the 17 levels, independent of the others. Markov: one distribution
-of a pixel given the previous pixel and the one above, the same at every place. Both count the training images; the
-pseudo-count that is added to every level is the one that serves the validation images best.
+of a pixel given the previous pixel and the one above, the same at every place. Both count levels in the training
+images. The validation images choose the pseudo-count that is added to every level.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def histogram(x: Tensor, levels: int) -> Tensor:
 
 
 def markov(x: Tensor, levels: int) -> Tensor:
-    """The context is the previous pixel and the one above, outside the image a level of its own: to (N, H·W)."""
+    """The context is the previous pixel and the one above; outside the image is an extra level. Returns (N, H·W)."""
     padded = torch.nn.functional.pad(x.long(), (1, 0, 1, 0), value=levels)
     left, above = padded[:, 0, 1:, :-1], padded[:, 0, :-1, 1:]
     return (left * (levels + 1) + above).flatten(1)
