@@ -4,7 +4,7 @@
     pixelrnn evaluate runs/other --split test --per-image other.csv
     python benchmarks/compare.py one.csv other.csv
 
-prints the mean lead of the first model in bits/dim (negative: it is behind) with its standard error, the share of images
+prints the mean lead of the first model in bits/dim (negative: it is behind) with its standard error, the part of images
 where it leads, and its lead on the thirds of the images that the other model finds easiest, middling and hardest.
 """
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-# Says which addresses the process asks for, itself and through every library.
+# Prints every address that the process asks for, itself or through a library.
 SERVER = """
 import signal
 import sys
@@ -27,7 +27,7 @@ sys.exit(main(["demo", "--port", sys.argv[1]]))
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """Of a page that is served by a process, which is then stopped as Ctrl-C would."""
+    """The address of a page. A process serves it, and SIGINT stops the process at the end."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with subprocess.Popen(
