@@ -34,7 +34,7 @@ def markov(x: Tensor, levels: int) -> Tensor:
 
 
 def counts(contexts: Contexts, x: Tensor, levels: int) -> Tensor:
-    """How often each level occurs in each context: (contexts, levels)."""
+    """The number of times that each level occurs in each context: (contexts, levels)."""
     seen = contexts(x, levels).flatten()
     table = torch.zeros(max(x[0].numel(), (levels + 1) ** 2), levels, dtype=torch.float64)
     return table.index_put_((seen, x.long().flatten()), torch.ones(len(seen), dtype=torch.float64), accumulate=True)

@@ -9,8 +9,8 @@ chain rule gives an exact zero if no path leads from an input to an output. The 
 number and subtracts it again, such as a convolution by FFT.
 
 **Meaning of an empty list.** All derivatives that must be zero are zero at these eight images. The check misses a path
-through a zero weight, a ReLU that is zero for all eight images, a gate whose derivative rounds to zero, or a product
-that underflows. It also misses operations whose derivative is always zero: rounding, argmax, `detach`. Most of these
+through a zero weight, a ReLU that is zero for all eight images, a gate whose derivative rounds to zero, or an
+underflow. It also misses operations whose derivative is always zero: rounding, argmax, `detach`. Most of these
 depend on the weights, so check a trained network with fresh random weights too.
 """
 

@@ -19,7 +19,7 @@ def hook(event, arguments):
         print("asks for", arguments[1][0], file=sys.stderr)
 
 sys.addaudithook(hook)
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore SIGINT
 from pixelrnn.cli import main
 sys.exit(main(["demo", "--port", sys.argv[1]]))
 """

@@ -134,7 +134,7 @@ def test_rows_below_the_last_unknown_pixel_are_not_computed(name: Backend, monke
 
 
 def test_what_is_given_is_not_written_to() -> None:
-    x = torch.zeros(1, 1, 3, 3, dtype=torch.uint8)  # whose positions can be outermost without a copy
+    x = torch.zeros(1, 1, 3, 3, dtype=torch.uint8)  # moving positions outermost needs no copy
     model_of("row-lstm").complete(x, x[0, 0] > 0, generator=seeded())
     assert not x.any()
 

@@ -21,8 +21,8 @@ class ResidualBlock(nn.Module):
         pixel-cnn                    ReLU, 1×1 2h→h, ReLU, 3×3 h→h, ReLU, 1×1 h→2h, all mask B
 
     Maps (B, 2h, H, W) to (B, 2h, H, W) and adds its input. Dropout is not in the paper. In training it zeroes some of
-    the h features that the last 1×1 convolution reads. Each image draws its own features, the same at all positions, as
-    Gal & Ghahramani (2016) use one mask for all steps of a recurrent network.
+    the h features that the last 1×1 convolution reads. Each image draws its own features, the same at all positions.
+    Gal & Ghahramani (2016) likewise use one mask for all steps of a recurrent network.
 
     Args:
         layer: the kind of layer.

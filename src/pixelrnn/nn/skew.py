@@ -1,7 +1,7 @@
 """The skewed map of the Diagonal BiLSTM (paper §3.2, figure 3).
 
 The paper offsets each row by one position against the row above. So the diagonal i + j = t of the map becomes column t
-of the skewed map, and a convolution can compute it at once. In memory this only changes the stride. In a skewed map of
+of the skewed map. A convolution can compute it at once. In memory this only changes the stride. In a skewed map of
 width V, pixel (i, j) must lie at i·V + (i + j) = i·(V + 1) + j. So pad the rows of the map to V + 1 values, then read
 the memory as rows of V: the result *is* the skewed map.
 

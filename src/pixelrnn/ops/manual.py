@@ -68,7 +68,7 @@ def scan_backward(
     # c₋ at every position; the gradient of f needs it.
     c_before = [lines.neighbours(cells[d], lines.taps[d][lines.cell], initial[d, 1]) for d in range(directions)]
     weight = state_to_state.flatten(1, 2).mT  # (D, 4h, T·h)
-    # What line t + 1 contributes to the gradients of the states and cells of line t, by place.
+    # The contribution of line t + 1 to the gradients of the states and cells of line t, by place.
     dh, dc = cells.new_zeros(2, directions, lines.extent + 2, batch, hidden)
     for t in range(len(lines.first) - 1, -1, -1):
         n, begin = lines.lengths[t], lines.first[t] + 1

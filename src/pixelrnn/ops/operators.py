@@ -59,7 +59,7 @@ SMALL = 2**18
 """On a CPU, a line with fewer gates than this (all images and directions) runs faster on one thread."""
 
 
-# What each operator computes. Inputs that pass `check` cannot crash the process, whatever their values.
+# The computations. Inputs that pass `check` cannot crash the process, whatever their values.
 
 
 def line_lstm(*given: Any) -> tuple[Tensor, Tensor]:

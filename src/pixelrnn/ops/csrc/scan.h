@@ -12,7 +12,7 @@ struct Tap {
     long di, dj;  // (−1, −1..1) or (0, ±1); an input tap (0, −1..1)
 };
 
-// What distinguishes the two layers (paper §3.1, §3.2); `pixelrnn.ops.lines` has the same.
+// The properties that distinguish the two layers (paper §3.1, §3.2), as in `pixelrnn.ops.lines`.
 struct Layer {
     long directions;
     std::span<const Tap> inputs;   // where the input-to-state term reads the map, in all directions
@@ -99,7 +99,7 @@ void write_row(Row<T>& row, T* map, long f, long batch, long width, long i, long
     }
 }
 
-// Where a slice saves o, f, i, g, c and h of every row and direction for the backward pass. Null saves nothing.
+// The buffer of a slice for o, f, i, g, c and h of every row and direction. Without it, `data` is null.
 template <class P>
 struct Saved {
     P* data;
