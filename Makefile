@@ -1,10 +1,10 @@
 # make demo    train on the embedded digits, evaluate, draw samples and completions
 # make test    lint, check types, test
 # make reproduce RECIPE=mnist-diagonal-1x32
-#              repeat an MNIST row of docs/results.md: train (or resume a run that was stopped), evaluate, draw samples
-#              and completions; needs the data in $PIXELRNN_DATA
+#              repeat an MNIST row of docs/results.md: train (or resume a stopped run), evaluate, draw samples and
+#              completions; needs the data in $PIXELRNN_DATA
 # make docs    draw the figures, build the documentation into site/
-# Each installs what it needs into .venv, demo and reproduce less than the others; `make PYTHON=python3.12 …` chooses the
+# Each target installs what it needs into .venv; demo and reproduce need less. `make PYTHON=python3.12 …` chooses the
 # interpreter.
 
 PYTHON ?= python3
@@ -13,7 +13,7 @@ INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
 COMPILED := hatch_build.py src/pixelrnn/ops/build.py $(wildcard src/pixelrnn/ops/csrc/*)
 
 ifeq ($(MAKECMDGOALS)$(RECIPE),reproduce)
-$(error say which: make reproduce RECIPE=mnist-diagonal-1x32)
+$(error RECIPE is not set. Name one: make reproduce RECIPE=mnist-diagonal-1x32)
 endif
 
 .PHONY: demo test reproduce docs clean
@@ -46,7 +46,7 @@ test: .venv/all
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
 
-# torch by itself first, so that nothing else chooses another build of it.
+# Install torch alone first, so that no other package chooses its build.
 .venv/torch: constraints.txt
 	$(PYTHON) -m venv .venv
 	$(INSTALL) torch
@@ -56,7 +56,7 @@ test: .venv/all
 	$(INSTALL) --editable '.[train]'
 	touch $@
 
-# All extras, train among them.
+# All extras, including train.
 .venv/all: .venv/torch pyproject.toml $(COMPILED)
 	$(INSTALL) --editable '.[demo,dev,docs,hf,train]'
 	touch .venv/train $@

@@ -1,6 +1,6 @@
-"""Compiles the C++ when a wheel is built or the package is installed, `pip install -e` included.
+"""Compiles the C++ when a wheel is built or the package is installed, also by `pip install -e`.
 
-Without a C++ compiler the package is installed without it, and says so when it is first used.
+Without a C++ compiler the installation goes on, and the package warns at first use.
 """
 
 import importlib.util
@@ -12,7 +12,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class CompileKernels(BuildHookInterface):
-    """The build hook."""
+    """The build hook that compiles the C++ and adds the libraries to the wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         path = Path(self.root) / "src" / "pixelrnn" / "ops" / "build.py"
@@ -26,7 +26,7 @@ class CompileKernels(BuildHookInterface):
         except (build.BuildError, OSError) as error:
             self.app.display_warning(f"pixelrnn is installed without its compiled library: {error}")
             return
-        build_data["artifacts"].append("src/pixelrnn/ops/lib/*.so")  # which git ignores
+        build_data["artifacts"].append("src/pixelrnn/ops/lib/*.so")  # hatch would skip them: git ignores them
         build_data["pure_python"] = False
-        # The libraries know nothing of Python.
+        # The libraries do not depend on a version of Python.
         build_data["tag"] = "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")

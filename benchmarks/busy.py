@@ -1,9 +1,9 @@
-"""What a training step costs beside other processes that compute, for values of GOMP_SPINCOUNT.
+"""Times a training step beside other busy processes, for several values of GOMP_SPINCOUNT.
 
     python benchmarks/busy.py
 
-prints the median and the 90th percentile of steps in ms, on as many threads as there are cores. GNU OpenMP, whose
-threads PyTorch computes with, lets a thread that waits for the others try so many times before it sleeps.
+prints the median and the 90th percentile of steps in ms, with one thread per core. PyTorch uses the threads of GNU
+OpenMP. A waiting thread spins GOMP_SPINCOUNT times before it sleeps.
 """
 
 import json
@@ -19,7 +19,7 @@ BUSY = "while True: pass"
 
 
 def measure(name: str) -> None:
-    """Prints how long each step takes, in ms, for some seconds."""
+    """Runs steps for some seconds and prints the time of each in ms."""
     import torch
 
     from pixelrnn import PixelRNN
@@ -40,7 +40,7 @@ def measure(name: str) -> None:
 
 
 def main() -> None:
-    """Measures every step beside 0, 1 and 2 neighbours."""
+    """Measures every step beside 0, 1 and 2 busy processes."""
     print("step | neighbours | spins | median ms | 90 % ms")
     for name in STEPS:
         for neighbours in range(3):

@@ -1,11 +1,11 @@
-"""Two models, image by image.
+"""Compares two models, image by image.
 
     pixelrnn evaluate runs/one --split test --per-image one.csv
     pixelrnn evaluate runs/other --split test --per-image other.csv
     python benchmarks/compare.py one.csv other.csv
 
-prints by how many bits/dim the first is ahead of the other (below zero: behind) with the standard error of the mean,
-on what part of the images, and on the thirds of them that the other finds easiest, middling and hardest.
+prints the mean lead of the first model in bits/dim (negative: it is behind) with its standard error, the part of images
+where it leads, and its lead on the thirds of the images that the other model finds easiest, middling and hardest.
 """
 
 import csv
@@ -24,7 +24,7 @@ def scores(path: Path) -> dict[tuple[str, str], float]:
 
 
 def compare(one: NDArray[np.float64], other: NDArray[np.float64]) -> str:
-    """What is printed of the bits/dim of the same images under two models."""
+    """The line to print for the bits/dim of the same images under two models."""
     ahead = other - one
     error = ahead.std(ddof=1) / math.sqrt(len(ahead))
     thirds = [f"{third.mean():+.4f}" for third in np.array_split(ahead[other.argsort()], 3)]
@@ -37,13 +37,13 @@ def compare(one: NDArray[np.float64], other: NDArray[np.float64]) -> str:
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
-        sys.exit("compare: expected two files of scores")
+        sys.exit(f"compare: {len(sys.argv) - 1} arguments, expected two files of scores")
     try:
         one, other = (scores(Path(name)) for name in sys.argv[1:])
     except (OSError, KeyError, ValueError) as error:
         sys.exit(f"compare: expected two files that `pixelrnn evaluate --per-image` wrote: {error}")
     if one.keys() != other.keys():
-        sys.exit("compare: the two files hold scores of different images")
+        sys.exit("compare: the two files score different images, expected the same images")
     for split in sorted({split for split, _ in one}):
         images = [key for key in one if key[0] == split]
         print(f"{split}, {compare(*(np.array([s[key] for key in images]) for s in (one, other)))}")

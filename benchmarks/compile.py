@@ -1,8 +1,8 @@
-"""A training step under `torch.compile` against an eager one, and how long compilation takes.
+"""Compares a training step under `torch.compile` with an eager step, and times the compilation.
 
     python benchmarks/compile.py
 
-Let nothing else run. Before anything is timed, loss and gradients of both are compared.
+Let nothing else run. The script times a step only after loss and gradients of both agree.
 """
 
 import time
@@ -21,13 +21,13 @@ ROUNDS = 10
 
 
 def step(model: PixelRNN, log_prob: Callable[[Tensor], Tensor], x: Tensor) -> list[Tensor]:
-    """The loss, and the gradient of every parameter."""
+    """Returns the loss and the gradient of every parameter."""
     loss = -log_prob(x).mean()
     return [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
 
 
 def compare(layer: LayerKind, *, batch: int = 64, side: int = 28) -> str:
-    """The line that is printed of one kind of layer, h = 32, depth 1, binary images."""
+    """The line to print for one kind of layer, with h = 32, depth 1 and binary images."""
     torch.manual_seed(0)
     model = PixelRNN(layer=layer, levels=2)
     x = torch.randint(2, (batch, 1, side, side), dtype=torch.uint8)

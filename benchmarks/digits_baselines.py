@@ -1,10 +1,10 @@
-"""Two densities that anybody could write down, on the embedded digits: what a PixelRNN must beat.
+"""Two simple densities on the embedded digits, which a PixelRNN must beat.
 
     python benchmarks/digits_baselines.py
 
 Histogram: each pixel has its own distribution over the 17 levels, independent of the others. Markov: one distribution
-of a pixel given the previous pixel and the one above, the same at every place. Both count the training images; the
-pseudo-count that is added to every level is the one that serves the validation images best.
+of a pixel given the previous pixel and the one above, the same at every place. Both count levels in the training
+images. The validation images choose the pseudo-count that is added to every level.
 """
 
 from collections.abc import Callable
@@ -27,14 +27,14 @@ def histogram(x: Tensor, levels: int) -> Tensor:
 
 
 def markov(x: Tensor, levels: int) -> Tensor:
-    """The context is the previous pixel and the one above, outside the image a level of its own: to (N, H·W)."""
+    """The context is the previous pixel and the one above; outside the image is an extra level. Returns (N, H·W)."""
     padded = torch.nn.functional.pad(x.long(), (1, 0, 1, 0), value=levels)
     left, above = padded[:, 0, 1:, :-1], padded[:, 0, :-1, 1:]
     return (left * (levels + 1) + above).flatten(1)
 
 
 def counts(contexts: Contexts, x: Tensor, levels: int) -> Tensor:
-    """How often each level occurs in each context: (contexts, levels)."""
+    """The number of times that each level occurs in each context: (contexts, levels)."""
     seen = contexts(x, levels).flatten()
     table = torch.zeros(max(x[0].numel(), (levels + 1) ** 2), levels, dtype=torch.float64)
     return table.index_put_((seen, x.long().flatten()), torch.ones(len(seen), dtype=torch.float64), accumulate=True)

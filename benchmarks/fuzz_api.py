@@ -1,9 +1,9 @@
-"""Calls of public functions and registered operators with random arguments, many of them wrong.
+"""Calls public functions and registered operators with random arguments, many of them wrong.
 
     python benchmarks/fuzz_api.py --trials 1000 --seed 0
 
 A call must raise InputError with one line, or equal the reference backend in output and gradients. Each trial runs in a
-forked child, so that a crash is counted. ``--first 17 --trials 1`` repeats trial 17.
+forked child, so the script survives and counts crashes. ``--first 17 --trials 1`` repeats trial 17.
 """
 
 import argparse
@@ -36,7 +36,7 @@ class Draw(random.Random):
         super().__init__(seed)
         torch.manual_seed(self.getrandbits(32))
         self.dtype = self.choice(DTYPES)
-        self.wrong = self.choice((0.0, 0.0, 0.1))  # how often an argument is
+        self.wrong = self.choice((0.0, 0.0, 0.1))  # how often an argument is wrong
         self.leaves: list[Tensor] = []
         self.said: list[str] = []
 
@@ -44,7 +44,7 @@ class Draw(random.Random):
         return self.choice((0, 1, 1, 2, 3, 4, 5, 9))
 
     def tensor(self, *shape: int, dtype: torch.dtype | None = None, high: int = 2) -> Tensor:
-        """Of this shape or, where it is wrong, of another one or another type, in some layout."""
+        """A tensor of this shape in a random layout; sometimes shape or type are wrong."""
         sizes, dtype = [*shape], dtype or self.dtype
         if sizes and self.random() < self.wrong:
             sizes[self.randrange(len(sizes))] = self.size()
@@ -60,7 +60,7 @@ class Draw(random.Random):
         return x
 
     def module(self, kind: Callable[..., Any], *given: Any, **how: Any) -> Any:
-        """A layer or model, of which some weights are frozen."""
+        """A layer or model, with some weights frozen."""
         self.said.append(f"{getattr(kind, '__name__', kind)}{given} {how}")
         module = kind(*given, **how)
         module.to(torch.float64 if self.dtype == torch.float64 else torch.float32)
@@ -87,7 +87,7 @@ LAYOUTS: list[Callable[[Draw, Tensor], Tensor]] = [
 ]
 
 
-# What is called: each draws the arguments of a call.
+# The calls: each function draws the arguments of one call.
 
 
 def layer(r: Draw) -> Call:
@@ -144,7 +144,7 @@ def _conv(r: Draw) -> tuple[Any, int, bool]:
 
 
 def masked(weight: Tensor) -> Tensor:
-    """With the taps after the centre zero, as the operators want them."""
+    """The weight with zeros at the taps after the centre, as the operators require."""
     if weight.ndim != 4 or not weight.numel():
         return weight
     taps = torch.arange(weight[0, 0].numel()).view(weight.shape[2:])
@@ -157,7 +157,7 @@ def conv(r: Draw) -> Call:
 
 
 def function(r: Draw) -> Call:
-    """Functions that have no backend: they must not crash, and give the same twice."""
+    """Functions without backends: they must not crash, and must return the same result twice."""
     x = r.tensor(*[r.size() for _ in range(r.randrange(5))])
     k, m, channels, maps, rows, columns = (r.size() for _ in range(6))
     mask_type: Any = r.choice("ABC")
@@ -208,7 +208,7 @@ def model(r: Draw) -> Call:
 
 
 def arguments(r: Draw, name: str, **given: Any) -> list[Any]:
-    """What a registered operator takes, in the order of its schema."""
+    """The arguments of a registered operator, in the order of its schema."""
     in_cpp, dtype = r.random() < 0.7, given["x"].dtype
     how = {"backend": "cpu" if in_cpp else "manual", "factors": dtype}
     values = {**how, "keep": r.random() < 0.7, "wants_dx": True, **given}
@@ -238,7 +238,7 @@ def raw_conv(r: Draw) -> Call:
 
 
 def raw_line_lstm_backward(r: Draw) -> Call:
-    """From nothing that the forward pass has kept, or from what it never would."""
+    """The backward pass with an empty ``saved``, or with one that no forward pass returns."""
     operands, name, height = _line_lstm(r)
     d_output = r.tensor(*operands[0].shape[:2], operands[4].shape[-1] if operands[4].ndim else 1)
     saved = r.tensor(0 if r.random() < 0.8 else 16 * r.size())
@@ -284,7 +284,7 @@ def reference() -> bool:
 
 
 def results(call: Call, leaves: Sequence[Tensor]) -> list[Tensor]:
-    """The outputs of a call, and the gradients of the leaves."""
+    """Returns the outputs of a call and the gradients of the leaves."""
     output = call()
     outputs = [y for y in (output if isinstance(output, tuple) else (output,)) if isinstance(y, Tensor)]
     if not outputs:
@@ -297,7 +297,7 @@ def results(call: Call, leaves: Sequence[Tensor]) -> list[Tensor]:
 
 
 def trial(name: str) -> tuple[str, str]:
-    """What came of a trial, "equal", "InputError" or what must not come of one, and what was called."""
+    """Returns the result of a trial ("equal", "InputError" or a fault) and a description of its call."""
     r = Draw(name)
     subject = r.choice(SUBJECTS)
     torch.set_num_threads(r.choice((1, 2, 3)))
@@ -320,7 +320,7 @@ def trial(name: str) -> tuple[str, str]:
 
 
 def equal(got: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
-    """Whether all are equal, up to the rounding of the coarsest type among them."""
+    """True if all are equal, up to the rounding of the coarsest type among them."""
     if [(y.shape, y.dtype) for y in got] != [(y.shape, y.dtype) for y in expected]:
         return False
     tolerance = max(TOLERANCE.get(y.dtype, 0.1 if y.is_floating_point() else 0) for y in got)
@@ -332,7 +332,7 @@ def equal(got: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
 
 
 def run(seed: int, first: int, last: int) -> list[tuple[int, str, str]]:
-    """Number, result and call of each trial. One that ends its process is followed by the next in another process."""
+    """Returns number, result and call of each trial. After a crash, a new process continues with the next trial."""
     found: list[tuple[int, str, str]] = []
     while first < last:
         read, write = os.pipe()
@@ -354,7 +354,7 @@ def run(seed: int, first: int, last: int) -> list[tuple[int, str, str]]:
 
 
 def main() -> None:
-    """Runs the trials, and says what came of them."""
+    """Runs the trials, and prints faults and counts."""
     parser = argparse.ArgumentParser()
     for name, default in {"--trials": 1000, "--seed": 0, "--first": 0}.items():
         parser.add_argument(name, type=int, default=default)

@@ -1,10 +1,10 @@
-"""Malformed files and options, given to all commands.
+"""Gives malformed files and options to all commands.
 
     python benchmarks/fuzz_files.py 1000
 
-Each trial damages one input of a command and runs it in a forked process. It must end with one line on standard error
-and a status that is not 0; where the damage may mean nothing (a flipped bit of a pixel), it may also succeed in
-silence. No trial may take over 10 s or 1 GB. Trials that do are printed, and the exit status is then 1.
+Each trial damages one input of a command and runs it in a forked process. The command must end with one line on
+standard error and a status other than 0. It may also succeed silently if the damage can be harmless (a flipped bit of a
+pixel). No trial may take more than 10 s or 1 GB. The script prints faults, and then exits with status 1.
 """
 
 import json
@@ -37,7 +37,7 @@ from pixelrnn.training.fit import fit
 SECONDS, KILOBYTES = 10, 1_000_000
 LOADED = (page, fit, *map(import_module, ("pixelrnn.bench.plot", "pixelrnn.explain.context", "sklearn.datasets")))
 
-# What each command reads, in the folder that `prepare` fills: the file that a trial damages, and the command.
+# The file that a trial damages, and the commands that read it, in the folder that `prepare` fills.
 DATA = ["--data.array-levels", "2", "--data", "array", "--data.path"]
 TINY = ["--model.hidden", "2", "--train.epochs", "1", "--train.device", "cpu"]
 IMAGES = ("a.png", "a.jpg", "a.gif", "a.bmp", "a.tiff", "a.webp", "a.ppm")
@@ -71,7 +71,7 @@ USES: dict[str, list[list[str]]] = {
             ["evaluate", "model", *DATA, "a.npz"],
             ["complete", "model", "--images", "a.png"],
             ["train", "--train.start", "model", *DATA, "a.npz", *TINY],
-            ["demo", "model", "--port", "0"],  # refused at once where the model is whole
+            ["demo", "model", "--port", "0"],  # refused at once if the model is intact
             ["explain", "generation", "--model", "model"],
         ]
         for name in ("config.json", "model.safetensors")
@@ -147,7 +147,7 @@ class Outcome(NamedTuple):
     kilobytes: int
 
     def faults(self, *, may_pass: bool) -> list[str]:
-        """What must not be."""
+        """Returns what is wrong with this outcome."""
         quiet = self.errors == "" if self.status == 0 else re.fullmatch(r"pixelrnn: [^\n]+\n", self.errors)
         return [
             *(["not one line"] if not quiet else []),
@@ -159,7 +159,7 @@ class Outcome(NamedTuple):
 
 
 def prepare(folder: Path) -> None:
-    """Fills a folder with inputs that are whole."""
+    """Fills a folder with intact inputs."""
     os.chdir(folder)
     bits = np.random.default_rng(0).integers(0, 2, (30, 8, 8), np.uint8)
     PixelRNN(levels=2, hidden=2, size=(8, 8)).save_pretrained("model")
@@ -182,7 +182,7 @@ def prepare(folder: Path) -> None:
 
 
 def damage(path: Path, random: Random) -> bool:
-    """Damages a file; whether a command may succeed all the same."""
+    """Damages a file. Returns True if a command may still succeed."""
     whole = path.read_bytes()
     kinds: list[Callable[[Path, bytes, Random], bool]] = [cut, flip, noise, special, longer]
     if path.suffix in (".json", ".yaml"):
@@ -201,7 +201,7 @@ def cut(path: Path, whole: bytes, random: Random) -> bool:
         ".npz",
         ".npy",
         ".ckpt",
-    )  # the last byte of others may mean nothing
+    )  # other formats may ignore the last byte
 
 
 def flip(path: Path, whole: bytes, random: Random) -> bool:
@@ -223,14 +223,14 @@ def longer(path: Path, whole: bytes, random: Random) -> bool:
 
 
 def special(path: Path, whole: bytes, random: Random) -> bool:
-    """Something that is no file, or is not there."""
+    """Replaces the file with something that is not a regular file, or removes it."""
     kind = random.choice(["folder", "pipe", "socket", "device", "loop", "nowhere", "nothing", "sparse", "script"])
     if kind == "folder":
         path.mkdir()
     elif kind == "pipe":
         os.mkfifo(path)
     elif kind == "socket":
-        os.chdir(path.parent)  # the name of a socket must be short
+        os.chdir(path.parent)  # the path of a socket must be short
         socket.socket(socket.AF_UNIX).bind(path.name)
     elif kind == "sparse":
         with path.open("wb") as file:
@@ -240,11 +240,11 @@ def special(path: Path, whole: bytes, random: Random) -> bool:
         path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n0 0 8 8 rectfill\nshowpage\n")
     elif kind != "nothing":
         path.symlink_to({"device": "/dev/zero", "loop": path.name, "nowhere": "missing"}[kind])
-    return path.parent.name in ("photos", "mnist") or path.name == "metrics.csv"  # which may be missing
+    return path.parent.name in ("photos", "mnist") or path.name == "metrics.csv"  # these may be missing
 
 
 def value(path: Path, whole: bytes, random: Random) -> bool:
-    """A wrong value in a recipe or a configuration."""
+    """Writes a wrong value into a recipe or a configuration."""
     config = json.loads(whole) if path.suffix == ".json" else yaml.safe_load(whole)
     section = random.choice(list(config)) if random.random() < 0.2 or path.suffix == ".json" else None
     place = config if section else random.choice([part for part in config.values() if isinstance(part, dict)])
@@ -261,7 +261,7 @@ def value(path: Path, whole: bytes, random: Random) -> bool:
 
 
 def array(path: Path, whole: bytes, random: Random) -> bool:
-    """Numbers that are no images of two levels."""
+    """Writes an array that does not hold images of two levels."""
     wrong = random.choice(
         [
             *(
@@ -282,12 +282,12 @@ def array(path: Path, whole: bytes, random: Random) -> bool:
 
 
 def trial(random: Random) -> tuple[list[str], bool]:
-    """A command in this folder, one input of which is malformed now, and whether it may succeed all the same."""
+    """Damages an input in this folder. Returns a command that reads it, and True if the command may still succeed."""
     kind = random.random()
     if kind < 0.7:
         name = random.choice(list(USES))
         tokens = random.choice(USES[name])
-        if tokens[-2] == "--data.path" and "folder" in tokens and name in IMAGES:  # which are of one image alone
+        if tokens[-2] == "--data.path" and "folder" in tokens and name in IMAGES:  # a folder is expected
             damage(Path(name), random)
             return tokens, False
         return tokens, damage(Path(name), random)
@@ -304,7 +304,7 @@ def trial(random: Random) -> tuple[list[str], bool]:
 
 
 def run(tokens: list[str], folder: Path) -> Outcome:
-    """Runs a command in a process of its own."""
+    """Runs a command in its own process."""
     begin = time.monotonic()
     if not (child := os.fork()):
         status = 70
@@ -312,7 +312,7 @@ def run(tokens: list[str], folder: Path) -> Outcome:
             os.chdir(folder)
             os.dup2(os.open("stderr", os.O_WRONLY | os.O_CREAT), 2)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            resource.setrlimit(resource.RLIMIT_DATA, (8 * 10**9, 8 * 10**9))  # so that the machine survives
+            resource.setrlimit(resource.RLIMIT_DATA, (8 * 10**9, 8 * 10**9))  # protects the machine
             status = main(tokens)
         except BaseException:
             traceback.print_exc()
@@ -329,8 +329,8 @@ def run(tokens: list[str], folder: Path) -> Outcome:
 
 
 def fuzz(trials: int, seed: int = 0) -> int:
-    """Runs trials, and prints their faults and a summary. Returns the number of those with a fault."""
-    torch.set_num_threads(1)  # a forked process has no other
+    """Runs trials, and prints their faults and a summary. Returns the number of trials with a fault."""
+    torch.set_num_threads(1)  # a forked process has only one
     os.environ |= {"HF_HUB_OFFLINE": "1", "HOME": "/nonexistent"}
     outcomes, faults = list[Outcome](), Counter[str]()
     with TemporaryDirectory() as scratch:

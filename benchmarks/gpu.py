@@ -5,7 +5,7 @@
 
 Each part is a process with a time limit, so a kernel that hangs ends with its part. Nothing here needs the compiled CPU
 library. Useful work counts the products that open taps need, three times for a whole step; the share is of the peak
-that NVIDIA gives for dense products on an H100 SXM.
+that NVIDIA states for dense products on an H100 SXM.
 """
 
 import copy
@@ -29,14 +29,14 @@ from pixelrnn.ops import Backend, backend
 from pixelrnn.ops.lines import LAYERS, Layer, Lines
 
 LIMITS = {"equality": 150, "models": 60, "mnist": 60, "cifar10": 110, "sampling": 40, "tune": 120}
-"""Seconds of each part."""
+"""Time limit of each part in seconds."""
 
 PEAK = {"float32": 66.9, "tf32": 494.7, "bf16": 989.4}
 """TFLOP/s of an H100 SXM."""
 
 BOUND = {"float64": 1e-10, "float32": 1e-5, "tf32": 2**-10 * 11**0.5, "bf16": 2**-8 * 11**0.5}
-"""The largest norm of a difference from the reference in float64, relative to the norm: over 11 lines the roundings of
-factors add up like a random walk.
+"""The largest relative norm of the difference from the float64 reference. Over 11 lines the roundings of factors add up
+like a random walk.
 """
 
 BEGIN = time.monotonic()
@@ -44,7 +44,7 @@ BEGIN = time.monotonic()
 
 @contextmanager
 def precision(name: str) -> Iterator[None]:
-    """Products of CUDA tensors in a precision."""
+    """Computes products of CUDA tensors in this precision."""
     torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = name == "tf32"
     with torch.autocast("cuda", torch.bfloat16, enabled=name == "bf16"):
@@ -53,7 +53,7 @@ def precision(name: str) -> Iterator[None]:
 
 @contextmanager
 def case(what: str) -> Iterator[None]:
-    """Prints how a case ended, and the end of the traceback where it failed; the others go on."""
+    """Prints whether a case passed, with the end of the traceback if it failed. The other cases still run."""
     try:
         yield
     except Exception:
@@ -64,7 +64,7 @@ def case(what: str) -> Iterator[None]:
 
 
 def layer_inputs(lines: Lines, batch: int, features: int, hidden: int, kind: torch.dtype) -> list[Tensor]:
-    """The operands of `pixelrnn.ops.line_lstm`, always the same."""
+    """Returns operands for `pixelrnn.ops.line_lstm`, the same in every call."""
     random = torch.Generator().manual_seed(0)
     d, s, t = len(lines.taps), len(lines.inputs[0]), len(lines.shifts)
     shapes = (d, s, features, 4 * hidden), (d, 4 * hidden), (d, t, hidden, 4 * hidden), (d, 2, hidden)
@@ -74,7 +74,7 @@ def layer_inputs(lines: Lines, batch: int, features: int, hidden: int, kind: tor
 
 
 def passes(name: Backend, inputs: list[Tensor], layer: Layer, height: int) -> list[Tensor]:
-    """The output of a backend, and the gradients of its weighted sum."""
+    """Returns the output of a backend and the gradients of its weighted sum."""
     with backend(name):
         hidden = ops.line_lstm(inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], layer, height)
     weights = torch.linspace(-1, 1, hidden.numel(), dtype=hidden.dtype, device="cuda").view_as(hidden)
@@ -82,7 +82,7 @@ def passes(name: Backend, inputs: list[Tensor], layer: Layer, height: int) -> li
 
 
 def check(found: list[Tensor], wanted: list[Tensor], bound: float) -> str:
-    """The largest relative error. Raises ValueError where it is above the bound."""
+    """Returns the largest relative error. Raises ValueError if it is above the bound."""
     errors = [float((a.double() - b).norm() / b.norm()) for a, b in zip(found, wanted, strict=True)]
     if not all(error <= bound for error in errors):
         raise ValueError(f"errors {' '.join(f'{error:.1e}' for error in errors)}, expected at most {bound:.1e}")
@@ -90,7 +90,7 @@ def check(found: list[Tensor], wanted: list[Tensor], bound: float) -> str:
 
 
 def equality() -> None:
-    """Forward and all gradients of one layer."""
+    """Checks the forward pass and all gradients of one layer."""
     kinds = {"float64": torch.float64}
     for how in ("float32", "bf16", "tf32", "float64"):
         for hidden in (24, 64, 128):
@@ -101,7 +101,7 @@ def equality() -> None:
                     with case(f"{layer} h={hidden} {how} {name}"), precision(how):
                         given = layer_inputs(lines, 7, 9, hidden, kinds.get(how, torch.float32))
                         check(passes(name, given, layer, 6), wanted, BOUND[how])
-    # Where barriers are missing, large images show it, and not each time.
+    # A missing barrier shows up only in large images, and not every time.
     for hidden, walked in ((32, 64), (64, 64), (128, 64), (128, 128)):
         for layer, make in LAYERS.items():
             for how in ("float32", "bf16"):
@@ -127,7 +127,7 @@ def equality() -> None:
 
 
 def models() -> None:
-    """Training, sampling, completing and causality, beside the CPU."""
+    """Checks training, sampling, completion and causality against the CPU."""
     for layer in ("diagonal-bilstm", "row-lstm", "pixel-cnn"):
         torch.manual_seed(0)
         x = torch.randint(4, (6, 3, 7, 5), dtype=torch.uint8)
@@ -168,7 +168,7 @@ def models() -> None:
 
 
 def operations(model: PixelRNN, rows: int) -> float:
-    """TFLOP of the products of a training step on N·B positions."""
+    """TFLOP in the products of a training step on N·B positions."""
     products, _ = floor._work(model)
     return sum(2 * rows * inputs * outputs * (2 if first else 3) for inputs, outputs, first in products) / 1e12
 
@@ -192,7 +192,7 @@ def steps(model: PixelRNN, x: Tensor, variants: list[tuple[str, str]], deadline:
 
 
 def step_of(model: PixelRNN, x: Tensor, variant: str, how: str) -> Callable[[], None]:
-    """A training step of a model as a backend or naive code computes it."""
+    """A training step of a model, computed by a backend or by naive code."""
     optimizer = torch.optim.Adam(model.parameters(), 1e-4, fused=True)
     names: dict[str, Backend] = {"manual": "manual", "triton": "triton"}
 
@@ -232,7 +232,7 @@ def timed(step: Callable[[], Any], least: int = 3) -> float:
 
 
 def mnist() -> None:
-    """Whole steps of the paper's MNIST models."""
+    """Times whole steps of the paper's MNIST models."""
     for depth, hidden in ((1, 32), (7, 16)):
         print(f"\nMNIST {depth}×{hidden}, 28×28, Diagonal BiLSTM")
         model = PixelRNN(levels=2, hidden=hidden, depth=depth).cuda()
@@ -245,7 +245,7 @@ def mnist() -> None:
 
 
 def cifar10() -> None:
-    """Whole steps of the paper's CIFAR-10 model."""
+    """Times whole steps of the paper's CIFAR-10 model."""
     print("\nCIFAR-10 12×128, 32×32×3, 256 levels, Diagonal BiLSTM")
     model = PixelRNN(channels=3, levels=256, hidden=128, depth=12).cuda()
     for batch in (64, 256, 16):
@@ -266,7 +266,7 @@ def sampling() -> None:
 
 
 def tune() -> None:
-    """One layer, forward and backward in bfloat16, with other tiles; then where the time of a whole step goes."""
+    """Times one layer in bfloat16 with several tiles, then profiles a whole step."""
     from torch.profiler import ProfilerActivity, profile
 
     from pixelrnn.ops import triton
@@ -300,7 +300,7 @@ PARTS = {"equality": equality, "models": models, "mnist": mnist, "cifar10": cifa
 
 
 def main() -> None:
-    """Runs the named part, or all in processes of their own."""
+    """Runs the named part, or each part in its own process."""
     logging.basicConfig(format="%(message)s")
     if len(sys.argv) > 1:
         PARTS[sys.argv[1]]()

@@ -1,8 +1,8 @@
-"""The learning curves of the models that come with the package, beside the paper's figures, as one picture.
+"""Draws the learning curves of the shipped models beside the paper's figures, in one picture.
 
     python benchmarks/learning_curves.py
 
-reads the metrics that were kept of each run on static binarized MNIST and writes ``docs/learning-curves.png``.
+reads the stored metrics of each run on static binarized MNIST and writes ``docs/learning-curves.png``.
 """
 
 import csv
@@ -17,11 +17,11 @@ from pixelrnn.training.recipe import read_recipe
 
 PICTURE = Path("docs/learning-curves.png")
 PAPER = {"paper, test: Diagonal BiLSTM, 1×32": 80.75, "paper, test: Diagonal BiLSTM, 7×16": 79.20}
-COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"]  # of Okabe & Ito, which all readers tell apart
+COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"]  # Okabe & Ito, safe for colour blindness
 
 
 def draw(runs: dict[str, Path]) -> Figure:
-    """Nats of training and validation after each epoch.
+    """Draws the nats of training and validation after each epoch.
 
     Args:
         runs: run folders by name.

@@ -1,15 +1,15 @@
-"""The tables of training in docs/speed.md: whole training steps, ours against naive ones, the floor and bfloat16.
+"""Prints the tables of training in docs/speed.md: whole training steps against naive ones, the floor and bfloat16.
 
     python benchmarks/recurrence.py
 
-Let nothing else run. The picture beside them is that of `pixelrnn bench --out docs/bench.png`.
+Let nothing else run. `pixelrnn bench --out docs/bench.png` draws the picture beside the tables.
 """
 
 from pixelrnn.bench import Measurement, Task, Variant, measure, table
 
 ROUNDS = 10
 
-# What, against what, and by how much at least.
+# A task, the variant measured, the variant it is compared with, and the smallest ratio wanted.
 TARGETS: list[tuple[Task, Variant, Variant, float]] = [
     (Task(batch=16), "cpu", "naive, fair", 6),
     (Task(batch=64), "cpu", "naive, fair", 6),
@@ -21,7 +21,7 @@ TARGETS: list[tuple[Task, Variant, Variant, float]] = [
 
 
 def main() -> None:
-    """Measures every task once and prints what was reached of each target."""
+    """Measures every task once, and prints whether each target is reached."""
     results: dict[Task, dict[Variant, Measurement]] = {}
     for task, _, _, _ in TARGETS:
         if task not in results:

@@ -1,9 +1,9 @@
-"""The tables of sampling in docs/speed.md: incremental against naive, time over batch and side, memory.
+"""Prints the tables of sampling in docs/speed.md: incremental against naive, time over batch and side, memory.
 
     python benchmarks/sampling.py
 
-Let nothing else run. Models have random weights, which cost what trained ones do. Before anything is timed, both
-samplers draw the same images from the same noise.
+Let nothing else run. The models have random weights, which take as long as trained ones. The script times the samplers
+only after all draw the same images from the same noise.
 """
 
 import math
@@ -33,20 +33,20 @@ BATCHES, SIDES = (1, 16, 64, 256), (8, 16, 28, 64)
 
 
 def model_of(*, depth: int, hidden: int) -> PixelRNN:
-    """A Diagonal BiLSTM for binary images, always with the same weights."""
+    """A Diagonal BiLSTM for binary images, with the same weights in every call."""
     torch.manual_seed(0)
     return PixelRNN(levels=2, depth=depth, hidden=hidden).eval()
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Of one call."""
+    """The seconds of one call."""
     begin = time.perf_counter()
     work()
     return time.perf_counter() - begin
 
 
 def usual_passes(model: PixelRNN, x: Tensor, passes: int) -> None:
-    """So many sub-pixels drawn as public implementations do: a pass of the whole network over the whole image each."""
+    """Draws ``passes`` sub-pixels as public code does: each takes a pass of the network over the whole image."""
     x, uniform = x.clone(), torch.rand(passes, len(x), dtype=torch.double)
     for p in range(passes):
         i, j = divmod(p, x.shape[3])
@@ -67,14 +67,14 @@ def check_equality() -> None:
 
 
 def without_library(model: PixelRNN, n: int, side: int) -> Tensor:
-    """Draws n images as a machine without the compiled library does."""
+    """Draws n images without the compiled library."""
     with backend("manual"):
         return model.sample(n, height=side, width=side)
 
 
 @torch.no_grad()
 def against_naive(depth: int, hidden: int, *, n: int = 16, side: int = 28) -> dict[str, float]:
-    """Seconds for n images, drawn in all ways. Of the usual one's passes, which are equal, one in 28 is taken."""
+    """Seconds to draw n images with each sampler. All passes of the usual one cost the same, so one in 28 is timed."""
     model, x = model_of(depth=depth, hidden=hidden), torch.zeros(n, 1, side, side, dtype=torch.uint8)
     passes = math.ceil(side * side / 28)
     times: dict[str, list[float]] = {"incremental": [], "forward": [], "usual": []}
@@ -92,7 +92,7 @@ def against_naive(depth: int, hidden: int, *, n: int = 16, side: int = 28) -> di
 
 
 def over_batch_and_side() -> str:
-    """Milliseconds per image, of the one-layer model."""
+    """A table of milliseconds per image for the one-layer model."""
     model = model_of(depth=1, hidden=32)
     lines = ["ms/image  " + "".join(f"{side:>6}×{side:<3}" for side in SIDES) + "  exponent in pixels"]
     for batch in BATCHES:
@@ -117,7 +117,7 @@ def in_colour(layer: LayerKind, *, n: int = 16, side: int = 32) -> float:
 
 
 def memory_of(what: str) -> float:
-    """MiB that a batch of 256 takes at most beyond what the process held before, in a process of its own."""
+    """Peak memory of a batch of 256 in MiB, above what its process held before."""
     with get_context("spawn").Pool(1) as pool:
         return pool.apply(_memory, (what,))
 

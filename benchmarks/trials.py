@@ -1,10 +1,10 @@
-"""What was tried and not kept, of what the paper leaves open: learning rates, how long, the PixelCNN's depth.
+"""Trials that we did not keep, where the paper is silent: learning rates, training length, the depth of the PixelCNN.
 
     python benchmarks/trials.py
 
-trains every trial below that is not in ``runs/trials`` yet (Ctrl-C saves and stops, the next call goes on), then writes
-the curves of all runs in that folder into ``docs/trials.csv``; what else is in the file stays. Trials that looked bad
-were stopped early: their curves are shorter than they say.
+trains every trial below that is not in ``runs/trials`` yet; Ctrl-C saves and stops, the next call resumes. Then it
+writes the curves of all runs in that folder into ``docs/trials.csv`` and keeps other trials in the file. We stopped
+some bad trials early, so their curves are shorter than their number of epochs.
 """
 
 import csv
@@ -19,7 +19,7 @@ RUNS, LOG = Path("runs/trials"), Path("docs/trials.csv")
 SEVEN = "mnist-diagonal-7x16 --train.optimizer soap --train.clip 1"
 CNN = "mnist-cnn --train.learning-rate 4e-3 --train.precision bfloat16"
 
-# What `pixelrnn train` is given.
+# The arguments of `pixelrnn train`.
 TRIALS = {
     "1x32-cosine-of-100-epochs": "mnist-diagonal-1x32 --train.epochs 100",
     "mnist-diagonal-7x16-soap-8e-3": f"{SEVEN} --train.learning-rate 8e-3 --train.epochs 1",
@@ -31,7 +31,7 @@ TRIALS = {
 
 
 def train(name: str, start: str) -> None:
-    """One trial."""
+    """Trains one trial, or resumes it."""
     run = RUNS / name
     resume = (run / "checkpoints" / "last.ckpt").is_file()
     if status := main(["train", *(["--resume", str(run)] if resume else [*start.split(), "--run", str(run)])]):
@@ -39,7 +39,7 @@ def train(name: str, start: str) -> None:
 
 
 def curves(folder: Path) -> dict[str, list[dict[str, str]]]:
-    """The metrics of the runs in a folder, by their names."""
+    """The metrics of all runs in a folder, by name of the run."""
     found = {}
     for metrics in sorted(folder.glob("*/metrics.csv")):
         with metrics.open(newline="", encoding="utf-8") as file:

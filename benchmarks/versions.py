@@ -23,7 +23,7 @@ from pixelrnn import PixelRNN
 STARTS, TURNS = 4, 6
 RGB = {"channels": 3, "levels": 256, "depth": 2}
 
-# What to do, how often, the model, and the batch and side of the images.
+# The work, repetitions, options of the model, and the batch and side of the images.
 TASKS: dict[str, tuple[str, int, dict[str, Any], tuple[int, int]]] = {
     "step-digits": ("step", 5, {"levels": 17}, (32, 8)),
     "step-16": ("step", 1, {}, (16, 28)),
@@ -43,12 +43,12 @@ TASKS: dict[str, tuple[str, int, dict[str, Any], tuple[int, int]]] = {
     "sample-4-rgb-cnn": ("sample", 1, RGB | {"layer": "pixel-cnn"}, (4, 32)),
 }
 
-# Freed memory stays in the process, as in training; otherwise the kernel's pages are timed.
+# Keep freed memory in the process, as training does; otherwise we would time the kernel's page faults.
 KEEP_FREED = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 
 
 def work(what: str, times: int, options: dict[str, Any], batch: int, side: int) -> Callable[[], None]:
-    """A task, done so many times by the version that is imported."""
+    """A function that does a task ``times`` times, with the version on the path."""
     torch.manual_seed(0)
     model = PixelRNN(**{"levels": 2, "hidden": 32, **options})
     optimizer = torch.optim.Adam(model.parameters())
@@ -76,7 +76,7 @@ def work(what: str, times: int, options: dict[str, Any], batch: int, side: int) 
 
 
 def answer(name: str) -> None:
-    """Does a task for each line that comes in, and prints the best of three times."""
+    """For each line on standard input, does a task three times and prints the best time."""
     what, times, options, size = TASKS[name]
     task = work(what, times, options, *size)
     task()
@@ -90,7 +90,7 @@ def answer(name: str) -> None:
 
 
 def compare(python: str, name: str) -> tuple[float, float]:
-    """The median seconds of the other version and of this one."""
+    """Returns the median seconds of the other version and of this one."""
     seconds: tuple[list[float], list[float]] = [], []
     for _ in range(STARTS):
         processes = [

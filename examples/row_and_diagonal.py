@@ -1,4 +1,4 @@
-"""A Row LSTM computed row by row, and a Diagonal BiLSTM diagonal by diagonal, by hand. Both equal the layers.
+"""Computes a Row LSTM row by row and a Diagonal BiLSTM diagonal by diagonal, by hand. Both equal the layers.
 
 python examples/row_and_diagonal.py
 """
@@ -13,7 +13,7 @@ B, F, H, W, h = 2, 6, 5, 7, 4  # images, features of the map, height, width, fea
 
 # docs: begin equation
 def lstm(gates: Tensor, c_before: Tensor) -> tuple[Tensor, Tensor]:
-    """For all pixels of a line at once: from the sum Kis ⊛ x + Kss ⊛ h₋ and the cell states c₋ to h and c."""
+    """Returns h and c for all pixels of a line at once, from the sum Kis ⊛ x + Kss ⊛ h₋ and the cell states c₋."""
     o, f, i, g = gates.chunk(4, dim=-1)
     c = f.sigmoid() * c_before + i.sigmoid() * g.tanh()
     return o.sigmoid() * c.tanh(), c
@@ -22,10 +22,10 @@ def lstm(gates: Tensor, c_before: Tensor) -> tuple[Tensor, Tensor]:
 
 # docs: begin row
 def row_lstm(layer: RowLSTM, x: Tensor) -> Tensor:
-    """(B, F, H, W) to (B, h, H, W), a row at each step."""
+    """Maps (B, F, H, W) to (B, h, H, W), one row per step."""
     x_term = layer.input_to_state(x).permute(0, 2, 3, 1)  # (B, H, W, 4h): a convolution, for all rows at once
-    weight = layer.state_to_state.weight[0]  # of its one direction: (3, h, 4h), a matrix for each neighbour
-    h0, c0 = layer.state_to_state.initial[0]  # what a neighbour outside the image holds
+    weight = layer.state_to_state.weight[0]  # (3, h, 4h): one matrix per neighbour
+    h0, c0 = layer.state_to_state.initial[0]  # the states of neighbours outside the image
 
     h_above, c_above = h0.expand(B, W, h), c0.expand(B, W, h)
     outside = h0.expand(B, 1, h)
@@ -43,7 +43,7 @@ def row_lstm(layer: RowLSTM, x: Tensor) -> Tensor:
 
 # docs: begin diagonal
 def diagonal_lstm(x_term: Tensor, weight: Tensor, initial: Tensor) -> Tensor:
-    """One direction: (B, H, W, 4h) to (B, H, W, h), a diagonal i + j = t at each step."""
+    """Maps (B, H, W, 4h) to (B, H, W, h) in one direction, one diagonal i + j = t per step."""
     h0, c0 = initial
     # The states of the whole image, with a row above it and a column to its left that hold the initial state.
     hidden, cell = h0.repeat(B, H + 1, W + 1, 1), c0.repeat(B, H + 1, W + 1, 1)
@@ -60,14 +60,14 @@ def diagonal_lstm(x_term: Tensor, weight: Tensor, initial: Tensor) -> Tensor:
 
 # docs: begin bilstm
 def diagonal_bilstm(layer: DiagonalBiLSTM, x: Tensor) -> Tensor:
-    """(B, F, H, W) to (B, h, H, W): two directions, the second one mirrored and moved down one row."""
+    """Maps (B, F, H, W) to (B, h, H, W): two directions, the second one mirrored and moved down one row."""
     x_term = layer.input_to_state(x).permute(0, 2, 3, 1)  # (B, H, W, 2·4h)
     first, second = x_term.chunk(2, dim=-1)
     weight, initial = layer.state_to_state.weight, layer.state_to_state.initial
 
     output = diagonal_lstm(first, weight[0], initial[0])
     mirrored = diagonal_lstm(second.flip(2), weight[1], initial[1]).flip(2)
-    # At (i, j) it has seen (i, j + 1), which is yet to be generated. So (i, j) gets what it computed at (i − 1, j).
+    # The mirror's state at (i, j) has seen the later pixel (i, j + 1). So (i, j) gets its state at (i − 1, j).
     shifted = torch.cat([torch.zeros(B, 1, W, h), mirrored[:, :-1]], dim=1)
     return (output + shifted).permute(0, 3, 1, 2)
     # docs: end bilstm
@@ -79,7 +79,7 @@ if __name__ == "__main__":
     with torch.no_grad():
         row, diagonal = RowLSTM(F, h), DiagonalBiLSTM(F, h)
         for layer in (row, diagonal):
-            torch.nn.init.normal_(layer.state_to_state.initial)  # which is zero before it is trained
+            torch.nn.init.normal_(layer.state_to_state.initial)  # zero before training
         print(f"Row LSTM, x {tuple(x.shape)}")
         torch.testing.assert_close(row_lstm(row, x), row(x))
         print(f"Diagonal BiLSTM, x {tuple(x.shape)}")

@@ -1,4 +1,4 @@
-"""Comparisons that several tests make, and a process that has the core installation alone."""
+"""Comparisons that several tests share, and a process that has only the core installation."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ sys.meta_path.insert(0, Missing())
 
 
 def python(code: str, *, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Runs code in a process that can import this package, but none of the extras' modules."""
+    """Runs code in a process that can import this package, but no module of the extras."""
     command = [sys.executable, "-W", "error", "-c", BLOCKED + code]
     source = {"PYTHONPATH": str(Path(pixelrnn.__file__).parents[1])}
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=os.environ | source)
@@ -43,7 +43,7 @@ def equals_oracle(
     """
     layer.double()
     for parameter in layer.parameters():
-        nn.init.normal_(parameter, std=0.5)  # the initial states too, which start at zero
+        nn.init.normal_(parameter, std=0.5)  # also the initial states, which start at zero
     x, *rest = (given.detach().double().requires_grad_() for given in (x, *others))
     parameters = dict(layer.named_parameters())
     inputs = [x, *rest, *parameters.values()]
@@ -61,9 +61,9 @@ def equals_oracle(
 
 
 def reach(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Which inputs each output depends on, from the whole Jacobian: (outputs without batch…, inputs without batch…).
+    """True where an output depends on an input, from the whole Jacobian: (*outputs, *inputs), both without batch.
 
-    x is a batch of one. Images do not see each other, so a batch of copies gives a row of the Jacobian each.
+    x is a batch of one. Images do not see each other, so each of a batch of copies gives one row of the Jacobian.
     """
     outputs = f(x)[0].numel()
     copies = x.expand(outputs, *x.shape[1:]).clone().requires_grad_()
@@ -73,7 +73,7 @@ def reach(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def sub_pixel_order(reached: Tensor) -> Tensor:
-    """From (C, H, W, C, H, W) to (n, n) with sub-pixels in the order of generation: rows, pixels, channels."""
+    """Maps (C, H, W, C, H, W) to (n, n), with sub-pixels in the order of generation: rows, pixels, channels."""
     n = reached[..., 0, 0, 0].numel()
     return reached.permute(1, 2, 0, 4, 5, 3).reshape(n, n)
 

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures and settings of all tests."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import jaxtyping
 import pytest
 import torch
 
-# Two test processes share two cores.
+# Two test processes run on two cores.
 torch.set_num_threads(1)
 
 
@@ -17,7 +17,7 @@ def _seeded() -> None:
 
 @pytest.fixture
 def as_a_user() -> Iterator[None]:
-    """Without the shape checks that only tests run, so that the library's own errors are seen."""
+    """Turns off the shape checks, which only tests run, to see the errors of the library itself."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,6 +1,6 @@
-"""The paper's equations as plain loops in float64, independent of the library: what every layer must equal.
+"""The paper's equations as plain loops in float64, independent of the library. Every layer must equal them.
 
-Only elementary arithmetic on columns (B,) and (B, h) is used, so that autograd gives the gradients.
+They use only elementary arithmetic on columns (B,) and (B, h), so autograd gives the gradients.
 """
 
 import torch
@@ -10,7 +10,7 @@ State = dict[tuple[int, int], Tensor]
 
 
 def may_see(mask_type: str, in_feature: int, out_feature: int, di: int, dj: int, channels: int) -> bool:
-    """§3.4: whether a weight at offset (di, dj) from the centre is open."""
+    """§3.4: True if a weight at offset (di, dj) from the centre is open."""
     if di < 0 or (di == 0 and dj < 0):
         return True
     if di > 0 or dj > 0:
@@ -42,7 +42,7 @@ def masked_conv(x: Tensor, weight: Tensor, bias: Tensor, mask_type: str, channel
 
 
 def lstm_cell(gates: Tensor, c_previous: Tensor) -> tuple[Tensor, Tensor]:
-    """Equation 3, from the sum of input-to-state and state-to-state."""
+    """Equation 3, applied to the sum of input-to-state and state-to-state."""
     h = gates.shape[1] // 4
     o, f, i = (1 / (1 + torch.exp(-gates[:, k * h : (k + 1) * h])) for k in range(3))
     g = torch.tanh(gates[:, 3 * h :])
@@ -104,12 +104,12 @@ def diagonal_bilstm(x: Tensor, p: dict[str, Tensor], channels: int, condition: T
 
 
 def part(p: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The parameters below a name."""
+    """The parameters under a prefix."""
     return {name.removeprefix(prefix + "."): value for name, value in p.items() if name.startswith(prefix + ".")}
 
 
 def conv_b(x: Tensor, p: dict[str, Tensor], name: str, channels: int) -> Tensor:
-    """A masked convolution of type B with the parameters below a name."""
+    """A masked convolution of type B with the parameters under a prefix."""
     return masked_conv(x, p[f"{name}.weight"], p[f"{name}.bias"], "B", channels)
 
 

@@ -24,7 +24,7 @@ WITHIN_THE_PIXEL = {(0, 0), (0, 1), (1, 1)}
 
 
 class SkewedLSTM(nn.Module):
-    """One direction of a Diagonal BiLSTM as the paper draws it: column by column of the skewed map, 2×1 convolution."""
+    """One direction of a Diagonal BiLSTM as the paper draws it: a 2×1 convolution over columns of the skewed map."""
 
     def __init__(self, hidden: int, padding: tuple[int, int]) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class SkewedLSTM(nn.Module):
         self.state_to_state = nn.Conv1d(hidden, 4 * hidden, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = c = torch.zeros(x.shape[:3])  # float32, as many write it
+        h = c = torch.zeros(x.shape[:3])  # float32, as in much public code
         states = []
         for column in skew(self.input_to_state(x)).unbind(-1):
             o, f, i, g = (self.state_to_state(F.pad(h, self.padding)) + column).chunk(4, dim=1)
@@ -71,7 +71,7 @@ def test_a_state_convolution_that_is_padded_below_reads_the_future() -> None:
     assert leaks(nn.Sequential(ends[0], SkewedLSTM(3, (1, 0)), ends[1]), size=(height, width)) == []
 
     found = leaks(nn.Sequential(ends[0], SkewedLSTM(3, (0, 1)), ends[1]), size=(height, width))
-    # A state reads the one to its left, and in place of the one above the one at (i + 1, j − 2).
+    # A state reads the one to its left, and (i + 1, j − 2) instead of the one above.
     pixels = [*itertools.product(range(height), range(width))]
     expected = set()
     for (i, j), d, e in itertools.product(pixels, range(height), range(width)):
@@ -88,7 +88,7 @@ def test_gates_that_are_grouped_as_one_map_leak_across_channels() -> None:
     assert leaks(rgb(RowLSTM(6, 6, channels=3)), size=(3, 3), channels=3) == []
 
     lstm = RowLSTM(6, 4, channels=3)
-    lstm.input_to_state = MaskedConv2d("B", 6, 4 * 4, (1, 3), channels=3)  # not maps=4, and 3 does not divide 4
+    lstm.input_to_state = MaskedConv2d("B", 6, 4 * 4, (1, 3), channels=3)  # maps=4 is missing, and 3 does not divide 4
     widen = MaskedConv2d("B", 4, 6, 1, channels=3)
     found = leaks(rgb(lstm, widen), size=(3, 3), channels=3)
     assert pairs(found) == {
@@ -133,8 +133,8 @@ def test_the_size_of_a_leak_is_the_largest_gradient_of_its_logits() -> None:
     "hiding",
     [
         lambda x: torch.cat([x, -x], dim=1),  # logits whose sum does not depend on the input
-        F.relu,  # shut for about half of the images
-        lambda x: x * 1e-200,  # zero in float32
+        F.relu,  # zero for about half of the images
+        lambda x: x * 1e-200,  # its derivative is zero in float32
         lambda x: x.add_(x),  # changes its input
     ],
 )
@@ -191,7 +191,7 @@ def test_the_module_and_the_random_numbers_stay_as_they_are() -> None:
     with torch.inference_mode():
         assert leaks(network, size=(3, 3)) == []
         assert leaks(network.forward, size=(3, 3)) == []
-    leaks(F.dropout, size=(3, 3))  # which draws
+    leaks(F.dropout, size=(3, 3))  # draws random numbers
     assert torch.equal(torch.get_rng_state(), random)
     assert torch.get_default_dtype() == torch.zeros(1).dtype == torch.float32
     assert network.training
@@ -232,20 +232,20 @@ class Uncopyable(nn.Conv2d):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (batch_norm(), "the logits of an image depend on the other images"),
-        (lambda x: x.cumsum(dim=0), "the logits of an image depend on the other images"),
-        (lambda x: x.flip(0).cumsum(dim=0), "the logits of an image depend on the other images"),
+        (batch_norm(), "the logits of an image depend on other images"),
+        (lambda x: x.cumsum(dim=0), "the logits of an image depend on other images"),
+        (lambda x: x.flip(0).cumsum(dim=0), "the logits of an image depend on other images"),
         (lambda x: x / 0, "72 of 72 logits are NaN or infinite"),
-        (lambda x: (x * 0).sqrt(), "the gradient of the logits is not finite"),
-        (lambda x: x.detach(), "the logits have no gradient, does the network detach them"),
+        (lambda x: (x * 0).sqrt(), "the gradient of the logits is NaN or infinite"),
+        (lambda x: x.detach(), "the logits have no gradient: check that the network does not detach them"),
         (lambda x: torch.ones_like(x).requires_grad_(), "the logits have no gradient"),
         (lambda x: x.round(), "no logit depends on any input, so the check proves nothing"),
         (zero(), "no logit depends on any input"),
-        (lambda x: (x, x), r"the network maps \(8, 1, 3, 3\) to tuple, expected floating numbers \(B, K, C, H, W\)"),
+        (lambda x: (x, x), r"the network maps \(8, 1, 3, 3\) to tuple, expected floating-point \(B, K, C, H, W\)"),
         (lambda x: x.sum(dim=1), r"maps \(8, 1, 3, 3\) to \(8, 3, 3\) of torch.float64, expected"),
         (nn.Conv2d(1, 1, 3), r"the network maps \(8, 1, 3, 3\) to \(8, 1, 1, 1\)"),
         (lambda x: x[:1], r"the network maps \(8, 1, 3, 3\) to \(1, 1, 3, 3\)"),
-        (lambda x: x > 0, r"\(8, 1, 3, 3\) of torch\.bool, expected floating numbers"),
+        (lambda x: x > 0, r"\(8, 1, 3, 3\) of torch\.bool, expected floating-point"),
         (nn.Conv2d(2, 1, 3), r"cannot run a float64 copy of the network on images \(8, 1, 3, 3\): Given groups=1"),
         (PixelRNN(levels=2, hidden=2), "expected uint8"),
         (Uncopyable(1, 1, 3), r"cannot run a float64 copy of the network .*: not this one$"),
@@ -258,7 +258,7 @@ def test_what_cannot_be_checked_is_refused(network: Callable[[Tensor], Tensor], 
 
 def test_a_gradient_that_is_not_finite_for_one_sub_pixel_is_refused() -> None:
     x = torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 2).requires_grad_()
-    with pytest.raises(InputError, match="the gradient of the logits is not finite"):
+    with pytest.raises(InputError, match="the gradient of the logits is NaN or infinite"):
         gradient(x.sqrt()[..., 0], x)
 
 
@@ -270,7 +270,7 @@ def test_a_gradient_that_is_not_finite_for_one_sub_pixel_is_refused() -> None:
         ({"size": (3,)}, r"size must be \(height, width\), each at least 1, got \(3,\)"),
         ({"size": (3, 2.5)}, r"got \(3, 2\.5\)"),
         ({"channels": 0}, "channels must be at least 1, got 0"),
-        ({"at": (3, 0)}, r"at is \(3, 0\), expected a row and a column of an image of 3×4"),
+        ({"at": (3, 0)}, r"at is \(3, 0\), expected \(row, column\) within an image of 3×4"),
         ({"at": (0, -1)}, r"at is \(0, -1\), expected"),
         ({"at": (0, 1, 1)}, r"at is \(0, 1, 1\), expected"),
         ({"at": (0, 0.5)}, r"at is \(0, 0\.5\), expected"),

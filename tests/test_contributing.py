@@ -1,4 +1,4 @@
-"""The map of the source in docs/CONTRIBUTING.md is true."""
+"""The map of the source in docs/CONTRIBUTING.md names all modules."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ SOURCE = ROOT / "src" / "pixelrnn"
 
 
 def modules(folder: Path) -> set[str]:
-    """The modules of a folder, but for those whose names Python gives."""
+    """The modules of a folder, without those that Python itself names."""
     return {path.stem for path in folder.glob("*.py") if not path.stem.startswith("__")}
 
 

@@ -1,4 +1,4 @@
-"""The README and the documentation: their code runs, their commands are understood, their links lead somewhere."""
+"""README and documentation: the code runs, the commands parse, the links resolve."""
 
 import re
 import runpy
@@ -24,7 +24,7 @@ SECTION = r"<!-- (\S+\.py): (\w+) -->\s+" + BLOCK
 
 
 def found(pattern: str) -> list[tuple[str, ...]]:
-    """Each page that holds the pattern, with what its groups matched."""
+    """Each match of the pattern in a page: the page and the groups."""
     return [
         (name, *match.groups())
         for name, path in PAGES.items()

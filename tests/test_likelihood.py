@@ -86,7 +86,7 @@ def test_what_has_no_likelihood_is_refused() -> None:
         lambda: intensities(x, 1, torch.float32),
         lambda: bits_per_dim(1.0, 0),
         lambda: log_probabilities(torch.zeros(2, 0)),
-        lambda: inspect.unwrap(log_prob_map)(torch.zeros(2, 3, 1, 2, 3), x),  # without the tests' own checks of types
+        lambda: inspect.unwrap(log_prob_map)(torch.zeros(2, 3, 1, 2, 3), x),  # turns off the type checks of the tests
     ):
         with pytest.raises(InputError, match=r"must be at least|logits"):
             call()

@@ -1,4 +1,4 @@
-"""What `make` installs, and when."""
+"""The installations of `make`."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 
 def installs(folder: Path, target: str) -> list[str]:
-    """What `make` would ask pip to install."""
+    """The packages that `make` would ask pip to install."""
     done = subprocess.run(["make", "--dry-run", target], cwd=folder, capture_output=True, text=True, check=True)
     return [line.split()[-1].strip("'") for line in done.stdout.splitlines() if "pip install" in line]
 
@@ -34,7 +34,7 @@ def test_the_demo_installs_less_and_neither_redoes_the_work_of_the_other(tmp_pat
     assert installs(tmp_path, "test") == installs(tmp_path, "docs") == [".[demo,dev,docs,hf,train]"]
     (tmp_path / ".venv" / "all").touch()
     assert installs(tmp_path, "test") == installs(tmp_path, "docs") == installs(tmp_path, "demo") == []
-    # A change of the C++ compiles it anew.
+    # A change of the C++ triggers a compilation.
     later = time.time() + 60
     os.utime(tmp_path / "src/pixelrnn/ops/csrc/scan.h", (later, later))
     assert installs(tmp_path, "demo") == [".[train]"]

@@ -22,7 +22,7 @@ def test_bars_are_for_those_who_see_them(capfd: pytest.CaptureFixture[str], monk
         assert output.out == ""
 
 
-@pytest.mark.slow  # a process of its own with a terminal, which is how most people will see a training
+@pytest.mark.slow  # a process with a terminal, as most users see a training
 def test_a_training_in_a_terminal_shows_its_nats(tmp_path: os.PathLike[str]) -> None:
     pty = pytest.importorskip("pty", reason="no terminals on this system")
     code = (

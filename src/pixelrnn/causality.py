@@ -3,15 +3,15 @@
 The logits of a sub-pixel may depend only on the sub-pixels strictly before it in raster order: rows, pixels, then
 channels. `leaks` lists every pair that breaks this rule. `sees` shows what the logits of one pixel depend on.
 
-**Computation.** The derivatives of the logits with respect to eight random images in [−1, 1], in float64. A pair
-of sub-pixels counts if its derivative is not exactly zero for at least one image and one logit. No tolerance is needed:
-where no path leads from an input to an output, the chain rule gives an exact zero, unless an operation adds a number
-and subtracts it again, as a convolution by FFT does.
+**Computation.** The check takes the derivatives of the logits at eight random images in [−1, 1], in float64. A pair of
+sub-pixels counts if its derivative is not exactly zero for at least one image and one logit. It needs no tolerance: the
+chain rule gives an exact zero if no path leads from an input to an output. The exception is an operation that adds a
+number and subtracts it again, such as a convolution by FFT.
 
-**Meaning of an empty list.** All these derivatives are zero at the images that were tried. A path stays hidden behind
-a weight that is zero, a ReLU that is shut for all eight images, a gate so saturated that its derivative rounds to zero,
-factors whose product underflows, or an operation such as rounding, argmax or `detach`, whose derivative is always zero.
-Most of these depend on the weights, so check a trained network with fresh random weights as well.
+**Meaning of an empty list.** All derivatives that must be zero are zero at these eight images. The check misses a path
+through a zero weight, a ReLU that is zero for all eight images, a gate whose derivative rounds to zero, or an
+underflow. It also misses operations whose derivative is always zero: rounding, argmax, `detach`. Most of these
+depend on the weights, so check a trained network with fresh random weights too.
 """
 
 import copy
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 Network = Callable[[Tensor], Tensor]
-"""From intensities (B, C, H, W) to logits (B, K, C, H, W), (B, C, H, W), or (B, K, H, W) where C = 1."""
+"""Maps intensities (B, C, H, W) to logits (B, K, C, H, W), (B, C, H, W), or (B, K, H, W) if C = 1."""
 
 SubPixel = tuple[int, int, int]
 """(channel, row, column), each from 0."""
 
 IMAGES = 8
-"""Random images that a network is checked with: a ReLU that is shut for one of them hides what it would see."""
+"""Number of random images for the check. With one alone, a ReLU that is zero for it would hide a path."""
 
 MEANINGS = {"the pixel": ORANGE, "seen": SKY, "earlier, not seen": LIGHT, "later": WHITE}
 LEAK_MEANING = {"seen too early: a leak": VERMILION}
@@ -56,7 +56,7 @@ class Leak:
     output: SubPixel
     """The sub-pixel that the logits belong to: (channel, row, column)."""
     input: SubPixel
-    """The sub-pixel that they depend on: (channel, row, column)."""
+    """The sub-pixel that the logits depend on: (channel, row, column)."""
     gradient: float
     """The largest |∂ logit / ∂ intensity| over the images and logits."""
 
@@ -68,7 +68,7 @@ class Leak:
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """The context of one pixel: all that its logits depend on."""
+    """The context of one pixel: all sub-pixels that its logits depend on."""
 
     at: tuple[int, int]
     """Row and column of the pixel."""
@@ -78,11 +78,11 @@ class Context:
 
     @property
     def array(self) -> NDArray[np.float64]:
-        """The largest gradient over the channels of logits and input, (H, W); zero where a pixel is not seen."""
+        """The largest gradient over the channels of logits and input, (H, W); zero for unseen pixels."""
         return self.by_channel.max(axis=(0, 1))
 
     def figure(self) -> "matplotlib.figure.Figure":
-        """Draws what the logits see: one map, or C×C maps with a row per channel of the logits and a column per input.
+        """Draws what the logits see: C×C maps, one row per channel of the logits, one column per channel of the input.
 
         Raises:
             InputError: matplotlib is not installed.
@@ -107,17 +107,17 @@ class Context:
 
 
 def leaks(network: Network, *, size: Sequence[int], channels: int = 1) -> list[Leak]:
-    """Lists the pairs of sub-pixels where the logits of one depend on the other, which does not come before it.
+    """Lists the leaks: the logits of one sub-pixel depend on another sub-pixel that does not come before it.
 
-    An ``nn.Module``, or a method of one such as ``model.logits``, is copied and runs in float64 and eval mode on the
-    module's device; the module itself stays as it is. Any other function is called with float64 images on the CPU.
+    For an ``nn.Module``, or a method of one such as ``model.logits``, the check runs a copy in float64 and eval mode on
+    the module's device; the module stays unchanged. It calls any other function with float64 images on the CPU.
 
-    The check takes a backward pass of eight images for each of the H·W·C sub-pixels, and K more for each one that
-    leaks. An image is large enough if it is larger than the kernels of the network.
+    The check takes one backward pass of eight images for each of the H·W·C sub-pixels, and K more for each sub-pixel
+    that leaks. Images that are larger than the kernels of the network are large enough.
 
     Args:
         network: maps float intensities (B, C, H, W) to logits (B, K, C, H, W), or to (B, C, H, W) with one logit per
-            sub-pixel, or with C = 1 to (B, K, H, W). The order of K and C matters, and cannot be checked if K = C.
+            sub-pixel, or with C = 1 to (B, K, H, W). K comes before C; if K = C, the check cannot verify this order.
         size: height and width of the images.
         channels: image channels C.
 
@@ -125,14 +125,14 @@ def leaks(network: Network, *, size: Sequence[int], channels: int = 1) -> list[L
         The leaks in raster order of the output, then of the input.
 
     Raises:
-        InputError: the size or the channels are not positive. The network cannot be copied, does not take float64
-            images, returns another shape, or mixes the images of a batch. Its logits or their gradients are not finite,
-            or the logits have no gradient, or none depends on any input.
+        InputError: the size or the channels are below 1. The network cannot be copied, does not take float64 images,
+            returns another shape, or mixes the images of a batch. Its logits or their gradients are NaN or infinite,
+            the logits have no gradient, or no logit depends on any input.
     """
     found, seen = [], False
     with _prepared(network, size, channels) as (x, y, weighted):
         order = [(c, i, j) for i, j, c in itertools.product(*map(range, (*size, channels)))]
-        # With random weights the gradient of a sum is zero only where that of every logit is, almost surely.
+        # The sum has random weights: almost surely, its gradient is zero only if that of every logit is.
         sums = weighted.sum(dim=1)
         for k, (c, i, j) in enumerate(track(order, "checking causality")):
             sizes = gradient(sums[:, c, i, j], x).amax(dim=0).permute(1, 2, 0).flatten()
@@ -146,7 +146,7 @@ def leaks(network: Network, *, size: Sequence[int], channels: int = 1) -> list[L
 
 
 def sees(network: Network, *, size: Sequence[int], channels: int = 1, at: Sequence[int]) -> Context:
-    """Returns the context of a pixel: how strongly its logits depend on each sub-pixel, the later ones included.
+    """Returns the context of a pixel: how strongly its logits depend on each sub-pixel, later ones included.
 
     Runs the network as `leaks` does, with one backward pass for each of the K·C logits of the pixel.
 
@@ -157,34 +157,34 @@ def sees(network: Network, *, size: Sequence[int], channels: int = 1, at: Sequen
         at: row and column of the pixel.
 
     Raises:
-        InputError: ``at`` is outside the image, or for the reasons in `leaks`. A pixel that sees nothing is no error.
+        InputError: ``at`` is outside the image, or for the reasons in `leaks`. A pixel may see nothing.
     """
     with _prepared(network, size, channels) as (x, y, _):
         if tuple(at) not in itertools.product(*map(range, size)):
-            raise InputError(f"at is {tuple(at)}, expected a row and a column of an image of {size[0]}×{size[1]}")
+            raise InputError(f"at is {tuple(at)}, expected (row, column) within an image of {size[0]}×{size[1]}")
         i, j = at
         by_channel = torch.stack([_largest(y[:, :, c, i, j], x) for c in range(channels)])
     return Context((i, j), by_channel.cpu().numpy())
 
 
 def gradient(logits: Float[Tensor, "..."], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-    """|∂ Σ logits / ∂ x|, for one logit of each image. Raises InputError if it is not finite, or there is none."""
-    with input_error("the logits have no gradient, does the network detach them?", RuntimeError):
+    """|∂ Σ logits / ∂ x|, for one logit of each image. Raises InputError if it is missing, NaN or infinite."""
+    with input_error("the logits have no gradient: check that the network does not detach them", RuntimeError):
         (by_input,) = torch.autograd.grad(logits.sum(), x, retain_graph=True)
     if not by_input.isfinite().all():
-        raise InputError("the gradient of the logits is not finite")
+        raise InputError("the gradient of the logits is NaN or infinite")
     return by_input.abs()
 
 
 def _largest(logits: Float[Tensor, "B K"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "C H W"]:
-    """The largest gradient over images and logits, logit by logit."""
+    """The largest gradient over images and logits, computed logit by logit."""
     return torch.stack([gradient(logit, x).amax(dim=0) for logit in logits.unbind(1)]).amax(dim=0)
 
 
 def draw_context(
     axes: "matplotlib.axes.Axes", seen: NDArray[np.bool_], at: tuple[int, int], *, output: int = 0, source: int = 0
 ) -> None:
-    """Draws what the logits of one channel of a pixel see, (H, W), of one channel of the input, ``source``."""
+    """Draws ``seen`` (H, W): what the logits of channel ``output`` at a pixel see of channel ``source``."""
 
     def colour(i: int, j: int) -> str:
         if (i, j, source) < (*at, output):
@@ -200,14 +200,14 @@ def draw_context(
 
 @contextmanager
 def _prepared(network: Network, size: Sequence[int], channels: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Random images (B, C, H, W), their logits (B, K, C, H, W), and these with random weights. Errors as in `leaks`."""
+    """Yields random images (B, C, H, W), their logits (B, K, C, H, W), and the logits times random weights."""
     if not (len(size) == 2 and all(isinstance(n, int) and n >= 1 for n in size)):
         raise InputError(f"size must be (height, width), each at least 1, got {tuple(size)}")
     check_number("channels", channels, least=1)
-    owner = getattr(network, "__self__", network)  # of a method, its module
+    owner = getattr(network, "__self__", network)  # the module of a method
     tensors = itertools.chain(owner.parameters(), owner.buffers()) if isinstance(owner, nn.Module) else iter(())
     device = next((tensor.device for tensor in tensors), torch.device("cpu"))
-    # Whatever the caller has switched. A network that draws random numbers must not change those drawn next.
+    # Override the modes of the caller. A network that draws random numbers must not change later draws.
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
@@ -223,19 +223,19 @@ def _prepared(network: Network, size: Sequence[int], channels: int) -> Iterator[
                 copied: Any = copy.deepcopy(network)
                 getattr(copied, "__self__", copied).double().eval().requires_grad_(False)
                 network = copied
-            y: Any = network(x.clone())  # which the network may change in place
+            y: Any = network(x.clone())  # a clone: the network may change its input in place
         given = f"{tuple(y.shape)} of {y.dtype}" if isinstance(y, Tensor) else type(y).__name__
         if isinstance(y, Tensor) and y.ndim == 4:
             y = y.unsqueeze(2 if channels == 1 else 1)
         if not (isinstance(y, Tensor) and y.is_floating_point() and y.shape[:1] + y.shape[2:] == x.shape):
             shapes = "(B, K, C, H, W), (B, C, H, W), or (B, K, H, W) if C = 1"
-            raise InputError(f"the network maps {tuple(x.shape)} to {given}, expected floating numbers {shapes}")
+            raise InputError(f"the network maps {tuple(x.shape)} to {given}, expected floating-point {shapes}")
         if wrong := int((~y.isfinite()).sum()):
             raise InputError(f"{wrong} of {y.numel()} logits are NaN or infinite")
         weighted = y * (1 + torch.rand(y.shape[1:], dtype=y.dtype, generator=random).to(device))
         for own in (0, IMAGES - 1):
             if gradient(weighted[own], x)[[k for k in range(IMAGES) if k != own]].any():
-                raise InputError("the logits of an image depend on the other images: batch normalization by the batch?")
+                raise InputError("the logits of an image depend on other images: check for batch normalization")
         yield x, y, weighted
 
 
@@ -243,7 +243,7 @@ _FACTORIES = {torch.empty, torch.eye, torch.full, torch.ones, torch.rand, torch.
 
 
 class _Float64(TorchFunctionMode):
-    """Makes new tensors float64 where the network names no type; `torch.set_default_dtype` is for all threads."""
+    """Makes new tensors float64 unless a type is named. `torch.set_default_dtype` would affect all threads."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

@@ -11,8 +11,8 @@ def products(layer: LayerKind) -> tuple[list[tuple[int, int, bool]], int]:
 
 
 def test_the_products_of_a_step() -> None:
-    tail = [(8, 16, False), (16, 16, False), (16, 16, False), (16, 1, False)]  # up, skip, and the two of the head
-    # 24 taps of the 7×7 are open; each direction reads 16 features and two taps of 8, and has 8 units.
+    tail = [(8, 16, False), (16, 16, False), (16, 16, False), (16, 1, False)]  # up, skip, both of the head
+    # The 7×7 kernel has 24 open taps. Each direction reads 16 features and two taps of 8, and has 8 units.
     assert products("diagonal-bilstm") == ([(24, 16, True), (32, 32, False), (32, 32, False), *tail], 16)
     # The Row LSTM reads 16 features at two taps, and three taps of 8.
     assert products("row-lstm") == ([(24, 16, True), (56, 32, False), *tail], 8)
@@ -24,5 +24,5 @@ def test_a_step_multiplies_every_position_once(rows: int, monkeypatch: pytest.Mo
     multiplied = []
     monkeypatch.setattr(torch, "mm", lambda a, b, out: multiplied.append(a.numel() * b.shape[1]))
     run()
-    # 24·4, twice 8·8 and 2·4, 4·4, 4·4, 4·1, each thrice, but the first twice: it needs no gradient of the image.
+    # 24·4, twice 8·8 and 2·4, 4·4, 4·4, 4·1. Each counts three times, the first twice: images need no gradient.
     assert sum(multiplied) == rows * (2 * 96 + 3 * (2 * 64 + 8 + 16 + 16 + 4))

@@ -10,7 +10,7 @@ from pixelrnn.errors import InputError
 TINY = Task(hidden=2, side=3, batch=2)
 
 
-@pytest.mark.slow  # every variant starts a process, which imports PyTorch
+@pytest.mark.slow  # every variant starts a process that imports PyTorch
 def test_all_variants_are_measured_in_their_own_processes() -> None:
     names: list[Variant] = ["naive, sliced", "naive, fair", "cpu", "floor"]
     results = measure(TINY, names, rounds=2, threads=1)

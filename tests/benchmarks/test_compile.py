@@ -8,7 +8,7 @@ import pytest
 CODE = "from benchmarks import compile; print(compile.compare('row-lstm', batch=2, side=4))"
 
 
-@pytest.mark.slow  # compiles a network, in a process without shape checks: torch.compile cannot see through them
+@pytest.mark.slow  # compiles a network, in a process without shape checks, which torch.compile cannot trace
 def test_both_are_measured(tmp_path: Path) -> None:
     root, environment = Path(__file__).parents[2], {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-c", CODE]

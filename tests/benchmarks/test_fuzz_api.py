@@ -7,7 +7,7 @@ import torch
 from benchmarks import fuzz_api
 
 
-@pytest.mark.slow  # a process that forks: this one has threads, which a child would wait for
+@pytest.mark.slow  # a process without threads: a forked child would wait for them
 def test_no_call_crashes_or_differs_from_the_reference() -> None:
     command = [sys.executable, "benchmarks/fuzz_api.py", "--trials", "1000"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)

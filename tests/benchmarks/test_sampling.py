@@ -23,6 +23,6 @@ def test_the_table_has_a_line_for_each_batch(monkeypatch: pytest.MonkeyPatch) ->
     assert [line.split()[1] for line in lines] == ["1", "2"]
 
 
-@pytest.mark.slow  # a process of its own, whose memory is told
+@pytest.mark.slow  # starts a process to measure its memory
 def test_memory() -> None:
     assert sampling.memory_of("forward") > 0

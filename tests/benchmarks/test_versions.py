@@ -1,4 +1,4 @@
-"""The comparison of two versions, of this one with itself."""
+"""Compares this version with itself."""
 
 import sys
 

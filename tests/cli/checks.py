@@ -1,4 +1,4 @@
-"""Short runs, and commands that fail as they should."""
+"""Options of short runs, and a check of commands that must fail."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ TINY = ["--model.hidden", "2", *SHORT, "1"]
 
 
 def fails(capsys: pytest.CaptureFixture[str], tokens: Sequence[str], message: str, status: int = 1) -> None:
-    """Asserts that a command ends with a status and one line on standard error, and nothing else."""
+    """Asserts that a command fails with this status and prints only one line, on standard error."""
     capsys.readouterr()
     assert main(tokens) == status
     output = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""What the tests of the command line share."""
+"""Fixtures of the tests of the command line."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.cli.checks import TINY
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on the digits, too short to be any good."""
+    """A short run on the digits, with a poor model."""
     path = tmp_path_factory.mktemp("runs") / "digits"
     assert main(["train", "digits", "--run", str(path), *TINY]) == 0
     return path

@@ -9,7 +9,7 @@ from pixelrnn.cli import main
 
 
 def fake(task: Task, **_: object) -> dict[Variant, Measurement]:
-    """A step of the first variant takes a microsecond for each pixel of each image, of the next half of that, …"""
+    """Fake times: a step of the first variant takes 1 µs per pixel and image, the next variant half of that, …"""
     pixels = task.side**2 * task.batch
     return {v: Measurement(task, v, 1e-6 * pixels / (k + 1), 100.0 + k) for k, v in enumerate(VARIANTS)}
 

@@ -87,7 +87,7 @@ def test_nothing_of_anybodys_is_overwritten(
     Path("notes.npz").write_text("mine")
     for name in ("notes.png", "metrics.csv", "shift.svg"):
         Path(name).write_text("mine")
-    beside = ["--n", "1", "--out", "notes.PNG"]  # beside which is the .npz
+    beside = ["--n", "1", "--out", "notes.PNG"]  # the .npz lies beside it
     for command, existing in (
         (["sample", str(run), "--out", "notes.png"], "notes.png"),
         (["sample", str(run), *beside], "notes.npz"),
@@ -128,7 +128,7 @@ def test_nothing_of_anybodys_is_overwritten(
     assert main(["sample", str(run), "--n", "1", "--out", "s.png"]) == 0
     assert main(["sample", str(run), "--n", "40", "--out", "s.png", "--overwrite"]) == 0
     Path("blob").write_bytes(Path("s.npz").read_bytes())
-    Path("link.npz").symlink_to("blob")  # as tools that keep data elsewhere make them
+    Path("link.npz").symlink_to("blob")  # as tools make them that store data elsewhere
     assert main(["sample", str(run), "--n", "3", "--out", "link.png", "--overwrite"]) == 0
     with np.load("blob") as arrays:
         assert len(arrays["images"]) == 3
@@ -208,7 +208,7 @@ def test_classes(
     assert main(["sample", own, "--n", "6", "--label", "7", "--label", "3", *picture]) == 0
     assert given.pop() == [7, 3, 7, 3, 7, 3]
     with Image.open(tmp_path / "s.png") as grid:
-        assert grid.size == (8 * 19, 8 * 28)  # a column for each
+        assert grid.size == (8 * 19, 8 * 28)  # one column per class
     assert main(["sample", own, "--n", "20", *picture]) == 0
     with Image.open(tmp_path / "s.png") as grid:
         assert grid.size == (8 * 91, 8 * 19)
@@ -286,7 +286,7 @@ def test_images_of_ones_own(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["complete", str(own), "--images", str(photos / "03.png"), "--out", str(tmp_path / "c.png")]) == 0
     with Image.open(tmp_path / "c.png") as picture:
         assert picture.mode == "RGB"
-    # The digits' model on them: made grey, of its size and levels.
+    # The model of the digits converts them to grey, its size and its levels.
     scores = tmp_path / "scores.csv"
     assert main(["evaluate", str(run), "--images", str(photos), "--per-image", str(scores)]) == 0
     line = capsys.readouterr().out.splitlines()[-1]
@@ -310,7 +310,7 @@ def test_seeds_temperatures_and_the_data_of_a_run(
     assert picture(*finish, "--seed", "1") == picture(*finish, "--seed", "1") != picture(*finish, "--seed", "2")
     assert picture(*finish, "--temperature", "1e-6") == picture(*finish, "--temperature", "1e-6", "--seed", "2")
 
-    # Own images are requantised: white stays white.
+    # The command requantises images: white stays white.
     Image.new("L", (8, 8), 255).save(tmp_path / "white.png")
     picture("complete", str(run), "--images", str(tmp_path / "white.png"))
     with Image.open(tmp_path / "p.png") as shown:
@@ -338,7 +338,7 @@ def test_a_model_that_comes_with_the_package(
     with np.load(tmp_path / "s.npz") as arrays:
         assert arrays["images"].shape == (1, 28, 28)
     capsys.readouterr()
-    # Its own recipe says what images it is for, unless the command line does.
+    # The recipe of the run says which images to use, unless the command line does.
     monkeypatch.delenv("PIXELRNN_DATA", raising=False)
     fails(capsys, ["evaluate", "mnist-class"], "data.source mnist needs data.path, or mnist in the folder")
     fails(

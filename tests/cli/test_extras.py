@@ -1,4 +1,4 @@
-"""What works in a core installation, and what a command says that lacks its extra."""
+"""Commands work in a core installation, or name the extra that they need."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from tests.checks import python
 
 
-@pytest.mark.slow  # a process of its own: here everything is imported
+@pytest.mark.slow  # a process: this one has imported everything
 def test_commands_run_without_the_extras_or_say_which_they_lack(tmp_path: Path) -> None:
     model = ["mnist-class", "--n", "1"]
     works = [

@@ -18,7 +18,7 @@ def test_a_signal_is_no_damage_of_the_file_that_is_being_read(
 ) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     tokens = ["complete", str(run), "--images", str(tmp_path / "a.png"), "--out", str(tmp_path / "b.png")]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore SIGINT
     try:
         for signum, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
             monkeypatch.setattr("PIL.Image.open", lambda *_, signum=signum, **__: signal.raise_signal(signum))
@@ -70,7 +70,7 @@ runpy.run_module("pixelrnn", run_name="__main__")
     assert (done.returncode, done.stderr) == (130, "pixelrnn: stopped by SIGINT\n")
 
 
-@pytest.mark.slow  # two processes that import Lightning: what a signal does to a process cannot be seen from within
+@pytest.mark.slow  # two processes that import Lightning: only a parent sees how a signal ends a process
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_save_and_stop(tmp_path: Path, signum: signal.Signals, status: int) -> None:
     run = tmp_path / "run"
@@ -89,7 +89,7 @@ def test_signals_save_and_stop(tmp_path: Path, signum: signal.Signals, status: i
     assert (run / "metrics.csv").read_text().count("\n") - 1 == epochs + 1
 
 
-@pytest.mark.slow  # a process of its own, which alone may have a quota
+@pytest.mark.slow  # a process, so that only it has a quota
 def test_a_full_disk_leaves_earlier_checkpoints_whole(run: Path, tmp_path: Path) -> None:
     pytest.importorskip("resource", reason="no quotas on this system")
     own = tmp_path / "run"
@@ -109,7 +109,7 @@ def test_a_full_disk_leaves_earlier_checkpoints_whole(run: Path, tmp_path: Path)
     assert main(["train", "--resume", str(own), "--train.epochs", "2"]) == 0
 
 
-@pytest.mark.slow  # a process of its own: OpenMP reads the environment once, when it is loaded
+@pytest.mark.slow  # a process: OpenMP reads the environment once, when it is loaded
 @pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "ACTIVE")])
 def test_threads_that_wait_sleep_unless_the_environment_says_otherwise(
     given: dict[str, str], policy: str, tmp_path: Path

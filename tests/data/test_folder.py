@@ -68,7 +68,7 @@ def test_folders_are_classes_where_every_image_is_in_one(tmp_path: Path) -> None
     assert train is not None
     assert test is not None
     assert (train.tolist(), test.tolist()) == ([0, 1, 1], [1])
-    write(tmp_path / "test" / "dog" / "2.png")  # of which there is none to train on
+    write(tmp_path / "test" / "dog" / "2.png")  # no training image has this class
     assert folder.load(tmp_path).classes is None
     (tmp_path / "test" / "dog" / "2.png").unlink()
     write(tmp_path / "train" / "loose.png")
@@ -88,7 +88,7 @@ def test_labels_of_images_by_their_folders() -> None:
 def test_names_and_so_splits_and_classes_are_the_same_on_every_system(root: PurePath) -> None:
     files = [root / "b" / f"{n}.png" for n in range(20)] + [root / "a" / "deep" / "z.png", root / "B" / "y.png"]
     names = list(folder.named(files, root))
-    assert names[:3] == ["B/y.png", "a/deep/z.png", "b/0.png"]  # Windows itself ignores the case when it sorts
+    assert names[:3] == ["B/y.png", "a/deep/z.png", "b/0.png"]  # sorting on Windows ignores the case
     drawn = prepare._draw(names, 0.2, salt="0/valid").nonzero()[:, 0]
     assert [names[n] for n in drawn] == ["B/y.png", "a/deep/z.png", "b/18.png", "b/19.png", "b/3.png"]
     labels = folder.labels(names, ["B", "a", "b"])

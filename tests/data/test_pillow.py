@@ -46,7 +46,7 @@ def test_a_given_size_is_cropped_and_scaled_to(tmp_path: Path) -> None:
 
 def test_images_are_turned_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
+    exif[0x0112] = 6  # rotated by 90°
     Image.new("L", (4, 3)).save(tmp_path / "a.jpg", exif=exif)
     assert pillow.read(tmp_path / "a.jpg").shape == (4, 3, 1)
 
@@ -95,7 +95,7 @@ def test_a_few_bytes_that_claim_many_pixels_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"P5 8192 8193 255\n")
     with pytest.raises(InputError, match=r"a\.ppm has 8193×8192 pixels, expected at most 67,108,864"):
         pillow.read(path)
-    path.write_bytes(b"P5 99999 99999 255\n")  # which Pillow refuses before
+    path.write_bytes(b"P5 99999 99999 255\n")  # Pillow refuses this image earlier
     with pytest.raises(InputError, match=r"a\.ppm cannot be read: Image size"):
         pillow.read(path)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-# Says which addresses the process asks for, itself and through every library.
+# Prints every address that the process asks for, itself or through a library.
 SERVER = """
 import signal
 import sys
@@ -19,7 +19,7 @@ def hook(event, arguments):
         print("asks for", arguments[1][0], file=sys.stderr)
 
 sys.addaudithook(hook)
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore SIGINT
 from pixelrnn.cli import main
 sys.exit(main(["demo", "--port", sys.argv[1]]))
 """
@@ -27,7 +27,7 @@ sys.exit(main(["demo", "--port", sys.argv[1]]))
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """Of a page that is served by a process, which is then stopped as Ctrl-C would."""
+    """The address of a page. A process serves it, and SIGINT stops the process at the end."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with subprocess.Popen(

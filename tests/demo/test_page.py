@@ -28,14 +28,14 @@ GREYS = """canvas => {
 EMPTY = 232
 
 
-@pytest.mark.slow  # a server and a browser: what a page does, and whom it asks, can only be seen in one
+@pytest.mark.slow  # needs a server and a browser to see what the page does and which hosts it asks
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 def test_in_a_browser(address: str) -> None:
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     hosts: set[str | None] = set()
     said: list[str] = []
     with api.sync_playwright() as playwright:
-        # Without its sandbox, which does not start for root, as whom containers run tests; the page is our own.
+        # No sandbox: it does not start for root, the user of containers. The page is our own.
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page()
         page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
@@ -47,12 +47,12 @@ def test_in_a_browser(address: str) -> None:
         api.expect(samples).to_have_count(15)
 
         def halves() -> tuple[list[int], list[int]]:
-            """What is shown of the picture, 28×28."""
+            """The picture as the page shows it, 28×28."""
             greys = picture.evaluate(GREYS)
             return greys[: 14 * 28], greys[14 * 28 :]
 
         def lower_rows(wanted: int) -> set[int]:
-            """Waits until so many rows of the lower half are not empty; gives how many were so meanwhile."""
+            """Waits until this many rows of the lower half are not empty. Returns the counts seen meanwhile."""
             counts = {-1}
             while wanted not in counts:
                 counts.add(sum(grey != EMPTY for grey in halves()[1]) // 28)
@@ -62,7 +62,7 @@ def test_in_a_browser(address: str) -> None:
         given = halves()[0]
         assert lower_rows(0) == {-1, 0}
         page.get_by_role("button", name="Complete").click()
-        assert len(lower_rows(14)) > 3  # they come one after the other
+        assert len(lower_rows(14)) > 3  # rows appear one after the other
         assert halves()[0] == given
         assert set(halves()[1]) <= {0, 255}
 
@@ -76,7 +76,7 @@ def test_in_a_browser(address: str) -> None:
         page.mouse.up()
         drawn = halves()[0]
         assert set(drawn) == {0, 255}
-        assert set(halves()[1]) == {EMPTY}  # the model's half cannot be drawn on
+        assert set(halves()[1]) == {EMPTY}  # the user cannot draw on the model's half
         page.get_by_role("button", name="Complete").click()
         lower_rows(14)
         assert halves()[0] == drawn

@@ -1,4 +1,4 @@
-"""What the page answers to requests that its own buttons never send."""
+"""Answers to requests that the buttons of the page never send."""
 
 import json
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def page(address: str) -> Iterator[Any]:
 
 
 def ask(page: Any, button: int, data: Any, event: Any = None) -> tuple[bool, Any]:
-    """Whether a button did its work, and the images or the error that came of it."""
+    """Returns True if a button succeeded, and its images or its error."""
     session = "a session"
     # Not ``json=``: it refuses NaN.
     body = json.dumps({"data": data, "fn_index": button, "session_hash": session, "event_data": event})

@@ -19,7 +19,7 @@ def seen(layer: LayerKind, depth: int) -> set[tuple[int, int]]:
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_a_pixelcnn_sees_a_window_that_grows(depth: int) -> None:
-    # Of 3×3 convolutions, after one of 7×7 that does not see its centre.
+    # 3×3 convolutions, after a 7×7 convolution that does not see its centre.
     reached = {AT}
     for _ in range(depth):
         reached |= {(i + di, j + dj) for i, j in reached for di, dj in [(-1, -1), (-1, 0), (-1, 1), (0, -1)]}
@@ -29,7 +29,7 @@ def test_a_pixelcnn_sees_a_window_that_grows(depth: int) -> None:
 
 @pytest.mark.parametrize("depth", [1, 2])
 def test_a_row_lstm_sees_a_triangle(depth: int) -> None:
-    # d rows up from −d − 1 to d, one more to the left with each layer; and the window of the first convolution.
+    # d rows up, from −d − 1 to d, one more to the left per layer; then the window of the first convolution.
     states = {(AT[0] - d, AT[1] + dj) for d in range(AT[0] + 1) for dj in range(-d - depth, d + 1)} & set(PIXELS)
     window = {(i + di, j + dj) for i, j in states for di in range(-3, 1) for dj in range(-3, 4) if (di, dj) < (0, 0)}
     assert seen("row-lstm", depth) == window & set(PIXELS)
@@ -37,7 +37,7 @@ def test_a_row_lstm_sees_a_triangle(depth: int) -> None:
 
 @pytest.mark.parametrize("depth", [1, 3])
 def test_a_diagonal_bilstm_sees_all_but_the_end_of_the_row_above(depth: int) -> None:
-    # No feature up to here has read the last pixel of the row above: the first convolution reads up to the one before.
+    # No feature so far has read the last pixel of the row above: the first convolution stops one pixel before.
     assert seen("diagonal-bilstm", depth) == {p for p in PIXELS if p < AT} - {(AT[0] - 1, SIZE[1] - 1)}
 
 
@@ -76,6 +76,6 @@ def test_what_each_direction_sees() -> None:
     assert found((0,), (i, j)) == {(a, b) for a, b in pixels if a <= i and b <= j}
     assert found((1,), (i, j)) == {(a, b) for a, b in pixels if a < i and b >= j}
     assert found((0, 1), (i, j)) == {p for p in pixels if p <= (i, j)}
-    # What the second direction computed at (i, j), before the shift, has seen later pixels.
+    # Before the shift, the second direction's state at (i, j) has seen later pixels.
     assert found((1,), (i + 1, j)) == {(a, b) for a, b in pixels if a <= i and b >= j}
     assert found((), (i, j)) == set()

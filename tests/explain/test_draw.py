@@ -27,7 +27,7 @@ def texts(figure: Figure) -> list[Text]:
 
 
 def checked(figure: Figure, *, clipped: bool) -> None:
-    """Asserts that a figure's texts are within it, that they do not overlap, and that a box holds its text."""
+    """Asserts that all texts of a figure lie within it, do not overlap, and fit their boxes."""
     figure.draw_without_rendering()
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts(figure)]
     if clipped:
@@ -46,7 +46,7 @@ def test_a_figure_is_legible_and_a_file(
     save, save_animation = figures.save, figures.save_animation
 
     def still(path: Path, figure: Figure) -> None:
-        checked(figure, clipped=False)  # the file is as large as what is drawn
+        checked(figure, clipped=False)  # the file is as large as the drawing
         save(path, figure)
 
     def animation(path: Path, figures: Iterable[Figure], *, seconds: float) -> None:

@@ -11,7 +11,7 @@ from pixelrnn.explain import generation
 
 
 def shown(axes: Axes) -> NDArray[np.float32]:
-    """The values of an image; those that it leaves out are not numbers."""
+    """The values of an image; NaN where it is empty."""
     array = np.ma.asarray(axes.get_images()[0].get_array()).astype(np.float32)
     return np.ma.filled(array, np.nan)
 

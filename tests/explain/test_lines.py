@@ -11,7 +11,7 @@ from pixelrnn.figures import ORANGE
 
 
 def computed(figure: Figure) -> list[set[str]]:
-    """The labels of the cells that are computed, of each map."""
+    """For each map, the labels of the computed cells."""
     maps = []
     for axes in figure.axes:
         cells = [patch for patch in axes.patches if isinstance(patch, Rectangle) and patch.get_fill()]

@@ -12,7 +12,7 @@ from pixelrnn.ops import backend
 
 
 class Recorder(TorchFunctionMode):
-    """Keeps the shapes that the reference recurrence computes with, step by step."""
+    """Records the shapes of each step of the reference recurrence."""
 
     def __init__(self) -> None:
         super().__init__()

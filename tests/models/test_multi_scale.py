@@ -94,7 +94,7 @@ def test_each_scale_adds_the_terms_of_its_own_pixels() -> None:
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_no_term_depends_on_a_later_pixel(layer: LayerKind) -> None:
-    """Of the conditional scale: its own logits see earlier pixels, and the pixels of the small image everywhere."""
+    """The logits of the conditional scale see earlier pixels, and all pixels of the small image."""
     model = model_of(layer=layer, channels=3, levels=3).double()
     for parameter in model.parameters():
         torch.nn.init.uniform_(parameter, 0.01, 0.1)
@@ -108,7 +108,7 @@ def test_no_term_depends_on_a_later_pixel(layer: LayerKind) -> None:
     for c, i, j, b, u, v in itertools.product(range(3), range(4), range(4), range(3), range(4), range(4)):
         earlier = (u, v, b) < (i, j, c)
         assert earlier or small[u, v] or not reached[c, i, j, b, u, v]
-    assert reached[:, 0, 1, :, 2, 2].all()  # a pixel of the small image that comes later in the large one
+    assert reached[:, 0, 1, :, 2, 2].all()  # a pixel of the small image that is a later pixel of the large one
 
 
 @pytest.mark.parametrize("name", ["reference", "cpu"])

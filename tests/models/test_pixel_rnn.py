@@ -19,7 +19,7 @@ LAYERS: list[LayerKind] = ["diagonal-bilstm", "row-lstm", "pixel-cnn"]
 
 
 class Logits(torch.nn.Module):
-    """The network of a model, from intensities and a condition, as a module."""
+    """The network of a model as a module: it maps intensities and a condition to logits."""
 
     def __init__(self, model: PixelRNN) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ def test_the_network_equals_the_oracle(layer: LayerKind, residual: bool, skip: b
         Logits(PixelRNN(levels=3, hidden=3, **options)),
         lambda x, p: oracle.network(x, oracle.part(p, "model"), **options),
         torch.randn(batch, 3, 2, 2),
-        tolerance=1e-9,  # the logits of these wild weights are in the hundreds
+        tolerance=1e-9,  # these large weights give logits in the hundreds
     )
 
 
@@ -75,10 +75,10 @@ def test_no_logit_depends_on_its_own_or_a_later_sub_pixel(
     n = channels * size[0] * size[1]
     earlier = torch.ones(n, n).tril(-1).bool()
     assert not (order & ~earlier).any()
-    if layer == "diagonal-bilstm":  # and every earlier one is seen, R → G → B included
+    if layer == "diagonal-bilstm":  # and sees every earlier one, R → G → B included
         assert torch.equal(order, earlier)
-    else:  # at least the sub-pixel before: the channel before in the pixel itself, or the pixel to the left
-        before = [n - 1 for n in range(1, n) if n % (channels * size[1])]  # but for those that begin a row
+    else:  # at least the sub-pixel before: the previous channel, or the pixel to the left
+        before = [n - 1 for n in range(1, n) if n % (channels * size[1])]  # except at the start of a row
         assert order.diagonal(-1)[before].all()
 
 
@@ -104,7 +104,7 @@ def test_classes_are_conditions(layer: LayerKind) -> None:
     images = torch.tensor(list(itertools.product([0, 1], repeat=4)), dtype=torch.uint8).reshape(-1, 1, 2, 2)
     by_class = model.log_prob_by_class(images)
     assert by_class.shape == (16, 3)
-    torch.testing.assert_close(by_class.exp().sum(dim=0), torch.ones(3, dtype=torch.double))  # a density each
+    torch.testing.assert_close(by_class.exp().sum(dim=0), torch.ones(3, dtype=torch.double))  # each is a density
     assert not torch.allclose(by_class[:, 0], by_class[:, 1])
     labels = torch.arange(16) % 3
     torch.testing.assert_close(model.log_prob(images, labels=labels), by_class[torch.arange(16), labels])
@@ -179,7 +179,7 @@ def test_the_likelihood_of_many_logits_is_computed_in_parts(channels: int, monke
     monkeypatch.setattr(pixel_rnn, "MOST_LOGITS", 2 * channels * 7 * 3 * 2)  # two rows
     for part, expected in zip(gradients(), whole, strict=True):
         torch.testing.assert_close(part, expected, rtol=0, atol=1e-12)
-    # Every part is computed again for the gradient, and so was not kept.
+    # The backward pass computes each part again, so no part was kept.
     assert [shape[2] for shape in heads] in ([2, 2, 1, 1, 2, 2], [2, 2, 1, 2, 2, 1])
 
 
@@ -222,7 +222,7 @@ def test_intensities_are_scaled_and_centred() -> None:
 @pytest.mark.parametrize("layer", LAYERS)
 def test_inference_does_not_get_in_the_way_of_training(layer: LayerKind) -> None:
     model = PixelRNN(layer=layer, levels=2, hidden=2)
-    x = torch.zeros(1, 1, 9, 11, dtype=torch.uint8)  # a size that no other test has put into the cache of lines
+    x = torch.zeros(1, 1, 9, 11, dtype=torch.uint8)  # no other test has cached the lines of this size
     with torch.inference_mode():
         model.log_prob(x)
     model.log_prob(x).sum().backward()
@@ -232,7 +232,7 @@ def test_log_prob_map_is_given_all_before_it() -> None:
     model = PixelRNN(channels=3, levels=4, hidden=6)
     x = torch.randint(4, (1, 3, 3, 3), dtype=torch.uint8)
     changed = x.clone()
-    changed[0, 1, 1, 1] = (x[0, 1, 1, 1] + 1) % 4  # G of the pixel in the middle
+    changed[0, 1, 1, 1] = (x[0, 1, 1, 1] + 1) % 4  # channel G of the pixel in the middle
     same = model.log_prob_map(x) == model.log_prob_map(changed)
     assert same[0, :, 0].all()
     assert same[0, :, 1, 0].all()
@@ -285,7 +285,7 @@ def test_completion_keeps_what_is_known_and_ignores_what_is_not() -> None:
     assert torch.equal(completed[kept], x[kept])
     assert not torch.equal(completed, x)
 
-    other = torch.where(kept, x, 255)  # a level that the model does not have, where nothing is known
+    other = torch.where(kept, x, 255)  # an invalid level at an unknown pixel
     again = model.complete(other, scattered, generator=torch.Generator().manual_seed(0))
     assert torch.equal(again, completed)
     everything = torch.ones(3, 3, dtype=torch.bool)
@@ -380,7 +380,7 @@ def test_bad_sampling_is_refused() -> None:
 @pytest.mark.parametrize("layer", LAYERS)
 def test_copies_and_pickles_compute_the_same(layer: LayerKind) -> None:
     model, x = PixelRNN(layer=layer, levels=2, hidden=3), torch.randint(2, (2, 1, 4, 3), dtype=torch.uint8)
-    model.sample(1, height=2, width=2)  # what sampling keeps of a network is not copied with it
+    model.sample(1, height=2, width=2)  # a copy does not include the cached trace of sampling
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert torch.equal(other(x), model(x))
         drawn = [

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from pixelrnn import InputError, PixelRNN
 from pixelrnn.models import from_pretrained, pretrained
 
-FLIPS = int(os.environ.get("FLIPS", "60"))  # of bits, in each file
+FLIPS = int(os.environ.get("FLIPS", "60"))  # bits, in each file
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_no_flipped_bit_loads_as_another_model(saved: Path, file: str) -> None:
             loaded = PixelRNN.from_pretrained(saved)
         except InputError:
             refused += 1
-        else:  # the spaces that fill the header mean nothing
+        else:  # the spaces that pad the header are harmless
             assert loaded.config == model.config
             assert all(map(torch.equal, loaded.state_dict().values(), model.state_dict().values()))
     assert refused > 0.9 * len(bits)
@@ -206,7 +206,7 @@ def test_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         PixelRNN.from_pretrained(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match=r"no model in .*none: config\.json is missing"):
-        PixelRNN.from_pretrained(tmp_path / "none")  # beside what is here: not sought on the Hub
+        PixelRNN.from_pretrained(tmp_path / "none")  # a local name: the Hub is not asked
     with pytest.raises(
         InputError, match=r"expected a folder, one of .*mnist-class.*, or owner/name on the Hugging Face Hub"
     ):

@@ -18,7 +18,7 @@ def test_equals_the_oracle(channels: int, logits: int) -> None:
 def test_the_logits_of_a_channel_see_no_later_one() -> None:
     head = OutputHead(6, 12, 7, channels=3).double()
     for parameter in head.parameters():
-        torch.nn.init.uniform_(parameter)  # positive, so that no ReLU is closed
+        torch.nn.init.uniform_(parameter)  # positive weights keep every ReLU open
     reached = reach(head, torch.rand(1, 6, 1, 1, dtype=torch.double))[:, :, 0, 0, :, 0, 0]  # (7, 3, 6)
     seen = reached.any(dim=0).reshape(3, 2, 3).any(dim=1)  # feature k belongs to channel k mod 3
     assert torch.equal(seen, torch.ones(3, 3).tril().bool())

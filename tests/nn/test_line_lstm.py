@@ -1,4 +1,4 @@
-"""What holds for both LSTM layers alike."""
+"""Properties of both LSTM layers."""
 
 import pytest
 import torch

@@ -15,7 +15,7 @@ from tests import oracle
 def test_equals_the_rule_weight_by_weight(
     mask_type: MaskType, channels: int, kernel: tuple[int, int], maps: int
 ) -> None:
-    in_features, out_features = channels + 1, (channels + 2) * maps  # no multiples of C
+    in_features, out_features = channels + 1, (channels + 2) * maps  # not multiples of C
     got = mask(mask_type, in_features, out_features, kernel, channels=channels, maps=maps)
     assert got.shape == (out_features, in_features, *kernel)
     for o in range(out_features):
@@ -41,11 +41,11 @@ def test_bad_arguments_are_named() -> None:
     unknown: Any = "C"
     with pytest.raises(InputError, match="mask type 'C'"):
         mask(unknown, 1, 1, (1, 1))
-    with pytest.raises(InputError, match="odd kernel with a centre, got 2×3"):
+    with pytest.raises(InputError, match="kernel_size is 2×3, expected odd numbers"):
         mask("A", 1, 1, (2, 3))
-    with pytest.raises(InputError, match="odd kernel with a centre, got -1×1"):
+    with pytest.raises(InputError, match="kernel_size is -1×1, expected odd numbers of at least 1"):
         mask("A", 1, 1, (-1, 1))
-    with pytest.raises(InputError, match="at least one channel and one map, got 0 and 1"):
+    with pytest.raises(InputError, match="channels is 0 and maps is 1, expected at least 1"):
         mask("A", 1, 1, (1, 1), channels=0)
     with pytest.raises(InputError, match="2 features cannot hold 3 channels"):
         mask("A", 2, 3, (1, 1), channels=3)

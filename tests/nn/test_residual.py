@@ -39,7 +39,7 @@ def test_dropout_is_noise_around_the_same_mean_and_in_training_alone(layer: Laye
     block.dropout.p = 0.0
     assert torch.equal(exact, block.train()(x))
 
-    # All that comes after it is linear, or for a PixelCNN positively homogeneous in each feature.
+    # The rest of the block is linear, or positively homogeneous in each feature for a PixelCNN.
     block.dropout.p = 0.25
     draws = torch.cat([block(x.expand(500, -1, -1, -1)) for _ in range(10)])
     assert draws.std(dim=0).min() > 0

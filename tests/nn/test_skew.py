@@ -23,7 +23,7 @@ def test_row_i_moves_i_to_the_right(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_the_lines_are_the_columns_of_the_skewed_map(size: tuple[int, int]) -> None:
     height, width = size
-    positions = torch.arange(1, height * width + 1).reshape(size)  # from 1: zeros are padding
+    positions = torch.arange(1, height * width + 1).reshape(size)  # starts at 1, so zeros are padding
     columns = [[p for p in column if p] for column in skew(positions).T.tolist()]
     mirrored = [[p for p in column if p] for column in skew(positions.flip(-1)).T.tolist()]
     lines = diagonal_lines(height, width).positions
@@ -37,7 +37,7 @@ def test_the_skewed_map_is_the_storage_read_with_a_row_stride_of_one_less(size: 
     x = torch.randn(size)
     i, j = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     skewed_width = width + height - 1
-    # Room in front and behind for what the strided view reads outside the image.
+    # The strided view reads before and after the image.
     storage = torch.cat([torch.zeros(height), x.flatten(), torch.zeros(height)])
     view = storage.as_strided((height, skewed_width), (width - 1, 1), storage_offset=height)
     assert torch.equal(view[i, i + j], skew(x)[i, i + j])

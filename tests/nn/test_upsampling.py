@@ -18,7 +18,7 @@ def test_a_small_image_becomes_a_map_of_the_large_size(factor: int, size: tuple[
 
 
 def upsampled(x: torch.Tensor, p: dict[str, torch.Tensor], factor: int, height: int, width: int) -> torch.Tensor:
-    """The network in plain loops. Position k of the small map stands at f·k of the large one."""
+    """The network in plain loops. Position k of the small map is at f·k of the large map."""
 
     def convolution(x: torch.Tensor, name: str) -> torch.Tensor:
         _, _, height, width = x.shape
@@ -41,7 +41,7 @@ def upsampled(x: torch.Tensor, p: dict[str, torch.Tensor], factor: int, height: 
 
 
 class ToSize(torch.nn.Module):
-    """The network for one size, as a module of one input."""
+    """The network for one size, as a module with one input."""
 
     def __init__(self, channels: int, features: int, factor: int, size: tuple[int, int]) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ def test_equals_the_plain_loops(factor: int, size: tuple[int, int]) -> None:
 def test_what_lies_between_two_pixels_sees_both(factor: int) -> None:
     network = UpsamplingNetwork(1, 1, factor).double()
     torch.nn.init.constant_(network.deconvolution.weight, 1.0)
-    small = torch.eye(3, dtype=torch.double)[:, None, :, None].expand(3, 1, 3, 3)  # row k alone
+    small = torch.eye(3, dtype=torch.double)[:, None, :, None].expand(3, 1, 3, 3)  # only row k
     begin = factor - 1
     large = F.conv_transpose2d(small, network.deconvolution.weight, stride=factor)[:, 0, begin : begin + 3 * factor, 0]
     for i in range(3 * factor):

@@ -1,4 +1,4 @@
-"""Which implementation computes."""
+"""The choice of the backend."""
 
 import logging
 import os
@@ -88,7 +88,7 @@ class Logits(nn.Module):
 @pytest.fixture
 def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "available", False)
-    monkeypatch.setattr(cpu, "variant", "it was not compiled when pixelrnn was installed")
+    monkeypatch.setattr(cpu, "variant", "it was not compiled during the installation of pixelrnn")
     cpu.say_what_is_missing.cache_clear()
 
 
@@ -121,8 +121,8 @@ def test_without_the_library_small_work_takes_one_thread(monkeypatch: pytest.Mon
 
         return recorded
 
-    monkeypatch.setattr(torch, "bmm", recording("bmm"))  # of the recurrence in training
-    monkeypatch.setattr(torch, "clamp", recording("clamp"))  # of the sampler
+    monkeypatch.setattr(torch, "bmm", recording("bmm"))  # the recurrence in training calls it
+    monkeypatch.setattr(torch, "clamp", recording("clamp"))  # the sampler calls it
     torch.set_num_threads(2)
     try:
         model.log_prob(torch.zeros(2, 1, 4, 4, dtype=torch.uint8)).sum().backward()
@@ -135,18 +135,18 @@ def test_without_the_library_small_work_takes_one_thread(monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("no_library")
 def test_one_that_is_named_and_cannot_run_is_an_error() -> None:
-    with pytest.raises(InputError, match="the backend cpu is not here: it was not compiled"), backend("cpu"):
+    with pytest.raises(InputError, match="the backend cpu is not available: it was not compiled"), backend("cpu"):
         pass
 
 
 def test_triton_is_an_error_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ops, "find_spec", lambda _: None)
-    with pytest.raises(InputError, match="the backend triton is not here: install Triton"), backend("triton"):
+    with pytest.raises(InputError, match="the backend triton is not available: install Triton"), backend("triton"):
         pass
 
 
 def test_one_that_is_named_refuses_what_it_cannot_compute() -> None:
-    with backend("cpu"), pytest.raises(InputError, match=r"for float32 or float64 on a CPU, not torch\.float16"):
+    with backend("cpu"), pytest.raises(InputError, match=r"is torch\.float16 on cpu, expected float32 or float64 on"):
         choose(torch.zeros(1, dtype=torch.float16))
 
 
@@ -190,7 +190,7 @@ for kind in ("diagonal-bilstm", "row-lstm", "pixel-cnn"):
     for batch, height, width in ((3, 5, 4), (2, 6, 7), (5, 4, 4)):
         x = torch.randint(4, (batch, 1, height, width), dtype=torch.uint8)
         same(gradients(scores, x, model), gradients(model.log_prob, x, model))
-    # What the first two sizes were compiled for serves every other one.
+    # Two compilations are enough: other sizes cause none.
     assert torch._dynamo.utils.counters["frames"]["total"] <= 3, torch._dynamo.utils.counters["frames"]
     torch._dynamo.reset(), torch._dynamo.utils.counters.clear()
     same([torch.export.export(model, (x,)).module()(x)], [model(x)])
@@ -201,7 +201,7 @@ print("all the same")
 @pytest.mark.slow  # compiles several networks, in a process without shape checks: torch.compile cannot see through them
 @pytest.mark.timeout(400)
 def test_torch_compile_and_export_are_equal_to_eager(tmp_path: Path) -> None:
-    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}  # not that of operators as they once were
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}  # others may hold older operators
     command = [sys.executable, "-c", COMPILED]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout == "all the same\n", done.stderr

@@ -12,13 +12,13 @@ from pixelrnn.ops import build, cpu
 
 @pytest.fixture
 def one_variant(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiles in a second: nothing but a name."""
+    """A source that compiles in a second: it only holds a name."""
     monkeypatch.setattr(build, "VARIANTS", {"default": ((), set())})
 
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the libraries as they were installed, which are looked for there."""
+    """A copy of the installed libraries, in which the package now looks for them."""
     folder = shutil.copytree(build.LIBRARIES, tmp_path / "lib")
     monkeypatch.setattr(cpu, "LIBRARIES", folder)
     return folder
@@ -26,11 +26,11 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(build.BuildError, match=r"no C\+\+ compiler: no-such-compiler not found"):
+    with pytest.raises(build.BuildError, match=r"no C\+\+ compiler found, tried no-such-compiler: install one"):
         build.build(tmp_path / "lib")
     monkeypatch.delenv("CXX")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(build.BuildError, match=r"no C\+\+ compiler: g\+\+ or clang\+\+ or c\+\+ not found"):
+    with pytest.raises(build.BuildError, match=r"no C\+\+ compiler found, tried g\+\+, clang\+\+, c\+\+: install one"):
         build.build(tmp_path / "lib")
 
 
@@ -71,7 +71,7 @@ def test_a_damaged_library_is_not_loaded(installed: Path, damage: bytes, monkeyp
     path.unlink()
     path.write_bytes(damage)
     library, variant = cpu._choose()
-    assert variant != cpu.variant  # the next one, if there is one
+    assert variant != cpu.variant  # it falls back to the next library, if there is one
     monkeypatch.setattr(cpu, "VARIANTS", {cpu.variant: build.VARIANTS[cpu.variant]})
     library, why = cpu._choose()
     assert library is None
@@ -89,17 +89,17 @@ def test_an_old_processor_has_no_library(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(cpu, "VARIANTS", {"x86-64-v9": (("-march=x86-64-v9",), {"avx9"})})
     assert cpu._choose() == (None, "this processor has no AVX2")
     monkeypatch.setattr(cpu, "Path", lambda _: Path("no-such-file"))
-    assert cpu._choose() == (None, "/proc/cpuinfo does not say what this processor has")
+    assert cpu._choose() == (None, "/proc/cpuinfo does not list the processor's flags")
 
 
 def test_what_is_missing_is_said_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, "variant", "it was not compiled when pixelrnn was installed")
+    monkeypatch.setattr(cpu, "variant", "it was not compiled during the installation of pixelrnn")
     cpu.say_what_is_missing.cache_clear()
     with caplog.at_level(logging.WARNING):
         cpu.say_what_is_missing()
         cpu.say_what_is_missing()
     (record,) = caplog.records
-    assert "it was not compiled when pixelrnn was installed" in record.getMessage()
+    assert "it was not compiled during the installation of pixelrnn" in record.getMessage()
     assert "python -m pixelrnn.ops" in record.getMessage()
 
 
@@ -109,4 +109,5 @@ def test_by_hand_it_says_in_one_line_what_is_wrong() -> None:
     environment = {**os.environ, "CXX": "no-such-compiler"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "pixelrnn.ops: no C++ compiler: no-such-compiler not found (CXX names another)\n"
+    wrong = "no C++ compiler found, tried no-such-compiler: install one, or set CXX to its command"
+    assert done.stderr == f"pixelrnn.ops: {wrong}\n"

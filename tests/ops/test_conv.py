@@ -8,7 +8,7 @@ from tests import oracle
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool, plus: Tensor | None) -> Tensor:
-    """The 1×1 convolution, of one row of positions."""
+    """The 1×1 convolution of a map with one row."""
     return conv(x, weight[:, :, None, None], bias, 1, relu=relu, plus=plus)
 
 
@@ -53,7 +53,7 @@ def test_autocast_has_its_way(name: Backend) -> None:
     with backend(name), torch.autocast("cpu", torch.bfloat16):
         y = linear(x, weight, bias, relu=False, plus=None)
     rounded = torch.nn.functional.linear(x.bfloat16().float(), weight.bfloat16().float(), bias)
-    # The result too is rounded where PyTorch computes.
+    # PyTorch rounds the result too.
     torch.testing.assert_close(y.float(), rounded, rtol=0, atol=1e-6 if name == "cpu" else 0.05)
     assert not torch.equal(y.float(), linear(x, weight, bias, relu=False, plus=None))
 
@@ -62,7 +62,7 @@ def test_autocast_has_its_way(name: Backend) -> None:
 def test_nothing_uninitialised_is_read(bfloat16: bool) -> None:
     x, weight, bias = torch.randn(7, 3, 5), torch.randn(9, 5, requires_grad=True), torch.randn(9)
     x.requires_grad_()
-    torch.use_deterministic_algorithms(True)  # fills what is allocated with numbers that are none
+    torch.use_deterministic_algorithms(True)  # fills new tensors with NaN
     try:
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             y = linear(x, weight, bias, relu=True, plus=None)
@@ -142,7 +142,7 @@ def test_kernels_of_several_taps_equal_the_oracle(
     closed[:, :, : kernel[0] // 2] = 0
     closed[:, :, kernel[0] // 2, : kernel[1] // 2 + 1] = 0
     for k, (a, b) in enumerate(zip(got, expected, strict=True)):
-        kept = (1 - closed) if k == 1 else 1  # taps after the centre are masked: they have no gradient
+        kept = (1 - closed) if k == 1 else 1  # taps after the centre are masked and get no gradient
         torch.testing.assert_close(a * kept, b * kept, rtol=0, atol=1e-10)
 
 

@@ -1,4 +1,4 @@
-"""On a CPU the bits of an image's maps depend on the image alone: not on its batch, nor on threads, nor on vectors."""
+"""On a CPU the bits of an image's maps depend only on the image, not on batch, threads or vector width."""
 
 import ctypes
 from collections.abc import Callable, Iterator
@@ -70,7 +70,7 @@ def test_sampling_gives_the_same_bits_in_any_batch_and_on_any_threads(layer: Lay
 
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[int, ctypes.CDLL]:
-    """One of each vector width that this machine has, in bytes; the narrowest is compiled here."""
+    """One library per vector width of this machine, in bytes. The test compiles the narrowest."""
     flags = Path("/proc/cpuinfo").read_text().split()
     fitting = {name: march for name, (march, needed) in build.VARIANTS.items() if needed <= set(flags)}
     if "x86-64-v3" not in fitting:
@@ -115,6 +115,6 @@ def test_vectors_of_any_width_give_the_same_bits(
 
 
 def test_there_are_several_vector_widths_to_compare() -> None:
-    """What the test above compares is what the package was installed with."""
+    """The test above compares the libraries that the package loads."""
     assert cpu.available
     assert {path.stem for path in build.LIBRARIES.iterdir()} == build.VARIANTS.keys()

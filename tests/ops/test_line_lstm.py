@@ -58,7 +58,7 @@ def by_the_oracle(
         seen, offsets = (term.flip(-1), [(i, -j) for i, j in taps]) if mirrored else (term, list(taps))
         scanned = oracle.scan(seen, state_to_state[d], initial[d], offsets, lines.cell)
         passes.append(scanned.flip(-1) if mirrored else scanned)
-    if len(passes) == 2:  # the mirror moved down one row
+    if len(passes) == 2:  # the mirror moves down one row
         passes[1] = torch.cat([torch.zeros_like(passes[1][:, :, :1]), passes[1][:, :, :-1]], dim=2)
     return torch.stack(passes).sum(dim=0).flatten(2).permute(2, 0, 1)
 
@@ -71,7 +71,7 @@ def line_lstm(
 
 
 def run(name: Backend, inputs: Inputs, lines: Lines, weights: Tensor) -> list[Tensor]:
-    """The output of a backend, and the gradients of its weighted sum."""
+    """Returns the output of a backend and the gradients of its weighted sum."""
     with backend(name):
         hidden = line_lstm(*inputs, lines)
     return [hidden.detach(), *torch.autograd.grad((hidden * weights).sum(), inputs)]
@@ -109,7 +109,7 @@ def test_equals_the_reference_at_awkward_sizes(
 @every_backend
 @both_lines
 def test_the_gradient_of_every_gate(name: Backend, make: Make) -> None:
-    """With the identity as input-to-state matrix, x is the gates themselves."""
+    """With the identity as Kis, x is the gates before activation."""
     lines = make(3, 4)
     inputs = arguments(lines, batch=2, features=len(lines.taps) * 12, hidden=3)
     with torch.no_grad():
@@ -125,13 +125,12 @@ def test_the_gradient_of_every_gate(name: Backend, make: Make) -> None:
 @every_backend
 @both_lines
 def test_float32_errs_by_no_more_than_its_roundings(name: Backend, make: Make) -> None:
-    """A value is reached through at most H + W positions, at each of which it is a sum of S·F + T·h + 1 products and
-    passes through some ten more operations; the gradient of a weight sums that over N·B. Each rounding errs by 2⁻²⁴ of
-    the largest term at the worst.
+    """A path to a value has at most H + W positions. Each adds S·F + T·h + 1 products and some ten more operations. The
+    gradient of a weight sums this over N·B. A rounding errs by at most 2⁻²⁴ of the largest term.
     """
     lines = make(6, 5)
     inputs = arguments(lines, batch=7, features=9, hidden=16)
-    scaled = changed(inputs, lambda t: 0.2 * t)  # in the gates' working range, where errors survive
+    scaled = changed(inputs, lambda t: 0.2 * t)  # keeps the gates away from saturation, which would hide errors
     weights = torch.randn(30, 7, 16, dtype=torch.double)
     wanted = run("reference", scaled, lines, weights)
     single = changed(scaled, Tensor.float)
@@ -149,9 +148,9 @@ def test_float32_errs_by_no_more_than_its_roundings(name: Backend, make: Make) -
 def test_products_of_bfloat16_numbers_err_by_no_more_than_their_roundings(
     name: Backend, make: Make, size: tuple[int, int], batch: int, features: int, hidden: int
 ) -> None:
-    """A number is reached through at most H + W positions. At each, two factors are rounded, and their product or
-    what is kept for the backward pass, by 2⁻⁸ of themselves at most, now up, now down. In the root mean square this is
-    2⁻⁸/√3, and √(H + W) times 2⁻⁸ of all three at all positions.
+    """A path to a value has at most H + W positions. Each makes three roundings: two factors, and their product or a
+    saved value. A rounding errs by at most 2⁻⁸, up or down; its root mean square is 2⁻⁸/√3. For three roundings at each
+    position this makes √(H + W) times 2⁻⁸.
     """
     lines = make(*size)
     inputs = arguments(lines, batch=batch, features=features, hidden=hidden)
@@ -172,7 +171,7 @@ def test_products_of_bfloat16_numbers_err_by_no_more_than_their_roundings(
 @both_lines
 @pytest.mark.parametrize(("gate", "bias"), [(k, bias) for k in range(3) for bias in (-8, 8)] + [(3, -4), (3, 4)])
 def test_gates_that_are_all_but_closed_or_open_learn_from_bfloat16_too(make: Make, gate: int, bias: float) -> None:
-    """As above, in the gradient of the bias of that gate, which is made of its distance from 0 or from ±1."""
+    """The bound above holds for the gradient of the gate's bias, which depends on the distance from 0 or ±1."""
     got, wanted = bias_gradients(make(4, 4), gate, bias)
     of_gate = slice(16 * gate, 16 * gate + 16)
     assert (got - wanted)[:, of_gate].norm() <= 2**-8 * 8**0.5 * wanted[:, of_gate].norm()
@@ -181,13 +180,13 @@ def test_gates_that_are_all_but_closed_or_open_learn_from_bfloat16_too(make: Mak
 @both_lines
 @pytest.mark.parametrize("bias", [-12, 12])
 def test_the_sign_of_g_is_kept_where_it_is_one_to_rounding(make: Make, bias: float) -> None:
-    """The gradient of the input gate is made of it."""
+    """The gradient of the input gate contains g as a factor."""
     got, wanted = bias_gradients(make(4, 4), 3, bias)
     assert (got - wanted)[:, 32:48].norm() <= 2**-8 * 8**0.5 * wanted[:, 32:48].norm()
 
 
 def bias_gradients(lines: Lines, gate: int, bias: float) -> tuple[Tensor, Tensor]:
-    """Those from bfloat16 and those of the reference, where the bias of one gate of 16 features is about ``bias``."""
+    """The bias gradients of bfloat16 and of the reference, with ``bias`` added to one gate of 16 features."""
     inputs = changed(arguments(lines, batch=8, features=4, hidden=16), lambda t: 0.2 * t)
     inputs[2].data[:, 16 * gate : 16 * gate + 16] += bias
     weights = torch.randn(16, 8, 16, dtype=torch.double)
@@ -223,7 +222,7 @@ def test_nothing_uninitialised_is_read(name: Backend, make: Make, bfloat16: bool
 def clean_and_poisoned(
     name: Backend, inputs: Inputs, lines: Lines, weights: Tensor
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Twice the same, the second time where what is allocated is filled with numbers that are none."""
+    """Runs twice; in the second run PyTorch fills new tensors with NaN."""
     clean = run(name, inputs, lines, weights)
     torch.use_deterministic_algorithms(True)
     try:
@@ -342,7 +341,7 @@ def test_the_transforms_of_torch_func_work() -> None:
 def test_shapes_that_do_not_belong_together_are_named() -> None:
     x, kernel, bias, weight, initial = (t.detach() for t in arguments(row_lines(2, 3), batch=1, features=2, hidden=2))
     lines = row_lines(2, 3)
-    with pytest.raises(InputError, match="6 positions make no image of height 4"):
+    with pytest.raises(InputError, match="line_lstm: x has 6 positions, expected a multiple of height, 4"):
         line_lstm(x, kernel, bias, weight, initial, row_lines(4, 2))
     with pytest.raises(InputError, match=r"input_to_state has shape \(1, 1, 2, 8\), expected \(1, 2, 2, 8\)"):
         line_lstm(x, kernel[:, :1], bias, weight, initial, lines)

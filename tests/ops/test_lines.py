@@ -16,7 +16,7 @@ def test_every_position_is_on_one_line_and_reads_the_line_before(lines: Lines) -
         assert sorted(p for line in scan for p in line) == list(range(lines.height * lines.width))
         assert [len(line) for line in scan] == lines.lengths
         for t, line in enumerate(scan):
-            # A tap is a shift of places on the line before.
+            # A tap lies a fixed shift of places away, on the line before.
             previous = dict(enumerate(scan[t - 1], lines.first[t - 1])) if t else {}
             for shift, (di, dj) in zip(lines.shifts, taps, strict=True):
                 for place, p in enumerate(line, lines.first[t]):

@@ -1,4 +1,4 @@
-"""Processes and threads that use the operators at once."""
+"""Several processes and threads use the operators at the same time."""
 
 import os
 import subprocess

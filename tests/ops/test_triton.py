@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.slow  # the interpreter computes one operation of a kernel at a time
+@pytest.mark.slow  # the interpreter runs the operations of a kernel one by one
 @pytest.mark.skipif(not find_spec("triton"), reason="Triton is not installed")
 def test_the_kernels_in_a_process_of_their_own() -> None:
-    """Triton chooses the interpreter when it is imported; the shape checks of tests would wrap the kernels."""
+    """Triton chooses its interpreter at import, and the shape checks of the tests would wrap the kernels."""
     cases = str(Path(__file__).with_name("triton_cases.py"))
     command = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", cases]
     environment = os.environ | {"TRITON_INTERPRET": "1"}

@@ -1,6 +1,6 @@
 """The cases of `test_triton`: the kernels equal the reference, in output and in every gradient.
 
-The interpreter takes the bits of a bfloat16 number for a value, so only float32 and float64 are tested.
+The interpreter misreads bfloat16 numbers, so these cases test float32 and float64.
 """
 
 import logging
@@ -34,7 +34,7 @@ def _unchecked() -> None:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An operation takes the interpreter as long for a large tile as for a small one, and programs run in turn."""
+    """Few programs and large tiles: the interpreter runs programs in turn, and tiles of all sizes take equally long."""
     monkeypatch.setattr(triton, "PROGRAMS", 2)
     monkeypatch.setattr(triton, "TILES", dict.fromkeys(triton.TILES, (32, 64, 64, 4)))
 
@@ -45,11 +45,10 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_equals_the_reference(
     layer: Layer, hidden: int, batch: int, size: tuple[int, int], programs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In float64 to 1e-10. A float32 value is reached through at most H + W positions, at each of which it is a sum of
-    S·F + T·h + 1 products and passes through some ten more operations; a weight's gradient sums that over N·B. Each
-    rounding errs by 2⁻²⁴ of the largest term at the worst.
+    """To 1e-10 in float64. The bound for float32 is that of
+    `tests.ops.test_line_lstm.test_float32_errs_by_no_more_than_its_roundings`.
     """
-    monkeypatch.setattr(triton, "PROGRAMS", programs)  # two of them have several images each
+    monkeypatch.setattr(triton, "PROGRAMS", programs)  # with 2 programs, each has several images
     lines = LAYERS[layer](*size)
     inputs = changed(arguments(lines, batch=batch, features=3, hidden=hidden), lambda t: 0.2 * t)
     weights = torch.randn(6, batch, hidden, dtype=torch.double)
@@ -130,7 +129,7 @@ def test_types_without_kernels_are_refused() -> None:
     x, *weights = (t.detach().half() for t in arguments(LAYERS["row"](2, 2), batch=1, features=2, hidden=2))
     with (
         backend("triton"),
-        pytest.raises(InputError, match=r"for float32 or float64 on CUDA, not torch\.float16 on cpu"),
+        pytest.raises(InputError, match=r"x is torch\.float16 on cpu, expected float32 or float64 on CUDA"),
     ):
         line_lstm(x, weights[0], weights[1], weights[2], weights[3], LAYERS["row"](2, 2))
 

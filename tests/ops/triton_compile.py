@@ -1,4 +1,4 @@
-"""Compiles the Triton kernels for an H100, which needs no GPU: the compiler refuses more than the interpreter does."""
+"""Compiles the Triton kernels for an H100, without a GPU: the compiler refuses more than the interpreter."""
 
 from itertools import product
 

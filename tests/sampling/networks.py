@@ -1,4 +1,4 @@
-"""Networks that the package does not have, and what several tests do with one."""
+"""Networks that the package does not have, and helpers that run them."""
 
 import random
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def randomized(network: Any) -> Any:
 
 
 class Network(nn.Module):
-    """Any function of an image, and a condition, by the modules that are named."""
+    """A network from any function of an image and a condition, and from the modules that it names."""
 
     def __init__(self, forward: Callable[..., Any], **modules: nn.Module) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Mixed(nn.Module):
 
 
 class Random(nn.Module):
-    """Operations in any order on any of the maps so far, in place too."""
+    """Random operations on random earlier maps, some in place."""
 
     def __init__(self, seed: int, channels: int, levels: int, condition: int) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ class Random(nn.Module):
 
 
 def traced(network: nn.Module, channels: int = 1, levels: int = 4, **options: Any) -> trace.Program:
-    """The program, of a PixelRNN too."""
+    """The program of a network, or of a PixelRNN."""
     if isinstance(network, PixelRNN):
         options = {"condition": network.condition_features + len(network.classes or ()), "method": "logits"}
         channels, levels = network.channels, network.levels
@@ -145,7 +145,7 @@ def traced(network: nn.Module, channels: int = 1, levels: int = 4, **options: An
 
 
 def rows(network: nn.Module, x: Tensor, levels: int, **options: Any) -> Tensor:
-    """The logits of all rows of known images, (B, logits, C, H, W), where they are wanted."""
+    """The logits of all rows of known images, (B, logits, C, H, W), in the wanted columns."""
     batch, channels, _, width = x.shape
     noise = torch.zeros(width, channels, batch, dtype=torch.double)
     condition = options.get("condition")
@@ -168,7 +168,7 @@ def rows(network: nn.Module, x: Tensor, levels: int, **options: Any) -> Tensor:
 
 
 def parallel(network: nn.Module, levels: int, condition: Tensor | None = None) -> Callable[[Tensor], Tensor]:
-    """The network's logits of uint8 images, without dropout; of the first rows alone, if only these are given."""
+    """The network's logits of uint8 images, or of their first rows, without dropout."""
 
     def logits(x: Tensor) -> Tensor:
         given = [] if condition is None else [condition[:, :, : x.shape[2]]]

@@ -17,7 +17,7 @@ def test_equals_the_whole_network_at_every_sub_pixel() -> None:
     for i in range(3):
         for j in range(2):
             for c in range(3):
-                drawn = draw(model(expected)[:, :, c, i, j], uniform[i, j, c])  # not cut off below
+                drawn = draw(model(expected)[:, :, c, i, j], uniform[i, j, c])  # the rows below are not cut off
                 expected[:, c, i, j] = torch.where(known[:, i, j], x[:, c, i, j], drawn)
     assert torch.equal(got, expected)
 
@@ -34,4 +34,4 @@ def test_known_pixels_cost_no_pass() -> None:
     x = torch.zeros(2, 1, 3, 3, dtype=torch.uint8)
     naive.complete(uniform, x, known)
     assert passes == [(2, 1, 2, 3)]
-    assert not x.any()  # what was given is not written to
+    assert not x.any()  # the input stays unchanged

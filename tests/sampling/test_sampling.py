@@ -21,7 +21,7 @@ def test_draws_the_images_of_the_naive_sampler(
     model = model_of(layer, channels=channels, levels=levels)
     x = torch.randint(levels, (5, channels, 5, 7), dtype=torch.uint8)
     known = torch.rand(5, 5, 7) < part_known
-    known[:, 2] = part_known > 0  # a row that all images know, and a part of one
+    known[:, 2] = part_known > 0  # a row that is known in all images, and part of one
     known[:, 3, 2:5] = part_known > 0
     expected = naive.complete(model, x, known, temperature=0.8, generator=seeded())
     with backend(name):
@@ -93,12 +93,12 @@ def test_rows_are_drawn_when_they_are_asked_for() -> None:
     assert first.pixels.shape == (2, 1, 3)
     assert first.logits.grad_fn is None
     expected = seeded()
-    torch.rand(3, 1, 2, dtype=torch.double, generator=expected)  # the noise of one row, and no more
+    torch.rand(3, 1, 2, dtype=torch.double, generator=expected)  # only the noise of one row
     assert torch.equal(noise.get_state(), expected.get_state())
 
 
 def test_noise_belongs_to_its_place() -> None:
-    """What is known does not move the noise of what is not."""
+    """Known pixels do not shift the noise of unknown ones."""
     model = model_of("row-lstm", levels=2)
     everywhere = model.sample(4, height=3, width=3, generator=seeded())
     known = torch.zeros(3, 3, dtype=torch.bool)
@@ -129,12 +129,12 @@ def test_rows_below_the_last_unknown_pixel_are_not_computed(name: Backend, monke
     assert [row.index for row in reported] == [*range(5)]
     assert all(row.logits.isnan().all() and row.logits.dtype == torch.double for row in reported[2:])
     expected = seeded()
-    torch.rand(5, 3, 1, 2, dtype=torch.double, generator=expected)  # the noise of all rows, whatever is known
+    torch.rand(5, 3, 1, 2, dtype=torch.double, generator=expected)  # the noise of all rows, known or not
     assert torch.equal(noise.get_state(), expected.get_state())
 
 
 def test_what_is_given_is_not_written_to() -> None:
-    x = torch.zeros(1, 1, 3, 3, dtype=torch.uint8)  # whose positions can be outermost without a copy
+    x = torch.zeros(1, 1, 3, 3, dtype=torch.uint8)  # moving positions outermost needs no copy
     model_of("row-lstm").complete(x, x[0, 0] > 0, generator=seeded())
     assert not x.any()
 
@@ -163,10 +163,10 @@ def test_bad_arguments_are_refused() -> None:
         ({"levels": 257}, "levels must be from 2 to 256, got 257"),
         ({"levels": 1}, "levels must be from 2 to 256, got 1"),
         ({"temperature": 0.0}, "temperature must be above 0 and below inf, got 0.0"),
-        ({"condition": torch.zeros(2, 3, 4)}, r"the condition is \(2, 3, 4\), expected \(2, c, 3, 4\)"),
-        ({"condition": torch.zeros(1, 2, 3, 4)}, r"the condition is \(1, 2, 3, 4\), expected \(2, c, 3, 4\)"),
-        ({"condition": torch.zeros(2, 0, 3, 4)}, r"the condition is \(2, 0, 3, 4\), expected \(2, c, 3, 4\)"),
-        ({"condition": given.to("meta")}, "the condition is on meta, expected cpu, where the network is"),
+        ({"condition": torch.zeros(2, 3, 4)}, r"condition has shape \(2, 3, 4\), expected \(2, c, 3, 4\)"),
+        ({"condition": torch.zeros(1, 2, 3, 4)}, r"condition has shape \(1, 2, 3, 4\), expected \(2, c, 3, 4\)"),
+        ({"condition": torch.zeros(2, 0, 3, 4)}, r"condition has shape \(2, 0, 3, 4\), expected \(2, c, 3, 4\)"),
+        ({"condition": given.to("meta")}, "condition is on meta, expected cpu, the device of the network"),
         ({"condition": torch.zeros(2, 3, 3, 4)}, "row: a map has 3 features, expected 2"),
         ({"channels": 3}, "first: a map has 3 features, expected 1"),
     ):
@@ -179,17 +179,17 @@ def test_bad_arguments_are_refused() -> None:
         ((x + 9, ~known), "images have a level 9, expected 0 to 3"),
         ((x, known.T), r"known is a bool tensor \(4, 3\), expected bool \(3, 4\) or \(2, 3, 4\)"),
         ((x, x[:, 0]), "known is a uint8 tensor"),
-        ((x.to("meta"), known), "x is on meta, expected cpu, where the network is"),
+        ((x.to("meta"), known), "x is on meta, expected cpu, the device of the network"),
     ):
         with pytest.raises(InputError, match=message):
             complete(network, *arguments, levels=4, condition=given)
-    with pytest.raises(InputError, match="expected a module with weights, got Sequential"):
+    with pytest.raises(InputError, match=r"network is a Sequential, expected an nn\.Module with weights"):
         sample(nn.Sequential(), 1, size=(2, 2))
     function: Any = abs
-    with pytest.raises(InputError, match="expected a module with weights, got builtin_function"):
+    with pytest.raises(InputError, match=r"network is a builtin_function_or_method, expected an nn\.Module"):
         sample(function, 1, size=(2, 2))
     given = torch.zeros(1, 1, 2, 2)
-    with pytest.raises(InputError, match="the network has no layers"):
+    with pytest.raises(InputError, match="the network has no layers with weights"):
         sample(Mixed(1, 2, 2), 1, size=(2, 2), levels=2, condition=given, method="nothing")
     model = PixelRNN(levels=2, hidden=2)
     with pytest.raises(

@@ -25,7 +25,7 @@ def test_the_logits_are_those_of_the_parallel_forward(
     x = torch.randint(levels, (3, channels, *size), dtype=torch.uint8)
     with backend(name):
         logits = rows(model, x, levels)
-        # Where they are not wanted, later ones are the same; a whole row or a part of one is computed together.
+        # Unwanted columns do not change later ones; a whole row or part of one is computed at once.
         wanted = torch.rand(size) < 0.5
         wanted[0] = False
         some = rows(model, x, levels, wanted=wanted)
@@ -71,7 +71,7 @@ def test_the_compiled_network_in_float32(layer: LayerKind, batch: int) -> None:
 
 def wide_kernels() -> Network:
     return Network(
-        # With a map added to a kernel that reads rows above, too.
+        # Also with a map added to a kernel that reads rows above.
         lambda own, x: own.both(own.wide(x), relu=True, plus=own.first(x)).unflatten(1, (4, 3)),
         wide=MaskedConv2d("A", 3, 6, 11, channels=3),
         first=MaskedConv2d("A", 3, 12, 3, channels=3),
@@ -154,7 +154,7 @@ def test_a_network_that_the_package_does_not_have(name: Backend, channels: int, 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_the_compiled_draw_is_that_of_the_likelihood(levels: int, temperature: float) -> None:
     model = PixelRNN(levels=levels, hidden=4).double()
-    nn.init.normal_(model.head.layers[1].bias, std=2.0)  # every sub-pixel of the first has these logits
+    nn.init.normal_(model.head.layers[1].bias, std=2.0)  # every sub-pixel of the first image has these logits
     noise = torch.rand(1, 1, 500, dtype=torch.double)
     noise[..., :2] = torch.tensor([0.0, 1 - 2**-53])
     drawn = torch.zeros(1, 1, 500, dtype=torch.uint8)
@@ -168,7 +168,7 @@ def test_the_compiled_draw_is_that_of_the_likelihood(levels: int, temperature: f
 
 def test_a_named_backend_that_cannot_run_says_so() -> None:
     model = PixelRNN(levels=2, hidden=2).bfloat16()
-    with backend("cpu"), pytest.raises(InputError, match="for float32 or float64 on a CPU"):
+    with backend("cpu"), pytest.raises(InputError, match="expected float32 or float64 on a CPU for the backend cpu"):
         model.sample(1, height=2, width=2)
 
 
@@ -210,7 +210,7 @@ def test_known_pixels_cost_no_more_than_what_others_read(monkeypatch: pytest.Mon
     x = torch.zeros(1, 1, 1, 4, dtype=torch.uint8)
     with backend("reference"):
         rows(model_of("row-lstm", depth=1), x, 4, wanted=wanted)
-    # The first convolution of the neighbours together; where logits are wanted, also 1×1, skip and both of the head.
+    # The first convolution, for the neighbours at once; where logits are wanted also 1×1, skip and both of the head.
     assert computed == [2, 1, 1, 1, 1, 1, 1]
 
 
@@ -221,7 +221,7 @@ def test_a_weight_that_is_no_number_is_noticed(name: Backend, where: str, layer:
     model = model_of(layer, channels=3)
     with torch.no_grad():
         model.get_parameter(where).view(-1)[0] = torch.nan  # of one feature, level or channel
-    with backend(name), pytest.raises(InputError, match="logits that are not finite"):
+    with backend(name), pytest.raises(InputError, match="the network returned logits that are NaN or infinite"):
         model.sample(2, height=2, width=2)
 
 

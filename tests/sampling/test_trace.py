@@ -27,7 +27,7 @@ def test_what_later_steps_read_of_a_map_is_kept() -> None:
     image, first, narrow, diagonal, row, *others = program.kept
     assert image == (3, 3)
     assert first == (2, 2)
-    assert narrow == (1, 0)  # the mirror reads a row when it is complete
+    assert narrow == (1, 0)  # the mirror reads the row above, once complete
     assert diagonal == (0, 1)
     assert [row, *others] == [(0, 0)] * 4
 
@@ -53,7 +53,7 @@ def test_steps_that_only_the_logits_need_are_told_from_those_that_are_remembered
         "convolution",
         "diagonal",
     ]  # the first, a block, the last LSTM
-    # In a PixelCNN, the 3×3 convolutions read a row above; of the last one only its input is needed.
+    # In a PixelCNN the 3×3 convolutions read a row above. The last one only needs its input.
     program = traced(PixelRNN(layer="pixel-cnn", levels=2, hidden=2, depth=1))
     kept = [step for step, needed in zip(program.steps, program.remembered, strict=True) if needed]
     assert [step.reach for step in kept if step.kind == "convolution"] == [(3, 3), (0, 0)]
@@ -62,7 +62,7 @@ def test_steps_that_only_the_logits_need_are_told_from_those_that_are_remembered
 def test_an_addition_is_made_with_a_map_that_nothing_else_reads() -> None:
     def forward(own: Any, x: Tensor) -> Tensor:
         x = own.first(x)
-        own.row(x)  # is left out
+        own.row(x)  # sampling skips it
         y = own.b(x + own.a(x))
         return own.last(y + own.row(y)).unflatten(1, (1, 1))
 
@@ -81,11 +81,11 @@ def in_place(own: Any, x: Tensor) -> Tensor:
     x = own.first(x)
     y, same = x, own.dropout(x)
     y += own.a(x)
-    z = own.b(same)  # of the sum
+    z = own.b(same)  # reads the sum
     own.relu(z)
     x.relu_()
     x.add_(z)
-    return own.last(y + same).unflatten(1, (3, 1))  # both of which are x
+    return own.last(y + same).unflatten(1, (3, 1))  # both are x
 
 
 @pytest.mark.parametrize("name", ["reference", "cpu"])
@@ -104,7 +104,7 @@ def ending(change: Callable[..., Any], **modules: nn.Module) -> Network:
 
 
 class OwnMask(nn.Conv2d):
-    """As public code masks."""
+    """Masks as public code does."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight * 0)
@@ -148,10 +148,10 @@ REFUSED: dict[str, tuple[Network, str]] = {
     "what is not contiguous": (ending(lambda own, x: x.permute(0, 2, 3, 1)), "Network: the operation permute"),
     "a number": (
         ending(lambda own, x: x + 1),
-        "Network: expected a map, got int; only maps are added",
+        "Network: expected a map, got int: add and concatenate only maps",
     ),
-    "a tensor": (ending(lambda own, x: x + torch.ones(2, 1, 1)), "Network: expected a map, got Tensor; only maps"),
-    "a weight": (ending(lambda own, x: x + own.first.bias), "Network: expected a map, got Parameter; only maps"),
+    "a tensor": (ending(lambda own, x: x + torch.ones(2, 1, 1)), "Network: expected a map, got Tensor: add"),
+    "a weight": (ending(lambda own, x: x + own.first.bias), "Network: expected a map, got Parameter: add"),
     "a factor": (ending(lambda own, x: torch.add(x, x, alpha=2)), "Network cannot be traced: TypeError: "),
     "another dimension": (ending(lambda own, x: torch.cat([x, x], dim=2)), f"Network: cat(dim=2) {BY_POSITION}dim=1"),
     "broadcasting": (
@@ -173,11 +173,11 @@ REFUSED: dict[str, tuple[Network, str]] = {
     ),
     "a mask of its own": (
         ending(lambda own, x: own.free(x), free=OwnMask(2, 2, 1)),
-        "free: OwnMask, whose forward is its own, cannot be computed",
+        "free: OwnMask with an overridden forward cannot be computed",
     ),
     "a forward of its own": (
         ending(lambda own, x: own.a(x), a=replaced(conv())),
-        "a: MaskedConv2d, whose forward is its own, cannot be computed",
+        "a: MaskedConv2d with an overridden forward cannot be computed",
     ),
     "unknown arguments": (
         ending(lambda own, x: own.a(x, bias=False), a=conv()),
@@ -199,7 +199,7 @@ REFUSED: dict[str, tuple[Network, str]] = {
     ),
     "after the logits": (
         Network(lambda own, x: own.first(x).unflatten(1, (-1, 1)).relu(), first=mask_a(4)),
-        "Network: what follows unflatten() cannot be computed",
+        "Network: an operation after unflatten() cannot be computed",
     ),
     "another order of the logits": (
         Network(lambda own, x: own.first(x).unflatten(1, (1, 4)), first=mask_a(4)),
@@ -207,7 +207,7 @@ REFUSED: dict[str, tuple[Network, str]] = {
     ),
     "the image as logits": (
         Network(lambda own, x: torch.cat([x, x, x, x], dim=1).unflatten(1, (4, 1)), first=mask_a()),
-        "Network: feature 0, of channel 0, sees channel 0 of the pixel that is drawn; begin with MaskedConv2d",
+        "Network: feature 0 belongs to channel 0 but sees channel 0 of the current pixel; begin with MaskedConv2d",
     ),
     "a condition": (
         Network(lambda own, x: own.row(own.first(x)), first=mask_a(), row=RowLSTM(2, 2, condition=3)),
@@ -252,14 +252,14 @@ def read_first_by(layer: nn.Module) -> Network:
                 (lambda layer, x: torch.cat([layer(x), x], dim=1), "Network: feature 3, of channel 0, sees channel 0"),
             )
         ),
-        # Channel G must not see G, whether a layer forgets the channels or a concatenation moves them.
+        # Channel G must not see G. Here a layer forgets the channels, or a concatenation moves them.
         (
             Network(
                 lambda own, x: own.last(own.first(x)).unflatten(1, (2, 3)),
                 first=mask_a(6, 3),
                 last=conv(6, 6),
             ),
-            "last: feature 0, of channel 0, sees channel 1 of the pixel that is drawn; .* give all layers channels=3",
+            "last: feature 0 belongs to channel 0 but sees channel 1 of the current pixel;.*give all layers channels=3",
         ),
         (
             Network(
@@ -268,7 +268,7 @@ def read_first_by(layer: nn.Module) -> Network:
                 second=mask_a(5, 3),
                 last=conv(9, 6, 1, 3),
             ),
-            "Network: feature 6, of channel 0, sees channel 1 of the pixel that is drawn; .* multiples of 3 features",
+            "Network: feature 6 belongs to channel 0 but sees channel 1 of the current pixel;.*multiples of 3 features",
         ),
     ],
 )
@@ -279,7 +279,7 @@ def test_what_sees_the_pixel_that_is_drawn_is_refused(network: Network, message:
 
 @pytest.mark.parametrize("name", ["reference", "cpu"])
 def test_layers_that_see_less_than_they_might_are_right(name: Any) -> None:
-    """Masks A in the middle, and layers that forget the channels from the first on."""
+    """Masks A in the middle, and layers that all forget the channels."""
     for first, second in (
         (mask_a(6, 3), MaskedConv2d("A", 6, 3, 3, channels=3)),
         (MaskedConv2d("A", 3, 6, 3), conv(6, 3)),

@@ -1,4 +1,4 @@
-"""When a network is traced: anew where it has changed, and beside threads that compute."""
+"""A changed network is traced again, and threads may compute meanwhile."""
 
 import gc
 import threading
@@ -18,7 +18,7 @@ from tests.sampling.networks import LAYERS, Network, conv, mask_a, model_of, ran
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The methods that are traced from now on."""
+    """The list of methods that are traced from now on."""
     methods: list[str] = []
     program = trace._Tracer.program
 
@@ -71,7 +71,7 @@ def test_a_network_that_was_traced_is_freed() -> None:
     gone = weakref.ref(model)
     gc.disable()
     try:
-        del model  # which nothing refers to, itself included
+        del model  # nothing refers to it, not even itself
         assert gone() is None
     finally:
         gc.enable()
@@ -85,7 +85,7 @@ def test_a_network_that_was_traced_is_freed() -> None:
 
 
 def test_a_network_is_left_as_it_was() -> None:
-    """What ``forward`` keeps stays in the stand-in, and hooks are not run."""
+    """Attributes that ``forward`` sets stay in the stand-in, and hooks do not run."""
 
     def forward(own: Any, x: Tensor) -> Tensor:
         own.seen = own.buffer = own.first(x)
@@ -105,10 +105,10 @@ def test_a_network_is_left_as_it_was() -> None:
 
 
 def losses(layer: LayerKind) -> list[float]:
-    """Of a short training."""
+    """The losses of a short training."""
     model = PixelRNN(layer=layer, levels=2, hidden=3)
     for n, parameter in enumerate(model.parameters()):
-        nn.init.normal_(parameter, std=0.3, generator=seeded(n))  # not the generator that both threads share
+        nn.init.normal_(parameter, std=0.3, generator=seeded(n))  # both threads share the default generator
     optimizer = torch.optim.Adam(model.parameters())
     x = (torch.rand(4, 1, 5, 4, generator=seeded()) > 0.5).byte()
     learned = []

@@ -1,4 +1,4 @@
-"""Kills runs at their file operations, goes on with each, and compares it with a run that was left alone.
+"""Kills runs at their file operations, resumes each, and compares it with an undisturbed run.
 
 python -m tests.training.kills --batches 2            at every operation of a run of two batches an epoch
 python -m tests.training.kills --batches 1 --every 9  at every ninth of a run of one
@@ -28,7 +28,7 @@ CHANGES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir"}
 
 
 def in_child(work: Callable[[], object]) -> int:
-    """Runs it in a process of its own, and returns its status as `os.waitpid` gives it."""
+    """Runs the function in a forked process, and returns its status as in `os.waitpid`."""
     if child := os.fork():
         return os.waitpid(child, 0)[1]
     try:
@@ -41,7 +41,7 @@ def in_child(work: Callable[[], object]) -> int:
 
 
 def on_file_operations(folder: Path, do: Callable[[int], object]) -> None:
-    """Calls a function with 1, 2, … before each file operation of this process that may change the folder."""
+    """Before each file operation of this process that may change the folder, calls a function with 1, 2, …"""
     count = 0
 
     def tick() -> None:
@@ -55,7 +55,7 @@ def on_file_operations(folder: Path, do: Callable[[int], object]) -> None:
 
     sync = os.fsync
 
-    def syncing(fd: Any) -> None:  # which is no event
+    def syncing(fd: Any) -> None:  # this one is not an event
         tick()
         sync(fd)
 
@@ -64,7 +64,7 @@ def on_file_operations(folder: Path, do: Callable[[int], object]) -> None:
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """What is in a run folder, without times: the bytes of each file, and all that a checkpoint holds."""
+    """The content of a run folder without times: the bytes of each file, and the values in each checkpoint."""
     run = RunFolder(folder)
     found: dict[str, Any] = {}
     for path in folder.rglob("*"):
@@ -79,7 +79,7 @@ def contents(folder: Path) -> dict[str, Any]:
 
 
 def flat(node: Any) -> Any:
-    """Nested containers with the bytes of tensors in them, which can be compared."""
+    """Nested containers with bytes in place of tensors, so that == compares them."""
     if isinstance(node, dict):
         return {name: flat(child) for name, child in node.items()}
     if isinstance(node, list | tuple):
@@ -88,7 +88,7 @@ def flat(node: Any) -> Any:
 
 
 def kill_each(folder: Path, *, batches: int, every: int) -> tuple[int, list[int]]:
-    """How many runs of so many batches an epoch were killed in a new folder, and at which operations to no good end."""
+    """Kills runs of so many batches an epoch. Returns how many, and the operations after which a run went wrong."""
     recipe = runs.recipe(runs.images(folder), batch=40 // batches, ema=0.99, sample_every=1)
     whole, run, count = folder / "whole", folder / "run", folder / "count"
 

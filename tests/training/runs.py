@@ -1,4 +1,4 @@
-"""Small runs, and what they leave behind."""
+"""Small runs and their files."""
 
 import csv
 from pathlib import Path

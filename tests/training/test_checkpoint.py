@@ -21,7 +21,7 @@ from tests.training.runs import recipe, watched
 
 
 class DiskFull:
-    """An object that the disk has no room for."""
+    """An object whose writing fails, as on a full disk."""
 
     def __reduce__(self) -> tuple[object, ...]:
         raise OSError(28, os.strerror(28))
@@ -66,7 +66,7 @@ def test_a_checkpoint_without_a_checksum_is_refused(tmp_path: Path) -> None:
 
 
 def places(node: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where something is in nested dictionaries and lists, by the keys on the way."""
+    """The paths to all values in nested dictionaries and lists, as sequences of keys."""
     children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     return [place, *(deeper for key, child in children for deeper in places(child, (*place, key)))]
 
@@ -96,7 +96,7 @@ def spoil(holder: Any, key: Any) -> None:
 
 
 class Crash(pl.Callback):
-    """Ends a run before the last batch of its first epoch, when its state has been saved."""
+    """Ends a run before the last batch of its first epoch, after its state was saved."""
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
         if trainer.global_step == 4:

@@ -20,7 +20,7 @@ from tests.training.runs import recipe, rows, watched, weights
 
 
 class Raise(pl.Callback):
-    """Raises a signal in a run: before it, at the end of a given step's batch, or in the validation after it."""
+    """Raises a signal in a run: before the run, at the end of the batch of a step, or in the validation after it."""
 
     def __init__(self, where: str, step: int) -> None:
         self.where, self.step = where, step
@@ -149,7 +149,7 @@ def test_a_signal_before_the_first_step(tmp_path: Path, images: DataConfig, monk
 
 
 class Rates(pl.Callback):
-    """Notes the learning rate of every step."""
+    """Records the learning rate of every step."""
 
     def __init__(self) -> None:
         self.seen: list[float] = []
@@ -233,7 +233,7 @@ def test_a_worse_epoch_after_resuming_does_not_replace_the_best(tmp_path: Path, 
     run = tmp_path / "run"
     fit(recipe(images, epochs=1), run)
     state = read(run / "checkpoints" / "last.ckpt")
-    state["callbacks"]["Checkpoints"] |= {"best": -1.0, "last_is_best": False}  # better than any
+    state["callbacks"]["Checkpoints"] |= {"best": -1.0, "last_is_best": False}  # better than any score
     CheckedCheckpoints().save_checkpoint(state, run / "checkpoints" / "last.ckpt")
     best = (run / "checkpoints" / "best.ckpt").read_bytes()
     fit(recipe(images, epochs=2), run, resume=True)

@@ -58,7 +58,7 @@ def test_the_exported_model_is_the_best_by_validation(tmp_path: Path, images: Da
 
 
 class Record(pl.Callback):
-    """Keeps what a run does at every step."""
+    """Records what a run does at every step."""
 
     def __init__(self) -> None:
         self.rates: list[float] = []
@@ -99,7 +99,7 @@ def test_every_step_is_as_the_recipe_says(tmp_path: Path, images: DataConfig, mo
     for saved, expected in zip(last["state_dict"].values(), average, strict=True):
         torch.testing.assert_close(saved, expected, rtol=1e-4, atol=1e-5)
 
-    # The average is what is validated and drawn.
+    # Validation and pictures use the averaged weights.
     model = PixelRNN(levels=4, hidden=2, size=(4, 3))
     model.load_state_dict(dict(zip(names, last["state_dict"].values(), strict=True)))
     valid = torch.from_numpy(np.load(str(images.path))["valid"])[:, None]
@@ -204,10 +204,10 @@ def test_a_run_that_failed_at_once_can_be_started_again(
     metrics.write_text(unsaved + unsaved)
     with pytest.raises(InputError, match="is not empty: choose another"):
         fit(recipe(images, epochs=1), tmp_path / "run")
-    metrics.write_text(unsaved)  # its checkpoint could not be written
+    metrics.write_text(unsaved)  # writing its checkpoint failed
     fit(recipe(images, epochs=1), tmp_path / "run")
     assert len(rows(tmp_path / "run")) == 1
-    (tmp_path / "run" / "checkpoints" / "last.ckpt").unlink()  # what else is there is not overwritten
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").unlink()  # other files stay
     with pytest.raises(InputError, match="is not empty: choose another"):
         fit(recipe(images, epochs=1), tmp_path / "run")
     (tmp_path / "other").mkdir()
@@ -271,7 +271,7 @@ def test_labels_that_are_not_there_are_missed(tmp_path: Path, images: DataConfig
 
 
 def test_scale_by_scale_is_as_good_as_jointly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One scale is trained, then another, from where the first was left; what is not trained stays as it was."""
+    """Trains one scale, then another from the first result. The other weights stay unchanged."""
     both = digits(factors=(2,))
     for scale, start in ((0, None), (1, str(tmp_path / "0"))):
         train = replace(both.train, scale=scale, start=start, epochs=2)

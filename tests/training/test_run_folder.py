@@ -43,7 +43,7 @@ def test_one_process_trains_in_a_folder(tmp_path: Path, images: DataConfig) -> N
                 assert other.stdout.readline() == b"held\n"
                 with pytest.raises(InputError, match=f"^another process trains in {folder}: wait for it, or choose"):
                     fit(recipe(images), folder, resume=resume)
-                PixelRNN.from_pretrained(run)  # reading is free
+                PixelRNN.from_pretrained(run)  # reading needs no lock
             finally:
                 other.kill()
         assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
@@ -52,7 +52,7 @@ def test_one_process_trains_in_a_folder(tmp_path: Path, images: DataConfig) -> N
 
 
 def leave_temporary(path: Path) -> None:
-    """As a process does that is killed while it writes this file."""
+    """Does what a process does that is killed while it writes this file."""
     beside = path.parent / f".{path.name}-abcd_123"
     beside.mkdir(parents=True)
     (beside / path.name).touch()

@@ -1,4 +1,4 @@
-"""The layers of PixelRNN, to use in a model of your own."""
+"""The layers of PixelRNN, for use in your own models."""
 
 from pixelrnn.nn.diagonal_bilstm import DiagonalBiLSTM
 from pixelrnn.nn.head import OutputHead

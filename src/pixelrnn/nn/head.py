@@ -9,21 +9,21 @@ from pixelrnn.nn.masked_conv import MaskedConv2d
 
 
 class OutputHead(nn.Module):
-    """From the residual stream, or the sum of the skip connections, to the logits of each channel.
+    """Maps the residual stream, or the sum of the skip connections, to the logits of each channel.
 
     Maps (B, in_features, H, W) to (B, logits, C, H, W).
 
     Args:
         in_features: features of the input map, at least ``channels``.
         features: features between the two convolutions, at least ``channels``.
-        logits: values per channel: K for a softmax over K levels, 1 for a Bernoulli variable.
+        logits: logits per channel: K for a softmax over K levels, 1 for a Bernoulli variable.
         channels: image channels C.
 
     Raises:
         InputError: fewer features than channels.
     """
 
-    layers: Any  # an nn.ModuleList, whose layers have more methods than an nn.Module
+    layers: Any  # an nn.ModuleList; its type would hide the keywords of the layers
 
     def __init__(self, in_features: int, features: int, logits: int, *, channels: int = 1) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
-"""The base of the Row LSTM and the Diagonal BiLSTM (paper §3.1, §3.2): an LSTM over the lines of an image.
+"""The base class of the Row LSTM and the Diagonal BiLSTM (paper §3.1, §3.2): an LSTM over the lines of an image.
 
     o, f, i = σ(Kss ⊛ h₋ + Kis ⊛ x)      g = tanh(Kss ⊛ h₋ + Kis ⊛ x)
     c = f ⊙ c₋ + i ⊙ g                   h = o ⊙ tanh(c)
 
-Kis ⊛ x, the input-to-state term, is a masked convolution. Kss ⊛ h₋, the state-to-state term, reads earlier positions
-only, and so has no mask.
+Kis ⊛ x, the input-to-state term, is a masked convolution. Kss ⊛ h₋, the state-to-state term, reads only earlier
+positions, so it needs no mask.
 """
 
 from typing import ClassVar
@@ -20,34 +20,33 @@ from pixelrnn.nn.raster import to_map, to_positions
 
 
 class StateToState(nn.Module):
-    """The weights of the recurrent half: Kss, the learned initial state, and the condition's convolution (§3.6)."""
+    """The weights of the state-to-state term: Kss, the initial state, and the convolution of the condition (§3.6)."""
 
     def __init__(self, hidden: int, directions: int, taps: int, condition: int) -> None:
         super().__init__()
-        # Uniform with variance 1/(3·T·h), as PyTorch draws the weights of a convolution with T·h inputs.
+        # Uniform with variance 1/(3·T·h), as PyTorch initializes a convolution with T·h inputs.
         bound = (taps * hidden) ** -0.5
         self.weight = nn.Parameter(torch.empty(directions, taps, hidden, 4 * hidden).uniform_(-bound, bound))
         self.initial = nn.Parameter(torch.zeros(directions, 2, hidden))  # (h₀, c₀)
-        # Unmasked: the condition is no part of the image that is generated.
+        # Unmasked: the condition is not part of the generated image.
         self.condition = nn.Conv2d(condition, directions * 4 * hidden, 1, bias=False) if condition else None
 
 
 class LineLSTM(nn.Module):
-    """The base class of both layers, which say what a line is.
+    """The base class of both LSTM layers; a subclass defines the lines.
 
     Args:
         in_features: features of the input map, at least ``channels``.
         hidden: features h of the LSTM, at least ``channels``.
         channels: image channels C; feature k belongs to channel k mod C.
-        condition: features c of a map that the gates are conditioned on (§3.6), 0 for none. What an output sees of it
-            is not masked.
+        condition: features c of a map that conditions the gates (§3.6), 0 for none. No mask hides any part of this map.
 
     Raises:
         InputError: fewer features than channels.
     """
 
-    layer: ClassVar[ops.Layer]  # which positions are computed together, and what they read
-    kernel: ClassVar[int]  # columns of the input-to-state convolution: the centre and those to its left are open
+    layer: ClassVar[ops.Layer]  # the layout of lines and taps in `pixelrnn.ops.lines`
+    kernel: ClassVar[int]  # columns of the input-to-state convolution; the mask opens the left ones and the centre
     directions: ClassVar[int]  # scans D over the image, each with its own weights
     taps: ClassVar[int]  # earlier positions T that each position reads
 
@@ -61,12 +60,12 @@ class LineLSTM(nn.Module):
     def forward(
         self, x: Float[Tensor, "B in_features H W"], condition: Float[Tensor, "B c H W"] | None = None
     ) -> Float[Tensor, "B hidden H W"]:
-        """The hidden states of every position, those of all directions added.
+        """Returns the hidden state of every position, summed over the directions.
 
-        ``condition`` is the map that the gates are conditioned on, where the layer has one.
+        ``condition`` is the map that conditions the gates, if the layer has one.
 
         Raises:
-            InputError: another shape.
+            InputError: a shape does not match, or the condition is missing or not expected.
         """
         positions = to_positions("x", x, self.input_to_state.in_channels)
         conditional = self.state_to_state.condition
@@ -81,7 +80,7 @@ class LineLSTM(nn.Module):
     def operands(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Kis, its bias, Kss and the initial states, as `pixelrnn.ops.line_lstm` takes them.
 
-        The condition's features follow those of the map: a product of both side by side is the sum of two convolutions.
+        The features of the condition follow those of the map, so one product adds the convolutions of both.
         """
         state, gates = self.state_to_state, self.state_to_state.weight.shape[3]
         open_taps = self.input_to_state.masked_weight[:, :, 0, : self.kernel // 2 + 1]  # (D·4h, F, S)

@@ -9,19 +9,18 @@ from pixelrnn.nn.raster import to_map, to_positions
 
 
 class MaskedConv2d(nn.Conv2d):
-    """A convolution of stride 1 that keeps the map's size and sees no later pixel, nor a later channel of its own.
+    """A convolution of stride 1 that keeps the size of the map. It sees no later pixel and no later channel (§3.4).
 
-    Maps (B, in_features, H, W) to (B, out_features, H, W). Outside the image the input
-    counts as zero.
+    Maps (B, in_features, H, W) to (B, out_features, H, W). Outside the image the input counts as zero.
 
     Args:
-        mask_type: ``"A"`` for the first convolution of a network, which must not see the value it predicts, ``"B"`` for
-            every later one that reads the current pixel.
+        mask_type: ``"A"`` for the first convolution of a network, which must not see the value that it predicts, or
+            ``"B"`` for later ones.
         in_features: features of the input map.
         out_features: features of the output.
         kernel_size: one odd number, or (height, width).
         channels: image channels C; feature k belongs to channel k mod C.
-        maps: equal maps that the output features form, each counted from 0 (the gates of an LSTM).
+        maps: number of equal maps in the output, such as the four gates of an LSTM; features count from 0 in each.
 
     Raises:
         InputError: an unknown mask type, an even kernel, or too few features for the channels.
@@ -42,14 +41,14 @@ class MaskedConv2d(nn.Conv2d):
     ) -> None:
         height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
         super().__init__(in_features, out_features, (height, width), padding=(height // 2, width // 2))
-        # After the weights: a model's file is refused at the first that it lacks (`pixelrnn.models.pretrained`).
+        # Build the mask after the weights: `pixelrnn.models.pretrained` stops at the first weight that its file lacks.
         open_taps = mask(mask_type, in_features, out_features, (height, width), channels=channels, maps=maps)
-        self.margin = (height // 2, width // 2)  # above and below, to the left and to the right
-        self.register_buffer("mask", open_taps, persistent=False)  # follows from the arguments: not saved
+        self.margin = (height // 2, width // 2)  # rows above and below the centre, columns on each side
+        self.register_buffer("mask", open_taps, persistent=False)  # not saved: it follows from the arguments
 
     @property
     def masked_weight(self) -> Float[Tensor, "out_features in_features kernel_height kernel_width"]:
-        """The weight with its closed taps zero."""
+        """The weight, with zeros at the closed taps."""
         return self.weight * self.mask
 
     def forward(
@@ -59,7 +58,7 @@ class MaskedConv2d(nn.Conv2d):
         relu: bool = False,
         plus: Float[Tensor, "B out_features H W"] | None = None,
     ) -> Float[Tensor, "B out_features H W"]:
-        """The convolution of x, or with ``relu`` of max(x, 0), and the map ``plus`` added.
+        """Convolves x, or max(x, 0) if ``relu``, and adds the map ``plus``.
 
         Raises:
             InputError: x or ``plus`` has another shape.

@@ -1,4 +1,4 @@
-"""Masks A and B (paper §3.4): the only place that decides who may see whom.
+"""Masks A and B (paper §3.4). Only this module decides which values a convolution may see.
 
 The order of generation is rows top to bottom, pixels left to right, channels R, G, B inside a pixel. A masked
 convolution computes the output at one pixel from
@@ -8,7 +8,8 @@ convolution computes the output at one pixel from
   a < b (mask A) or a ≤ b (mask B);
 - the taps **after** the centre: every feature is closed.
 
-Feature k of a map belongs to channel k mod C, so any count from C up can be used and residual sums meet like with like.
+Feature k of a map belongs to channel k mod C. So any number of features from C up works, and a residual sum adds
+features of the same channel.
 """
 
 from typing import Literal
@@ -25,14 +26,14 @@ MaskType = Literal["A", "B"]
 def feature_channels(features: int, channels: int, maps: int = 1) -> Int[Tensor, " features"]:
     """The image channel of each of ``features`` features: k mod C, counted from 0 in each of ``maps`` equal maps.
 
-    The four gates of an LSTM, say, are four maps of h features; counting through all 4h would leak across channels.
+    For example, the gates of an LSTM are four maps of h features. Counting through all 4h would leak across channels.
 
     Raises:
-        InputError: ``features`` is no multiple of ``maps``, a map has fewer features than there are channels, or there
-            is no channel or map at all.
+        InputError: ``features`` is not a multiple of ``maps``, a map has fewer features than channels, or ``channels``
+            or ``maps`` is below 1.
     """
     if channels < 1 or maps < 1:
-        raise InputError(f"there must be at least one channel and one map, got {channels} and {maps}")
+        raise InputError(f"channels is {channels} and maps is {maps}, expected at least 1")
     if features % maps:
         raise InputError(f"{features} features cannot be divided into {maps} equal maps")
     if (each := features // maps) < channels:
@@ -52,12 +53,12 @@ def mask(
     """Mask A or B for the weight of a convolution: 1 where open, 0 where closed (§3.4).
 
     Args:
-        mask_type: ``"A"``, blind to the channel itself, or ``"B"``, which sees it.
+        mask_type: ``"A"`` hides the output's own channel, ``"B"`` shows it.
         in_features: features of the input map, at least ``channels``.
-        out_features: features of the output, ``maps`` equal maps of at least ``channels`` each.
+        out_features: features of the output: ``maps`` equal maps with at least ``channels`` features each.
         kernel_size: (height, width), both odd.
         channels: image channels C.
-        maps: equal maps that the output features form, the gates of an LSTM for instance.
+        maps: number of equal maps in the output, such as the four gates of an LSTM.
 
     Raises:
         InputError: an unknown mask type, an even kernel, or too few features for the channels.
@@ -66,7 +67,7 @@ def mask(
     if mask_type not in ("A", "B"):
         raise InputError(f"unknown mask type {mask_type!r}: expected 'A' or 'B'")
     if height % 2 == 0 or width % 2 == 0 or min(height, width) < 1:
-        raise InputError(f"a masked convolution needs an odd kernel with a centre, got {height}×{width}")
+        raise InputError(f"kernel_size is {height}×{width}, expected odd numbers of at least 1")
 
     # docs: begin mask
     a = feature_channels(in_features, channels)[None, :]

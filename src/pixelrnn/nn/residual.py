@@ -20,24 +20,24 @@ class ResidualBlock(nn.Module):
         diagonal-bilstm, row-lstm    LSTM 2h→h, 1×1 mask B h→2h
         pixel-cnn                    ReLU, 1×1 2h→h, ReLU, 3×3 h→h, ReLU, 1×1 h→2h, all mask B
 
-    Maps (B, 2h, H, W) to (B, 2h, H, W) and adds its input. Dropout, which the paper does not have, sets some of the h
-    features that the last 1×1 convolution reads to zero in training: of each image others, and at all its positions, as
-    Gal & Ghahramani (2016) take one mask for all steps of a recurrent network.
+    Maps (B, 2h, H, W) to (B, 2h, H, W) and adds its input. Dropout is not in the paper. In training it zeroes some of
+    the h features that the last 1×1 convolution reads. Each image draws its own features, the same at all positions.
+    Gal & Ghahramani (2016) likewise use one mask for all steps of a recurrent network.
 
     Args:
         layer: the kind of layer.
         hidden: features h.
         channels: image channels C.
-        residual: add the input; switched off in part of the paper's Table 2.
-        condition: features c of a map that the layer is conditioned on (§3.6), 0 for none. In a PixelCNN block its 1×1
-            convolution is added to the 3×3 one.
-        dropout: the part of these features that training sets to zero.
+        residual: add the input; part of the paper's Table 2 switches this off.
+        condition: features c of a map that conditions the layer (§3.6), 0 for none. A PixelCNN block adds a 1×1
+            convolution of this map to its 3×3 convolution.
+        dropout: the fraction of features that training sets to zero, in [0, 1].
 
     Raises:
         InputError: an unknown layer, or fewer features than channels.
     """
 
-    transform: Any  # an nn.ModuleList, whose layers have more methods than an nn.Module
+    transform: Any  # an nn.ModuleList; its type would hide the keywords of the layers
 
     def __init__(
         self,
@@ -68,16 +68,16 @@ class ResidualBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "B stream H W"], condition: Float[Tensor, "B c H W"] | None = None
     ) -> Float[Tensor, "B stream H W"]:
-        """The block, of a map and the condition's, where it has one.
+        """Applies the block to x; ``condition`` is the map that conditions the layer, if it has one.
 
         Raises:
-            InputError: another shape.
+            InputError: a shape does not match, or the condition is missing or not expected.
         """
         plus = x if self.residual else None
         if self.layer == "pixel-cnn":
             if (condition is None) != (self.condition is None):
                 raise InputError("the condition is missing" if condition is None else "the layer takes no condition")
-            # What stands for a map while a network is traced (`pixelrnn.sampling.trace`) has no shape.
+            # A traced map (`pixelrnn.sampling.trace`) has no shape.
             if self.condition is not None and condition is not None and not has_torch_function_unary(condition):
                 expected = *x.shape[:1], self.condition.in_channels, *x.shape[2:]
                 if condition.shape != expected or 0 in expected[2:]:

@@ -1,12 +1,12 @@
 """The skewed map of the Diagonal BiLSTM (paper §3.2, figure 3).
 
-The paper offsets each row by one position against the row above, so that a diagonal i + j = t of the map becomes the
-column t of the skewed map, and a convolution can compute it at once. In storage this is a change of stride and
-nothing more: pixel (i, j) of a map lies at i·W + j, and in a skewed map of width V it must lie at i·V + (i + j). With
-rows padded to V + 1 values, i·(V + 1) + j is both: the padded map read with rows one shorter *is* the skewed map.
+The paper offsets each row by one position against the row above. So the diagonal i + j = t of the map becomes column t
+of the skewed map. A convolution can compute it at once. In memory this only changes the stride. In a skewed map of
+width V, pixel (i, j) must lie at i·V + (i + j) = i·(V + 1) + j. So pad the rows of the map to V + 1 values, then read
+the memory as rows of V: the result *is* the skewed map.
 
 The layers never build it: they walk the diagonals of the unskewed map as strided slices (`pixelrnn.ops.lines`).
-These functions are for people who want to see the paper's picture, and for the test that the two agree.
+These functions draw the paper's picture, and a test compares the layers with it.
 """
 
 import torch.nn.functional as F
@@ -17,12 +17,12 @@ from pixelrnn.errors import InputError
 
 
 def skew(x: Shaped[Tensor, "... H W"]) -> Shaped[Tensor, "... H V"]:
-    """Moves row i of a map i places to the right, zeros entering: (…, H, W) to (…, H, W + H − 1).
+    """Moves row i of a map i places to the right and fills with zeros: (…, H, W) to (…, H, W + H − 1).
 
     Column t of the result is the diagonal i + j = t: ``skew(x)[..., i, i + j] == x[..., i, j]``.
 
     Raises:
-        InputError: x is no map, or an empty one.
+        InputError: x has fewer than two dimensions, or H or W is 0.
     """
     _check(x, least=1)
     *batch, height, width = x.shape
@@ -35,7 +35,7 @@ def unskew(x: Shaped[Tensor, "... H V"]) -> Shaped[Tensor, "... H W"]:
     """Moves row i of a skewed map i places back to the left: (…, H, W + H − 1) to (…, H, W). The inverse of `skew`.
 
     Raises:
-        InputError: x is no map, or has fewer than H columns, as no skewed map has.
+        InputError: x has fewer than two dimensions, H is 0, or x has fewer than H columns.
     """
     _check(x, least=x.shape[-2] if x.ndim > 1 else 1)
     *batch, height, skewed_width = x.shape

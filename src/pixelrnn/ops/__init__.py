@@ -1,11 +1,11 @@
-"""The two operators that cost time: the recurrence of both LSTM layers, and the masked convolution.
+"""The two expensive operators: the recurrence of both LSTM layers, and the masked convolution.
 
     reference   the equations under autograd                            any device and floating type
-    manual      the recurrence with a backward pass written by hand     any device and floating type
-    cpu         C++ (csrc), compiled when the package is installed      CPU, float32 and float64; products of bfloat16
-    triton      the recurrence of manual, its scan in Triton kernels    CUDA, float32 and float64; products of bfloat16
+    manual      the recurrence with a hand-written backward pass        any device and floating type
+    cpu         C++ (csrc), compiled when the package is installed      CPU, float32 and float64; bfloat16 products
+    triton      manual with its scan in Triton kernels                  CUDA, float32 and float64; bfloat16 products
 
-The fastest that can run is taken. All are equal, in output and every gradient. See docs/operators.md.
+The fastest backend that can run computes. All give the same output and gradients, up to rounding (docs/operators.md).
 """
 
 from collections.abc import Iterator
@@ -31,21 +31,21 @@ _blocks: list[list[Backend]] = []
 
 @contextmanager
 def backend(name: Backend) -> Iterator[None]:
-    """Names the implementation that computes in this block, for comparisons: ``with backend("reference"): …``.
+    """Selects the backend for this block, for comparisons: ``with backend("reference"): …``.
 
-    It is for the whole process: what other threads compute meanwhile has the same values.
+    The choice holds for the whole process. Other threads switch too, and still compute the same values.
 
     Raises:
-        InputError: an unknown name, or the compiled library or Triton is not here.
+        InputError: the name is unknown, or the compiled library or Triton is missing.
     """
     if name not in get_args(Backend):
         raise InputError(f"unknown backend {name!r}: expected one of {', '.join(get_args(Backend))}")
     if name == "cpu" and not cpu.available:
-        raise InputError(f"the backend cpu is not here: {cpu.variant}")
+        raise InputError(f"the backend cpu is not available: {cpu.variant}")
     if name == "triton" and not find_spec("triton"):
-        raise InputError("the backend triton is not here: install Triton, which comes with PyTorch for CUDA")
+        raise InputError("the backend triton is not available: install Triton, which comes with PyTorch for CUDA")
     global _named
-    named = [name]  # a thing of its own: blocks of several threads may end in any order
+    named = [name]  # its own list, found by identity: blocks of several threads may end in any order
     _blocks.append(named)
     _named = name
     try:
@@ -56,14 +56,14 @@ def backend(name: Backend) -> Iterator[None]:
 
 
 def choose(x: Tensor) -> tuple[Backend, torch.dtype]:
-    """Returns the backend that computes with a tensor like this one, and the type of the factors of its products.
+    """Returns the backend for tensors like x, and the type to which its products round their factors.
 
-    The backend is the one that was named, or cpu where it can compute. Otherwise ``"auto"`` leaves the choice between
-    triton and manual to the operator. The factors are bfloat16 where `torch.autocast` asks for it, the only lower
-    precision that the operators follow.
+    This is the selected backend, or cpu if cpu supports x. Otherwise ``"auto"`` lets the operator choose between triton
+    and manual. Under `torch.autocast` to bfloat16 the factors are bfloat16; the operators follow no other lower
+    precision.
 
     Raises:
-        InputError: the backend cpu was named, and x is not float32 or float64 on a CPU.
+        InputError: the backend cpu is selected, but x is not float32 or float64 on a CPU.
     """
     device = x.device.type
     lower = x.dtype == torch.float32 and operators.is_autocast(x)
@@ -74,7 +74,7 @@ def choose(x: Tensor) -> tuple[Backend, torch.dtype]:
     if fits and cpu.available:
         return "cpu", factors
     if _named == "cpu":
-        raise InputError(f"the backend cpu is for float32 or float64 on a CPU, not {x.dtype} on {x.device}")
+        raise InputError(f"x is {x.dtype} on {x.device}, expected float32 or float64 on a CPU for the backend cpu")
     if fits and not torch.compiler.is_compiling():
         cpu.say_what_is_missing()
     return "auto", factors
@@ -89,31 +89,31 @@ def line_lstm(
     layer: Layer,
     height: int,
 ) -> Float[Tensor, "N B h"]:
-    """An LSTM over the positions of an image, each of which reads its taps (paper eq. 3).
+    """Runs an LSTM over the positions of an image (paper eq. 3).
 
         o, f, i = σ(Kss ⊛ h₋ + Kis ⊛ x)      g = tanh(Kss ⊛ h₋ + Kis ⊛ x)
         c = f ⊙ c₋ + i ⊙ g                   h = o ⊙ tanh(c)
 
-    D directions, N = H·W positions in raster order, B images, F features of x, h of the states, S input taps, T taps.
+    D directions, N = H·W positions in raster order, B images, F features of x, h features, S taps of x, T taps of h₋.
 
     Args:
-        x: the map, which all directions read.
-        input_to_state: Kis, one F × 4h matrix per input tap: four maps of h features in the order o, f, i, g. Where an
-            input tap is outside the image, x counts as zero.
-        bias: of the input-to-state convolution.
+        x: input map; all directions read it.
+        input_to_state: Kis, one F × 4h matrix per input tap; its columns are the gates o, f, i, g, h features each. An
+            input tap outside the image reads zero.
+        bias: bias of the input-to-state convolution.
         state_to_state: Kss, one h × 4h matrix per tap.
-        initial: (h₀, c₀), the learned state that every tap outside the image reads.
-        layer: ``"row"`` or ``"diagonal"``: which positions are computed together and what they read
-            (`pixelrnn.ops.lines`).
-        height: H of the image.
+        initial: (h₀, c₀), the learned initial state, which every tap outside the image reads.
+        layer: ``"row"`` or ``"diagonal"``; `pixelrnn.ops.lines` says which positions each computes together, and their
+            taps.
+        height: image height H.
 
     Returns:
-        The hidden states h in raster order, all directions added, each where `Lines.outputs` says.
+        The hidden states h in raster order: the sum of all directions, each moved by its offset in `Lines.outputs`.
 
     Raises:
-        InputError: shapes that do not belong together, or the backend that was named cannot run.
+        InputError: shapes do not match, or the selected backend cannot run.
     """
-    x = x.to(bias.dtype)  # lower precision of the maps around it must not add up over H + W steps
+    x = x.to(bias.dtype)  # rounding errors of a lower precision would add up over H + W steps
     operands = x, input_to_state, bias, state_to_state, initial
     name, factors = choose(x)
     if name == "reference":
@@ -132,27 +132,27 @@ def conv(
     relu: bool = False,
     plus: Float[Tensor, "N B G"] | None = None,
 ) -> Float[Tensor, "N B G"]:
-    """A convolution of max(x, 0) with ``relu``, of x without, and ``plus`` added. Outside the image x counts as zero.
+    """Convolves x, or max(x, 0) if ``relu``, and adds ``plus``. Outside the image x counts as zero.
 
-    Compiled, a pass reads and writes every map once, activation and addition on the way. Autocast to bfloat16 then
-    rounds the factors of the products alone: maps stay as they are.
+    The compiled backend reads and writes each map once, activation and addition included. Under autocast to bfloat16 it
+    rounds only the factors of its products, so maps keep their precision.
 
     Args:
-        x: the map, positions in raster order.
-        weight: a kernel of odd size whose taps after the centre, in raster order, are zero and get no gradient.
-        bias: of every output feature.
-        height: H of the image.
-        relu: whether x is activated.
-        plus: a map to add.
+        x: input map, positions in raster order.
+        weight: kernel with odd sizes. Its taps after the centre, in raster order, must be zero and get no gradient.
+        bias: one value per output feature.
+        height: image height H.
+        relu: apply ReLU to x first.
+        plus: map to add to the result.
 
     Raises:
-        InputError: shapes that do not belong together, or the backend that was named cannot run.
+        InputError: shapes do not match, or the selected backend cannot run.
     """
-    if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):  # PyTorch's own layers may have rounded maps
+    if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):  # PyTorch's own layers may have rounded the maps
         x, plus = x.to(bias.dtype), None if plus is None else plus.to(bias.dtype)
     name, factors = choose(x)
     if name != "cpu":
-        if not operators.is_autocast(x):  # which converts
+        if not operators.is_autocast(x):  # autocast converts the types
             operators.check("conv", (x, weight, bias, plus), height, name, x.dtype)
         return reference.conv(x, weight, bias, plus, height, relu)
     y: Tensor = torch.ops.pixelrnn.conv(x, weight, bias, plus, height, relu, factors)

@@ -1,4 +1,4 @@
-"""``python -m pixelrnn.ops`` compiles the C++ where there was no compiler when the package was installed."""
+"""``python -m pixelrnn.ops`` compiles the C++, for example after an installation without a compiler."""
 
 import sys
 

@@ -1,9 +1,9 @@
-"""Compiles the C++ of `csrc` into the package, once per installation: the build hook of the wheel calls `build`.
+"""Compiles the C++ of `csrc` into the package. The build hook of the wheel calls `build` once per installation.
 
     python -m pixelrnn.ops
 
-does the same by hand, for whoever installs a compiler later. There is one library per instruction set, so that a wheel
-runs at full speed on any processor. This module needs nothing but Python.
+does the same by hand, after a compiler has been installed. Each instruction set gets its own library, so one wheel runs
+at full speed on every processor. This module imports only the standard library: the build hook loads it alone.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ from pathlib import Path
 SOURCES = Path(__file__).parent / "csrc"
 LIBRARIES = Path(__file__).parent / "lib"
 
-# A library has the same bits in its results whichever it is: nothing is contracted, nothing reordered.
+# No contraction and no reordering, so all libraries compute the same bits.
 FLAGS = ("-std=c++20", "-O3", "-ffp-contract=off", "-fPIC", "-fvisibility=hidden", "-shared", "-pthread")
 
-# The instruction sets, the fastest first, each with the flags of /proc/cpuinfo that it needs.
+# The instruction sets, fastest first: compiler options, and the flags of /proc/cpuinfo that they need.
 VARIANTS: dict[str, tuple[tuple[str, ...], set[str]]] = {"default": ((), set())}
 if platform.machine() in ("x86_64", "AMD64"):
     v3 = {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"}
     v4 = v3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
-    wide = "-march=x86-64-v4", "-mtune=icelake-server"  # on Zen 4 as well 2 to 4 % faster than the generic tuning
+    wide = "-march=x86-64-v4", "-mtune=icelake-server"  # 2 to 4 % faster than the generic tuning, on Zen 4 too
     VARIANTS = {
         "x86-64-v4-bf16": ((*wide, "-mavx512bf16"), v4 | {"avx512_bf16"}),
         "x86-64-v4": (wide, v4),
@@ -36,20 +36,20 @@ if platform.machine() in ("x86_64", "AMD64"):
 
 
 class BuildError(RuntimeError):
-    """The library cannot be compiled here; one line says why."""
+    """The library cannot be compiled; the message is one line."""
 
 
 def sources() -> str:
-    """A name for the C++ as it is: a library that was compiled from another one is not loaded."""
+    """A hash of the C++ sources and flags. A library with another hash is not loaded."""
     made_of = [path.read_bytes() for path in sorted(SOURCES.iterdir()) if path.suffix in (".h", ".cpp")]
     return hashlib.sha256(b"\0".join([*made_of, *map(str.encode, FLAGS)])).hexdigest()[:16]
 
 
 def build(folder: Path = LIBRARIES) -> list[Path]:
-    """Compiles every variant into a folder. A library that is there is replaced, whole.
+    """Compiles every variant into a folder, and replaces the libraries there atomically.
 
     Raises:
-        BuildError: there is no C++ compiler (``g++``, or what CXX names), or it fails.
+        BuildError: no C++ compiler is found, or it fails.
         OSError: the folder cannot be written to.
     """
     compiler = _compiler()
@@ -66,7 +66,7 @@ def compile_library(path: Path, *flags: str, compiler: list[str] | None = None) 
     """Compiles one library.
 
     Raises:
-        BuildError: as `build`.
+        BuildError: no C++ compiler is found, or it fails.
         OSError: the file cannot be written.
     """
     command = [*(compiler or _compiler()), *FLAGS, *flags, f'-DPIXELRNN_SOURCES="{sources()}"']
@@ -84,7 +84,7 @@ def compile_library(path: Path, *flags: str, compiler: list[str] | None = None) 
 
 
 def _compiler() -> list[str]:
-    """The compiler's command: CXX if it is set, otherwise the first of g++, clang++ and c++ that is there."""
+    """The command of the compiler: CXX if it is set, otherwise the first of g++, clang++ and c++ that is installed."""
     names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
     for name in names:
         try:
@@ -93,4 +93,4 @@ def _compiler() -> list[str]:
             raise BuildError(f"CXX is {name!r}, expected the command of a C++ compiler") from error
         if (path := shutil.which(program)) is not None:
             return [path, *options]
-    raise BuildError(f"no C++ compiler: {' or '.join(names)} not found (CXX names another)")
+    raise BuildError(f"no C++ compiler found, tried {', '.join(names)}: install one, or set CXX to its command")

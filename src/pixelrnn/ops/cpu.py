@@ -1,8 +1,8 @@
-"""The operators in C++ (`csrc`), called through a flat interface of pointers and sizes. CPU, float32 and float64; with
-``bfloat16``, products of bfloat16 numbers that are summed in float32.
+"""The operators in C++ (`csrc`), called through a flat interface of pointers and sizes. CPU, float32 and float64. With
+``bfloat16`` factors, products are summed in float32.
 
-A thread carries a few images at a time through the whole scan, row after row in raster order, which respects every tap:
-no lines, no barriers. See docs/operators.md. Shapes are those of `pixelrnn.ops`, which checks them.
+Each thread carries a few images through the whole scan, row by row in raster order. That order respects every tap, so
+threads need no barriers. See docs/operators.md. `pixelrnn.ops.operators` checks the shapes.
 """
 
 import ctypes
@@ -20,20 +20,20 @@ from pixelrnn.ops.build import LIBRARIES, VARIANTS, sources
 from pixelrnn.ops.lines import LAYERS
 
 GRAIN = 16
-"""Features of saved states are padded to a multiple of this, whatever the width of the vectors."""
+"""Saved states are padded to a multiple of this many features, on every vector width."""
 
 TYPES = torch.float32, torch.float64, torch.bfloat16
 NUMBERS: dict[Any, int] = {name: number for names in (LAYERS, TYPES) for number, name in enumerate(names)}
-"""The numbers in C++ of each layer, and of each type of the factors of products."""
+"""The numbers that the C++ uses for the layers, and for the types of the factors."""
 
-STATUS = {2: "memory is short", 3: "an internal error"}
+STATUS = {2: "out of memory", 3: "internal error"}
 
 
 def load(path: Path) -> ctypes.CDLL:
-    """A library, its functions declared.
+    """Loads a library and declares its functions.
 
     Raises:
-        OSError: it is damaged, or not for this machine.
+        OSError: the library is damaged, or built for another machine.
         AttributeError: a function is missing.
     """
     library, size, pointer = ctypes.CDLL(str(path)), c_int64, c_void_p
@@ -56,7 +56,7 @@ def load(path: Path) -> ctypes.CDLL:
     for name, (result, arguments) in signatures.items():
         function = getattr(library, f"pixelrnn_{name}")
         function.restype, function.argtypes = result, arguments
-    # PyTorch's own threads, where they are those of GNU OpenMP: two pools would wait for each other.
+    # Share PyTorch's GNU OpenMP threads: two pools on the same cores would wait for each other.
     with suppress(OSError, AttributeError):
         torch_cpu = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         library.pixelrnn_lend_threads(ctypes.cast(torch_cpu.GOMP_parallel, c_void_p))
@@ -64,15 +64,15 @@ def load(path: Path) -> ctypes.CDLL:
 
 
 def _choose() -> tuple[ctypes.CDLL | None, str]:
-    """The fastest library that this processor can run, and its instruction set; or None, and why."""
+    """The fastest library that this processor can run, and its instruction set; or None and the reason."""
     flags, info = set[str](), Path("/proc/cpuinfo")
     if info.is_file():
         with info.open(encoding="utf-8", errors="replace") as lines:
             flags.update(next((line for line in lines if line.startswith("flags")), "").split())
     fitting = [name for name, (_, needed) in VARIANTS.items() if needed <= flags]
     if not fitting:
-        return None, "this processor has no AVX2" if flags else "/proc/cpuinfo does not say what this processor has"
-    wrong = "it was not compiled when pixelrnn was installed"
+        return None, "this processor has no AVX2" if flags else "/proc/cpuinfo does not list the processor's flags"
+    wrong = "it was not compiled during the installation of pixelrnn"
     for path in [path for name in fitting if (path := LIBRARIES / f"{name}.so").is_file()]:
         try:
             library = load(path)
@@ -86,14 +86,14 @@ def _choose() -> tuple[ctypes.CDLL | None, str]:
 
 
 library, variant = _choose()
-"""The library and its instruction set; without one, why there is none."""
+"""The library and its instruction set; or None and the reason."""
 
 available = library is not None
 
 
 @cache
 def say_what_is_missing() -> None:
-    """Says, once per process, that everything is slower, and what to do."""
+    """Warns once per process that everything is slower, and says what to do."""
     logging.getLogger("pixelrnn").warning(
         "pixelrnn runs without its compiled library: %s. Training takes 2 to 4 times as long, sampling 20 times. "
         "Install a C++ compiler and run: python -m pixelrnn.ops",
@@ -102,16 +102,16 @@ def say_what_is_missing() -> None:
 
 
 def call(name: str, *arguments: Any) -> bool:
-    """Calls a function of the library, with the addresses of tensors and the numbers of layers and types.
+    """Calls a function of the library. Passes tensors as addresses, layers and types as numbers.
 
     Returns:
-        Whether something that was computed is not finite, where the function looks.
+        True if the function found NaN or infinity in its result; only ``network_row`` looks.
 
     Raises:
-        MemoryError: memory is short.
-        RuntimeError: anything else went wrong.
+        MemoryError: the library ran out of memory.
+        RuntimeError: any other failure.
     """
-    held, given = [], []  # tensors, until the call is over
+    held, given = [], []  # keeps the contiguous copies alive during the call
     for a in arguments:
         if isinstance(a, Tensor):
             held.append(a := a.contiguous())

@@ -1,13 +1,13 @@
-"""Lines: which positions of an image are computed together, and what each of them reads.
+"""Lines: the positions of an image that are computed together, and what each position reads.
 
-Positions are stored in raster order, p = i·W + j. A line is a strided slice of them, so nothing is ever skewed, padded
+Positions are stored in raster order, p = i·W + j. A line is a strided slice of this order, so no map is skewed, padded
 or reflected:
 
     row i                 positions i·W + j            step 1
     diagonal i + j = t    positions t + i·(W − 1)      step W − 1
     mirrored diagonal     positions W−1−t + i·(W + 1)  step W + 1
 
-Everything that tells one layer from another is here; the recurrence itself (`line_lstm`) is the same for all.
+This module holds all that distinguishes the two layers. They share the recurrence (`line_lstm`).
 """
 
 from collections.abc import Callable
@@ -27,8 +27,8 @@ class Lines:
     """The order of an LSTM over the positions of an H×W image, in D directions at once.
 
     A direction is one scan over the image (the Diagonal BiLSTM has two). Each tap of a position on line t lies on line
-    t − 1 or outside the image. A position's *place* on its line is its column where lines are rows, and its row where
-    they are diagonals: of all directions, lines t have the same places, and a tap lies a fixed shift of places away.
+    t − 1 or outside the image. A position's *place* on its line is its column if lines are rows, its row otherwise. All
+    directions have the same places on line t, and a tap lies a fixed shift of places away.
     """
 
     height: int
@@ -38,30 +38,30 @@ class Lines:
     first: tuple[int, ...]
     """(L): the place of the first position of line t."""
     inputs: tuple[tuple[Offset, ...], ...]
-    """(D, S): where the input-to-state term of a position reads the map, as offsets (rows, columns)."""
+    """(D, S): offsets (rows, columns) at which the input-to-state term of a position reads the map."""
     taps: tuple[tuple[Offset, ...], ...]
-    """(D, T): where its state-to-state term reads the states."""
+    """(D, T): offsets at which the state-to-state term reads the states."""
     shifts: tuple[int, ...]
-    """(T): each tap's place on the line before, less the position's own."""
+    """(T): the place of each tap on the line before, minus the place of the position."""
     cell: int
-    """The tap whose cell state c₋ the LSTM keeps."""
+    """Index of the tap whose cell state is c₋."""
     outputs: tuple[Offset, ...]
-    """(D): where the states of a direction go in the layer's output, the sum of all directions."""
+    """(D): the offset by which the states of a direction move before all directions are added."""
 
     @property
     def lengths(self) -> list[int]:
-        """(L): how many positions each line has."""
+        """(L): number of positions on each line."""
         return [len(line) for line in self.positions[0]]
 
     @property
     def extent(self) -> int:
-        """How many places there are."""
+        """Number of places."""
         return max(map(sum, zip(self.first, self.lengths, strict=True)))
 
     def neighbours(
         self, states: Float[Tensor, "N B f"], offset: Offset, outside: Float[Tensor, " f"]
     ) -> Float[Tensor, "N B f"]:
-        """The states that all positions find at an offset; ``outside`` where that is not in the image."""
+        """The state that each position finds at an offset, or ``outside`` if that is not in the image."""
         if offset == (0, 0):
             return states
         (to_rows, rows), (to_columns, columns) = (
@@ -76,9 +76,9 @@ class Lines:
 
 @lru_cache(maxsize=64)
 def row_lines(height: int, width: int) -> Lines:
-    """The Row LSTM (§3.1): a line is a row and reads the three nearest positions of the row above.
+    """The Row LSTM (§3.1): a line is a row; each position reads the three nearest positions of the row above.
 
-    Of the 3×1 input-to-state convolution the mask leaves two taps open: the position to the left, and its own.
+    The mask leaves two taps of the 3×1 input-to-state convolution open: the position to the left and its own.
     """
     return Lines(
         height,
@@ -95,12 +95,12 @@ def row_lines(height: int, width: int) -> Lines:
 
 @lru_cache(maxsize=64)
 def diagonal_lines(height: int, width: int) -> Lines:
-    """The Diagonal BiLSTM (§3.2): a line is a diagonal and reads the position above and the one beside it.
+    """The Diagonal BiLSTM (§3.2): a line is a diagonal; each position reads the one above and the one beside it.
 
-    Direction 0 runs from the top left corner and reads to the left, direction 1 is its mirror image. The mirror's state
-    at (i, j) has seen (i, j + 1), which comes later, so it moves down one row. The input-to-state convolution is 1×1.
+    Direction 0 starts at the top left corner and reads to the left; direction 1 is its mirror image. The mirror's state
+    at (i, j) has seen the later pixel (i, j + 1), so it moves down one row. The input-to-state convolution is 1×1.
     """
-    first = tuple(max(0, t - width + 1) for t in range(height + width - 1))  # the row in which the diagonal begins
+    first = tuple(max(0, t - width + 1) for t in range(height + width - 1))  # the first row of each diagonal
     diagonals, mirrored = [], []
     # docs: begin diagonals
     for t, i in enumerate(first):
@@ -122,10 +122,10 @@ def diagonal_lines(height: int, width: int) -> Lines:
 
 
 def _strided(start: int, step: int, length: int) -> range:
-    # In an image one column wide the diagonals' step is 0 and each holds one position: any step will do.
+    # In a one-column image the step W − 1 is 0, which range refuses. Each diagonal has one position: any step will do.
     step = max(step, 1)
     return range(start, start + length * step, step)
 
 
 LAYERS: dict[Layer, Callable[[int, int], Lines]] = {"row": row_lines, "diagonal": diagonal_lines}
-"""The two layers by name, in the order in which the C++ (csrc/scan.h) numbers them."""
+"""The two layers by name, in the order of LAYERS in csrc/scan.h."""

@@ -1,8 +1,8 @@
-"""The recurrence with its backward pass written by hand, in plain PyTorch. Any device, any floating type.
+"""The recurrence with a hand-written backward pass, in plain PyTorch. Any device, any floating type.
 
-Autograd would keep every intermediate value of every line and launch a handful of operations for each. Here the gates
-are activated in place, a line is a strided slice of the raster order, and what needs no order, the three weight
-gradients and the gradient of x, is one product each after the scan. The derivation is in docs/operators.md.
+Autograd would keep every intermediate value of every line and launch several operations for each. Here the gates are
+activated in place, and a line is a strided slice of the raster order. The gradients of the weights and of x need no
+order, so each is one product after the scan. docs/operators.md has the derivation.
 """
 
 import math
@@ -25,9 +25,9 @@ def scan(
     cells: Float[Tensor, "D N B h"],
     states: Float[Tensor, "D N B h"],
 ) -> None:
-    """Fills the activated gates, the cells and the states of all positions, line by line, from Kis ⊛ x."""
+    """Scans line by line from ``term``, Kis ⊛ x, and fills the activated gates, the cells and the states."""
     batch, hidden = term.shape[1], initial.shape[2]
-    # A line's states at their places and the initial ones elsewhere; each line overwrites the one before.
+    # The states of the current line by place, the initial state elsewhere. Each line overwrites the one before.
     h, c = initial[:, :, None, None].repeat(1, 1, lines.extent + 2, batch, 1).unbind(1)
     weight = state_to_state.flatten(1, 2)  # (D, T·h, 4h)
     for t, (first, n) in enumerate(zip(lines.first, lines.lengths, strict=True)):
@@ -60,7 +60,7 @@ def scan_backward(
     gates: Float[Tensor, "D N B four_h"],
     cells: Float[Tensor, "D N B h"],
 ) -> tuple[Float[Tensor, "N B D four_h"], Float[Tensor, "D N B h"]]:
-    """The gradients of the gates before their activation, da, and of c₋, of all positions."""
+    """Returns the gradients of the gates before activation, da, and of c₋, for all positions."""
     directions, _, batch, hidden = cells.shape
     d_gates, d_before = cells.new_empty(*d_output.shape[:2], *gates.shape[::3]), torch.empty_like(cells)
     nothing = d_output.new_zeros(hidden)
@@ -68,7 +68,7 @@ def scan_backward(
     # c₋ at every position; the gradient of f needs it.
     c_before = [lines.neighbours(cells[d], lines.taps[d][lines.cell], initial[d, 1]) for d in range(directions)]
     weight = state_to_state.flatten(1, 2).mT  # (D, 4h, T·h)
-    # What the lines after t contribute to the states of line t, at their places.
+    # The contribution of line t + 1 to the gradients of the states and cells of line t, by place.
     dh, dc = cells.new_zeros(2, directions, lines.extent + 2, batch, hidden)
     for t in range(len(lines.first) - 1, -1, -1):
         n, begin = lines.lengths[t], lines.first[t] + 1
@@ -94,7 +94,7 @@ def scan_backward(
         d_cell = dc_line * f
         for d, line in here:
             d_gates[line, :, d], d_before[d, line] = da[d], d_cell[d]
-        # To the states that line t has read.
+        # Pass the gradients on to the states that line t has read.
         d_taps = torch.bmm(da.flatten(1, 2), weight).unflatten(1, (n, batch)).split(hidden, dim=-1)
         dh.zero_(), dc.zero_()
         for shift, d_tap in zip(lines.shifts, d_taps, strict=True):
@@ -116,7 +116,7 @@ def line_lstm(
 ) -> Float[Tensor, "N B h"]:
     """See `pixelrnn.ops.line_lstm`. Fills ``saved`` with what the backward pass needs."""
     gates, cells, states = _parts(saved, (len(bias), *x.shape[:2], initial.shape[2]))
-    saved[gates.numel() + cells.numel() + states.numel() :].zero_()  # padding, which the C++ fills
+    saved[gates.numel() + cells.numel() + states.numel() :].zero_()  # padding: the compiled backend uses it
     scan(input_term(x, input_to_state, bias, lines), state_to_state, initial, lines, gates, cells, states)
     return add_directions(states, lines)
 
@@ -131,28 +131,28 @@ def line_lstm_backward(
     lines: Lines,
     scan_backward: Callable[..., tuple[Tensor, Tensor]] = scan_backward,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """From the gradient of the output to those of x, Kis, its bias, Kss and the initial states."""
+    """Returns the gradients of x, Kis, its bias, Kss and the initial states."""
     directions, inputs, features, columns = input_to_state.shape
     gates, cells, states = _parts(saved, (directions, *x.shape[:2], initial.shape[2]))
     d_gates, d_before = scan_backward(d_output, state_to_state, initial, lines, gates, cells)
 
-    # The weights of the input and x itself, each in one product over all positions, images and directions.
+    # The gradients of Kis and x, each one product over all positions, images and directions.
     d_rows = d_gates.flatten(2).flatten(0, 1)  # (N·B, D·4h)
     d_input = (input_taps(x, lines).T @ d_rows).view(inputs, features, directions, columns).permute(2, 0, 1, 3)
     d_seen = (d_rows @ input_matrix(input_to_state).T).view(*x.shape[:2], inputs, features).unbind(2)
-    # x was read at an offset, so its gradient is found at the opposite one.
+    # A tap reads x at an offset, so x finds the gradient at the opposite offset.
     d_x, nothing = torch.zeros_like(x), d_seen[0].new_zeros(features)
     for (di, dj), d_tap in zip(lines.inputs[0], d_seen, strict=True):
         d_x += lines.neighbours(d_tap, (-di, -dj), nothing)
 
     d_state, d_initial = torch.empty_like(state_to_state), torch.zeros_like(initial)
-    d_sums = d_gates.sum(dim=1, dtype=x.dtype)  # (N, D, 4h), of all images
+    d_sums = d_gates.sum(dim=1, dtype=x.dtype)  # (N, D, 4h), summed over images
     for d, taps in enumerate(lines.taps):
         for k, at in enumerate(taps):
             before = lines.neighbours(states[d], at, initial[d, 0])
             d_state[d, k] = before.flatten(0, 1).T @ d_gates[:, :, d].flatten(0, 1)
-            # What is outside the image is the initial state.
-            outside = lines.neighbours(x.new_zeros(len(x), 1, 1), at, x.new_ones(1)).flatten()  # 1 there, 0 inside
+            # Taps outside the image read the initial state.
+            outside = lines.neighbours(x.new_zeros(len(x), 1, 1), at, x.new_ones(1)).flatten()  # 1 outside, 0 inside
             d_initial[d, 0] += outside @ d_sums[:, d] @ state_to_state[d, k].T
             if k == lines.cell:
                 d_initial[d, 1] = outside @ d_before[d].sum(dim=1)
@@ -162,7 +162,7 @@ def line_lstm_backward(
 def _parts(
     saved: Float[Tensor, " saved"], shape: tuple[int, int, int, int]
 ) -> tuple[Float[Tensor, "D N B four_h"], Float[Tensor, "D N B h"], Float[Tensor, "D N B h"]]:
-    """The gates, cells and hidden states (D, N, B, h) of all positions, in the room that was made to save them."""
+    """Views of the gates, cells and hidden states of all positions in the buffer ``saved``; shape is (D, N, B, h)."""
     *outer, hidden = shape
     n = math.prod(shape)
     gates, cells, states = saved[: 6 * n].split([4 * n, n, n])

@@ -1,7 +1,7 @@
-"""The two operators as PyTorch knows them: `torch.ops.pixelrnn.line_lstm` and `conv`, each with its backward pass.
+"""Registers the two operators with PyTorch: `torch.ops.pixelrnn.line_lstm` and `conv`, each with its backward pass.
 
-They are registered with `torch.library`, so that `torch.compile`, `torch.export`, `torch.func`, autograd and meta
-tensors see one operation with known shapes. Second and forward-mode derivatives are those of the reference.
+So `torch.compile`, `torch.export`, `torch.func`, autograd and meta tensors see one operation with known shapes. Second
+derivatives and forward-mode derivatives come from the reference.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,20 +50,20 @@ SHAPES: dict[str, dict[str, tuple[str | int, ...]]] = {
         "dy": ("N", "B", "G"),
     },
 }
-"""The shapes of both operators' tensors."""
+"""The tensors of both operators, with their shapes."""
 
 SIZES: dict[str, dict[str | int, int]] = {"row": {"D": 1, "S": 2, "T": 3}, "diagonal": {"D": 2, "S": 1, "T": 2}}
-"""Directions, input taps and taps of each layer."""
+"""Directions D, input taps S and taps T of each layer."""
 
 SMALL = 2**18
-"""Gates of a line, of all images and directions, below which threads on a CPU cost more than they give."""
+"""On a CPU, a line with fewer gates than this (all images and directions) runs faster on one thread."""
 
 
-# What each operator computes. Nothing that passes the checks can end the process, whatever the tensors hold.
+# The computations. Inputs that pass `check` cannot crash the process, whatever their values.
 
 
 def line_lstm(*given: Any) -> tuple[Tensor, Tensor]:
-    """The output, and what the backward pass needs (nothing unless it is to be kept)."""
+    """Returns the output, and what the backward pass needs (empty unless ``keep``)."""
     *operands, height, layer, backend, factors, keep = given
     image = check("line_lstm", operands, height, backend, factors, layer)
     output, saved = _line_lstm_shapes(*given[:9], keep or backend != "cpu")
@@ -82,17 +82,17 @@ def line_lstm(*given: Any) -> tuple[Tensor, Tensor]:
 
 
 def line_lstm_backward(*given: Any) -> Tensors:
-    """The gradients of x, Kis, its bias, Kss and the initial states."""
+    """Returns the gradients of x, Kis, its bias, Kss and the initial states."""
     *operands, saved, d_output, height, layer, backend, factors = given
     image = check("line_lstm", [*operands, d_output], height, backend, factors, layer)
     gradients = _line_lstm_backward_shapes(*operands)
     if not d_output.numel():
         return tuple(map(torch.zeros_like, gradients))
-    if not saved.numel():  # the forward pass did not know that there would be a backward pass
+    if not saved.numel():  # the forward pass ran with keep=False
         saved = line_lstm(*operands, *given[7:], True)[1]
     room = _line_lstm_shapes(*operands, *given[7:], True)[1]
     if (saved.shape, saved.dtype, saved.device) != (room.shape, room.dtype, room.device) or not saved.is_contiguous():
-        raise InputError(f"line_lstm: saved is {tuple(saved.shape)}, expected what the forward pass gave")
+        raise InputError(f"line_lstm: saved has shape {tuple(saved.shape)}, expected what the forward pass returned")
     x, kis, bias, kss, initial = operands
     if backend == "cpu":
         how = factors, torch.get_num_threads(), *image, layer, initial.shape[2]
@@ -106,7 +106,7 @@ def line_lstm_backward(*given: Any) -> Tensors:
 
 
 def conv(*given: Any) -> Tensor:
-    """The convolution, in C++."""
+    """Returns the convolution, computed in C++."""
     *tensors, height, relu, factors = given
     image = check("conv", tensors, height, "cpu", factors)
     y = _conv_shapes(*tensors)
@@ -116,7 +116,7 @@ def conv(*given: Any) -> Tensor:
 
 
 def conv_backward(*given: Any) -> Tensors:
-    """The gradients of x (empty unless it is wanted), of the weight and of the bias."""
+    """Returns the gradients of x (empty unless ``wants_dx``), of the weight and of the bias."""
     x, weight, dy, height, relu, factors, wants_dx = given
     image = check("conv", [x, weight, None, None, dy], height, "cpu", factors)
     dx, *others = _conv_backward_shapes(*given)
@@ -128,7 +128,7 @@ def conv_backward(*given: Any) -> Tensors:
 
 
 def reference_line_lstm(*given: Any) -> Tensor:
-    """The output by the reference, under autograd and in the precision of its weights."""
+    """Returns the output of the reference, under autograd and in the precision of the operands."""
     *operands, height, layer = given
     x, kis, bias, kss, initial = operands
     check("line_lstm", operands, height, "reference", x.dtype, layer)
@@ -143,7 +143,7 @@ def _lines(x: Tensor, height: int, layer: Layer) -> Lines:
 
 
 def _window(weight: Tensor) -> tuple[int, int, int]:
-    """Of a kernel: output features, rows above the centre, columns beside it."""
+    """The output features of a kernel, its rows above the centre, and its columns on each side."""
     out, _, rows, columns = weight.shape
     return out, rows // 2, columns // 2
 
@@ -153,19 +153,19 @@ def _is_small(lines: Lines, bias: Tensor, x: Tensor) -> bool:
 
 
 def is_autocast(x: Tensor) -> bool:
-    """Whether `torch.autocast` is on for the device of x."""
+    """True if `torch.autocast` is on for the device of x."""
     device = x.device.type  # `torch.compile` cannot trace `torch.amp.is_autocast_available`
     return device in ("cpu", "cuda", "mps", "xpu") and torch.is_autocast_enabled(device)
 
 
 def _autocast(x: Tensor, factors: torch.dtype) -> Any:
-    """Products with factors of this type. The user's own autocast has ended when the backward pass runs."""
+    """Rounds factors of products to this type. The user's autocast has ended by the time the backward pass runs."""
     available, enabled = torch.amp.is_autocast_available(x.device.type), factors != x.dtype
     return torch.autocast(x.device.type, torch.bfloat16, enabled=enabled) if available else nullcontext()
 
 
 def _scans(backend: str, x: Tensor, initial: Tensor, layer: Layer) -> Any:
-    """The module that has the two scans: `manual`, or `triton` where it was named or works."""
+    """The module with the two scans: `triton` if it is selected or works here, otherwise `manual`."""
     if backend == "triton" or (backend == "auto" and x.is_cuda and find_spec("triton")):
         from pixelrnn.ops import triton
 
@@ -177,10 +177,10 @@ def _scans(backend: str, x: Tensor, initial: Tensor, layer: Layer) -> Any:
 def check(
     operator: str, tensors: Sequence[Tensor | None], height: int, backend: str, factors: torch.dtype, layer: str = ""
 ) -> tuple[int, int, int, int]:
-    """Returns H, W, B and F of the map x, the first tensor.
+    """Checks the tensors of an operator, x first, and returns H, W, B and F of the map x.
 
-    Raises InputError unless x makes an image, all tensors have their shapes (a size is that of the first tensor that
-    has it), one floating type and one device, and the backend computes with them.
+    Raises InputError unless height divides the positions of x, all shapes match, all tensors share one floating type
+    and one device, and the backend supports them.
     """
     if operator == "line_lstm" and layer not in SIZES:
         raise InputError(f"{operator}: unknown layer {layer!r}, expected one of {', '.join(SIZES)}")
@@ -197,32 +197,32 @@ def check(
             raise InputError(f"{operator}: {both}, expected one floating type on one device")
     positions, batch, features = x.shape
     if layer and sizes["4h"] != 4 * sizes["h"]:
-        raise InputError(f"{operator}: bias has {sizes['4h']} gates, expected 4 times the {sizes['h']} of initial")
+        raise InputError(f"{operator}: bias has 4h = {sizes['4h']}, but initial has h = {sizes['h']}")
     if empty := [size for size, n in sizes.items() if not n and size not in ("N", "B")]:
         raise InputError(f"{operator}: {empty[0]} is 0, expected at least 1")
     if not layer and not sizes["rows"] % 2 == sizes["columns"] % 2 == 1:
-        raise InputError(f"{operator}: a kernel of {sizes['rows']}×{sizes['columns']}, expected odd sizes")
+        raise InputError(f"{operator}: the kernel is {sizes['rows']}×{sizes['columns']}, expected odd sizes")
     if height < 0 or (positions and (height < 1 or positions % height)):
-        raise InputError(f"{operator}: {positions} positions make no image of height {height}")
+        raise InputError(f"{operator}: x has {positions} positions, expected a multiple of height, {height}")
     if backend not in ("auto", "reference", "manual", "cpu", "triton") or not dtype.is_floating_point:
-        raise InputError(f"{operator}: {dtype} and backend {backend!r}, expected a floating type and a known backend")
+        raise InputError(f"{operator}: x is {dtype}, backend {backend!r}; expected a floating type and a known backend")
     if factors not in (dtype, torch.bfloat16 if dtype == torch.float32 else dtype):
-        raise InputError(f"{operator}: factors of {factors}, expected {dtype}, or bfloat16 if x is float32")
+        raise InputError(f"{operator}: factors is {factors}, expected {dtype}, or bfloat16 if x is float32")
     if backend == "cpu" and not cpu.available:
-        raise InputError(f"{operator}: the compiled library is not here: {cpu.variant}")
+        raise InputError(f"{operator}: the compiled library is not available: {cpu.variant}")
     if backend == "cpu" and not (device.type == "cpu" and dtype in (torch.float32, torch.float64)):
-        what = f"float32 and float64 on a CPU, not {dtype} on {device}"
-        raise InputError(f"{operator}: the compiled library is for {what}")
+        expected = "float32 or float64 on a CPU for the compiled library"
+        raise InputError(f"{operator}: x is {dtype} on {device}, expected {expected}")
     return height, positions // max(1, height), batch, features
 
 
-# Their shapes, without computing them.
+# The shapes of the results, for tensors without values.
 
 
 def _line_lstm_shapes(*given: Any) -> Tensors:
     x, _, _, _, initial, _, _, backend, factors, keep = given
     (positions, batch, _), (directions, _, hidden) = x.shape, initial.shape
-    # The gates, cells and states of all positions, and how the C++ has divided the batch.
+    # The gates, cells and states of all positions; then a grain where the C++ notes its division of the batch.
     saved = directions * positions * batch * 6 * (-(-hidden // cpu.GRAIN) * cpu.GRAIN) + cpu.GRAIN if keep else 0
     return x.new_empty(positions, batch, hidden), x.new_empty(saved, dtype=factors if backend == "cpu" else x.dtype)
 
@@ -239,7 +239,7 @@ def _conv_backward_shapes(x: Tensor, weight: Tensor, *others: Any) -> Tensors:
     return x.new_empty(x.shape if others[-1] else 0), weight.new_empty(weight.shape), x.new_empty(weight.shape[0])
 
 
-# Their derivatives: what is remembered of a call, and the gradients of its inputs.
+# Derivatives: `_context` saves what the backward pass needs, `_gradients` returns the gradients of the inputs.
 
 
 def _line_lstm_context(ctx: Any, given: Sequence[Any], output: Tensors) -> None:
@@ -286,7 +286,7 @@ def _conv_backward_gradients(ctx: Any, d_x: Tensor, d_weight: Tensor, d_bias: Te
     return *_second(partial(_conv_first, ctx.height, ctx.relu), ctx.saved_tensors, gradients), *[None] * 4
 
 
-# The same by the reference, whose derivatives PyTorch knows: for second and for forward-mode derivatives.
+# The same through the reference, which PyTorch can differentiate: for second and for forward-mode derivatives.
 
 
 def _line_lstm_by_reference(*given: Any) -> Tensors:
@@ -294,7 +294,7 @@ def _line_lstm_by_reference(*given: Any) -> Tensors:
 
 
 def _line_lstm_first(height: int, layer: Layer, *given: Tensor) -> Tensors:
-    """The gradients of the operands, from them and the gradient of the output."""
+    """Returns the gradients of the operands; ``given`` is the operands and the gradient of the output."""
     *operands, d_output = given
     return torch.func.vjp(lambda *operands: reference_line_lstm(*operands, height, layer), *operands)[1](d_output)
 
@@ -304,21 +304,21 @@ def _conv_by_reference(*given: Any) -> Tensor:
 
 
 def _conv_first(height: int, relu: bool, x: Tensor, weight: Tensor, dy: Tensor) -> Tensors:
-    """The gradients of x, of the weight and of the bias, from the first two and the gradient of y."""
+    """Returns the gradients of x, of the weight and of the bias."""
     bias = x.new_zeros(len(weight))
     return torch.func.vjp(lambda x, w, b: reference.conv(x, w, b, None, height, relu), x, weight, bias)[1](dy)
 
 
 def _forward_over_reverse(*given: Any) -> Tensors:
-    # The reference would have to be differentiated in here, and PyTorch opens no transform within an operator.
+    # This would have to differentiate the reference, and PyTorch allows no transform inside an operator.
     raise InputError(
-        "torch.func.hessian takes forward-mode derivatives of a backward pass, which the operators do not have: take "
-        'jacrev of jacrev, or compute with pixelrnn.ops.backend("reference")'
+        "the backward pass has no forward-mode derivative, which torch.func.hessian takes: use jacrev(jacrev(f)), or "
+        'compute within pixelrnn.ops.backend("reference")'
     )
 
 
 def _second(first: Callable[..., Tensors], saved: Tensors, gradients: Tensors) -> Tensors:
-    """The derivatives of the first derivatives, from the gradients of these."""
+    """Second derivatives: back-propagates ``gradients`` through ``first``, the function of the first derivatives."""
     return torch.func.vjp(first, *saved)[1](gradients)
 
 
@@ -341,9 +341,9 @@ def _register(
     operator = getattr(torch.ops.pixelrnn, name).default
 
     def one_by_one(info: Any, in_dims: Sequence[int | None], *given: Any) -> tuple[Any, Any]:
-        """Under vmap: for one element of the mapped dimension after the other."""
+        """The vmap rule: loops over the mapped dimension."""
         if not info.batch_size:
-            raise InputError(f"{full}: vmap over a dimension of size 0")
+            raise InputError(f"{full}: vmap maps a dimension of size 0, expected at least 1")
         results = [
             operator(*(a if d is None else a.select(d, n) for a, d in zip(given, in_dims, strict=True)))
             for n in range(info.batch_size)
@@ -354,10 +354,10 @@ def _register(
 
     torch.library.register_vmap(full, one_by_one)
 
-    # Not `torch.library.register_autograd`: the transforms of `torch.func` differentiate level by level, and refuse its
-    # `autograd.Function`, which looks at all of them. At the autograd key one level is left.
+    # `torch.library.register_autograd` would not work: `torch.func` differentiates level by level and refuses an
+    # `autograd.Function` that spans all levels. At the autograd key one level is left.
     def forward(ctx: Any, *given: Any) -> Any:
-        # A Function disables gradients here, which the outer levels of nested transforms want.
+        # A Function disables gradients here, but the outer levels of nested transforms need them.
         is_outer = torch._C._are_functorch_transforms_active()
         with torch.set_grad_enabled(is_outer), torch._C._AutoDispatchBelowAutograd():
             result = operator(*given)

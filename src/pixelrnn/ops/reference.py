@@ -1,4 +1,4 @@
-"""The operators as they read in the paper, under autograd. Any device, any floating type."""
+"""The operators as the paper writes them, under autograd. Any device, any floating type."""
 
 from itertools import chain
 
@@ -22,11 +22,11 @@ def line_lstm(
     batch = x.shape[1]
     gates = input_term(x, input_to_state, bias, lines).permute(2, 0, 1, 3)
 
-    # The positions sorted by line and taken apart once: a slice per step would cost a whole map in its backward.
+    # Sort the positions by line and split once: the backward pass of a slice per step would fill a whole map each time.
     order = torch.tensor([list(chain(*scan)) for scan in lines.positions], device=x.device)  # (D, N)
     terms = torch.split(_pick(gates, order), lines.lengths, dim=1)  # L of (D, n, B, 4h)
 
-    # One state for every place of a line and one beyond each end, the initial state where the line has no position.
+    # One state per place, one more beyond each end; places without a position hold the initial state.
     h0, c0 = initial[:, :, None, None].expand(-1, -1, lines.extent + 2, batch, -1).unbind(1)
     h, c = h0, c0
     outputs = []
@@ -57,13 +57,13 @@ def input_term(
     bias: Float[Tensor, "D four_h"],
     lines: Lines,
 ) -> Float[Tensor, "N B D four_h"]:
-    """Kis ⊛ x with its bias, one product for all positions and directions."""
+    """Kis ⊛ x plus its bias: one product for all positions and directions."""
     term = torch.addmm(bias.flatten(), input_taps(x, lines), input_matrix(input_to_state))
     return term.view(*x.shape[:2], *bias.shape)
 
 
 def input_taps(x: Float[Tensor, "N B F"], lines: Lines) -> Float[Tensor, "rows SF"]:
-    """What the input-to-state term of each position and image reads. Outside the image x counts as zero."""
+    """The features that the input-to-state term of each position and image reads; zero outside the image."""
     nothing = x.new_zeros(x.shape[2])
     (offsets,) = set(lines.inputs)  # all directions read the same
     seen = [lines.neighbours(x, at, nothing) for at in offsets]
@@ -71,12 +71,12 @@ def input_taps(x: Float[Tensor, "N B F"], lines: Lines) -> Float[Tensor, "rows S
 
 
 def input_matrix(input_to_state: Float[Tensor, "D S F four_h"]) -> Float[Tensor, "SF columns"]:
-    """Kis of all taps (rows) and directions (columns)."""
+    """Kis as one matrix: a block of rows per tap, a block of columns per direction."""
     return input_to_state.permute(1, 2, 0, 3).flatten(2).flatten(0, 1)
 
 
 def add_directions(states: Float[Tensor, "D N B h"], lines: Lines) -> Float[Tensor, "N B h"]:
-    """The layer's output: the sum of all directions, each moved to where it goes, zeros entering."""
+    """The output of the layer: moves each direction by its offset, filling with zeros, and adds them."""
     nothing = states.new_zeros(states.shape[3])
     return torch.stack(
         [lines.neighbours(s, (-di, -dj), nothing) for s, (di, dj) in zip(states, lines.outputs, strict=True)]
@@ -84,7 +84,7 @@ def add_directions(states: Float[Tensor, "D N B h"], lines: Lines) -> Float[Tens
 
 
 def _pick(states: Float[Tensor, "D N B f"], index: Int[Tensor, "D n"]) -> Float[Tensor, "D n B f"]:
-    """The states at the given places, in each direction."""
+    """The states at the given indices, for each direction."""
     return torch.stack([s[places] for s, places in zip(states, index, strict=True)])
 
 

@@ -1,4 +1,4 @@
-"""PyTorch's threads, where they would do harm."""
+"""Use one thread where several would be slower, or would hang."""
 
 import os
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ import torch
 
 @contextmanager
 def one_thread(*, when: bool = True) -> Iterator[None]:
-    """Computes on one thread in this block: several would spend their time waiting for each other.
+    """Limits PyTorch to one thread in this block. For tiny operations, several threads mostly wait for each other.
 
-    On a busy machine two threads that share thousands of tiny operations took 50 times as long as one.
+    On a busy machine, two threads took 50 times as long as one for thousands of tiny operations.
     """
     before = torch.get_num_threads()
     if not when or before == 1:
@@ -25,5 +25,5 @@ def one_thread(*, when: bool = True) -> Iterator[None]:
 
 
 if hasattr(os, "register_at_fork"):
-    # A forked child has none of its parent's threads, and PyTorch's own operations would wait for them for ever.
+    # A forked child has none of its parent's threads; PyTorch's operations would wait for them forever.
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))

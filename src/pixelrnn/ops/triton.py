@@ -1,8 +1,8 @@
-"""The scan as Triton kernels, for CUDA; all products that need no order are those of `pixelrnn.ops.manual`.
+"""The scan as Triton kernels, for CUDA. `pixelrnn.ops.manual` does the products that need no order.
 
-Up to `WALKED` features one launch does the whole scan: a program owns some images of one direction and walks all lines.
-Above, the weights are too large for a program of each image, so each line is one launch over positions, images and
-features. Only the grid and the loop bounds differ, so both are the same kernel.
+Up to `WALKED` features, one launch does the whole scan: each program owns some images of one direction and walks all
+lines. With more features the weights are too large for this, so each line is one launch over positions, images and
+features. Both ways use the same kernel; only the grid and the loop bounds differ.
 """
 
 import logging
@@ -20,26 +20,26 @@ from pixelrnn.ops import manual
 from pixelrnn.ops.lines import LAYERS, Layer, Lines
 
 WALKED = 64
-"""The most features of a state with which one launch walks all lines."""
+"""One launch walks all lines up to this many features of a state."""
 
 PROGRAMS = 128
-"""Programs that a launch should have, about as many as a large GPU has multiprocessors."""
+"""Programs per launch to aim for: about the number of multiprocessors of a large GPU."""
 
 TILES = {"bf16": (64, 64, 64, 8), "tf32": (64, 32, 32, 8), "ieee": (64, 32, 32, 8), "double": (16, 16, 16, 4)}
 """The tile of a product by its precision: rows (positions and images), columns (features of the result), depth
-(features that are summed at a time), and the warps that compute it.
+(features that are summed at a time), and warps.
 """
 
 SIZES = ["begin", "end", "L", "N", "B", "images", "width"]
-"""Arguments whose values need no kernel of their own."""
+"""Arguments for whose values Triton should compile no special kernel."""
 
 TOLERANCE = {"bf16": 5e-2, "tf32": 1e-2, "ieee": 1e-5}
-"""The largest norm of the difference from float64 with which the kernels count as working, relative to the norm."""
+"""The kernels count as working up to this relative norm of the difference from float64."""
 
 
 @triton.jit
 def _dot(a, b, c, PRECISION: tl.constexpr):
-    """a · b + c. The factors of bfloat16 products are rounded here, all others are used as they are."""
+    """a · b + c. Bfloat16 products round the factor a here; the caller has rounded b."""
     if PRECISION == "bf16":
         c = tl.dot(a.to(tl.bfloat16), b, c)
     else:
@@ -59,7 +59,7 @@ def _tanh(x):
 
 @triton.jit
 def _line(geometry, d, t, L):
-    """Where line t begins, its step, the place of its first position, and its length: 0 outside the image."""
+    """Start and step of line t, the place of its first position, and its length; all 0 outside the image."""
     at, exists = geometry + (d * L + t) * 4, (t >= 0) & (t < L)
     start, step = tl.load(at, mask=exists, other=0), tl.load(at + 1, mask=exists, other=0)
     return start, step, tl.load(at + 2, mask=exists, other=0), tl.load(at + 3, mask=exists, other=0)
@@ -71,7 +71,7 @@ def _scan(
     D: tl.constexpr, T: tl.constexpr, CELL: tl.constexpr, h: tl.constexpr,
     PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """The lines from begin to end, of one direction and ``images`` images."""
+    """Scans the lines from begin to end, for one direction and ``images`` images."""
     d = tl.program_id(0) % D
     image = tl.program_id(0) // D * images
     for t in tl.range(begin, end, num_stages=1):
@@ -127,7 +127,7 @@ def _scan(
                 tl.store(saved + 3 * h, g, mask=here)
                 tl.store(cells + at[:, None] * h + j[None, :], c, mask=here)
                 tl.store(states + at[:, None] * h + j[None, :], o * _tanh(c), mask=here)
-        tl.debug_barrier()  # the next line reads this one's states at other places
+        tl.debug_barrier()  # the next line reads states that other threads stored
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -136,7 +136,7 @@ def _scan_backward(
     D: tl.constexpr, T: tl.constexpr, CELL: tl.constexpr, h: tl.constexpr,
     PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """The lines from begin to end counted from the last, of one direction and ``images`` images."""
+    """Scans the lines from begin to end, counted from the last one, for one direction and ``images`` images."""
     d = tl.program_id(0) % D
     image = tl.program_id(0) // D * images
     for back in tl.range(begin, end, num_stages=1):
@@ -155,7 +155,7 @@ def _scan_backward(
                 here = live[:, None] & (j < h)[None, :]
                 dh = tl.zeros((ROWS, COLUMNS), gates.dtype.element_ty)
                 dc = dh
-                #   dh₋ = Kssᵀ da: the places on the line after that have read this one
+                #   dh₋ = Kssᵀ da, from the positions on the next line that have read this one
                 for k in tl.static_range(T):
                     n_after = first + n - (k - 1) - first_after
                     reads = live & (n_after >= 0) & (n_after < length_after)
@@ -173,7 +173,7 @@ def _scan_backward(
                         found = reads[:, None] & (j < h)[None, :]
                         dc = tl.load(d_before + after[:, None] * h + j[None, :], mask=found, other=0)
 
-                # The mirror's states were moved one row down.
+                # The forward pass moved the mirror's states down one row.
                 out = position + d * width
                 given = here & (out < N)[:, None]
                 out = out.to(tl.int64) * B + b
@@ -205,7 +205,7 @@ def _scan_backward(
 
 
 INTERPRETED = not isinstance(_scan, triton.JITFunction)
-"""Whether Triton's interpreter runs the kernels (TRITON_INTERPRET=1), on any device."""
+"""True if Triton's interpreter runs the kernels (TRITON_INTERPRET=1), on any device."""
 
 
 def scan(
@@ -229,7 +229,7 @@ def scan_backward(
     gates: Float[Tensor, "D N B four_h"],
     cells: Float[Tensor, "D N B h"],
 ) -> tuple[Float[Tensor, "N B D four_h"], Float[Tensor, "D N B h"]]:
-    """See `pixelrnn.ops.manual.scan_backward`. Only products read da, so it has the type of their factors."""
+    """See `pixelrnn.ops.manual.scan_backward`. Only products read da, so da has the type of their factors."""
     shape, dtype = (*d_output.shape[:2], *gates.shape[::3]), torch.bfloat16 if _precision(cells) == "bf16" else None
     d_gates, d_before = torch.empty(shape, dtype=dtype or cells.dtype, device=cells.device), torch.empty_like(cells)
     operands = d_output, state_to_state.mT, initial
@@ -238,7 +238,7 @@ def scan_backward(
 
 
 def _launch(kernel: Any, operands: tuple[Tensor, ...], lines: Lines, maps: tuple[Tensor, ...], *numbers: int) -> None:
-    """Runs a kernel over all lines, in one launch or in one for each of them."""
+    """Runs a kernel over all lines, in one launch or in one launch per line."""
     x, weight, initial = operands
     gates = maps[0]
     directions, positions, batch, hidden = *gates.shape[:3], initial.shape[2]
@@ -247,7 +247,7 @@ def _launch(kernel: Any, operands: tuple[Tensor, ...], lines: Lines, maps: tuple
     rows, *tile, warps = TILES["double" if gates.dtype == torch.float64 else precision]
     columns, depth = (min(size, max(16, triton.next_power_of_2(hidden))) for size in tile)
     walks = hidden <= WALKED
-    # As many images for a program as leave one for each multiprocessor. A line for itself has other programs.
+    # Images per program, so that about PROGRAMS programs walk. A launch per line has enough programs with 16.
     images = triton.next_power_of_2(triton.cdiv(directions * batch, PROGRAMS)) if walks else 16
     owners = directions * triton.cdiv(batch, images)
     tiles = (1, 1) if walks else (triton.cdiv(length * images, rows), triton.cdiv(hidden, columns))
@@ -264,7 +264,7 @@ def _launch(kernel: Any, operands: tuple[Tensor, ...], lines: Lines, maps: tuple
 
 @lru_cache(maxsize=64)
 def _geometry(lines: Lines, device: torch.device) -> Int[Tensor, "D L 4"]:
-    """Start, step, place of the first position and length of every line."""
+    """The start, step, place of the first position and length of every line."""
     of_lines = list(zip(lines.first, lines.lengths, strict=True))
     rows = [
         [(r.start, r.step, first, n) for r, (first, n) in zip(scan, of_lines, strict=True)] for scan in lines.positions
@@ -273,33 +273,33 @@ def _geometry(lines: Lines, device: torch.device) -> Int[Tensor, "D L 4"]:
 
 
 def _precision(x: Tensor) -> str:
-    """How factors are multiplied: as autocast or the settings of PyTorch's own products ask."""
+    """The precision of products, from autocast or from PyTorch's settings for matrix products."""
     if x.dtype == torch.float64:
         return "ieee"
     if torch.is_autocast_enabled(x.device.type):
         return "bf16"
     products = torch.backends.cuda.matmul
-    is_new = hasattr(products, "fp32_precision")  # reading the older setting where this one was used is an error
+    is_new = hasattr(products, "fp32_precision")  # PyTorch raises an error if both settings are mixed
     return "tf32" if (products.fp32_precision == "tf32" if is_new else products.allow_tf32) else "ieee"
 
 
 def works(x: Tensor, hidden: int, layer: Layer, *, named: bool = False) -> bool:
-    """Whether the kernels can compute with a map like this one. Unless named, they prove it once, on a small case.
+    """True if the kernels can compute with maps like x. Unless ``named``, a small case tests them once.
 
     Raises:
-        InputError: they were named, and x is not float32 or float64 on a GPU.
+        InputError: the backend triton is selected, but x is not float32 or float64 on a GPU.
     """
     fits = (x.is_cuda or INTERPRETED) and x.dtype in (torch.float32, torch.float64)
     if named and not fits:
-        raise InputError(f"the backend triton is for float32 or float64 on CUDA, not {x.dtype} on {x.device}")
+        raise InputError(f"x is {x.dtype} on {x.device}, expected float32 or float64 on CUDA for the backend triton")
     return named or (fits and agrees(x.device, x.dtype, hidden, layer, _precision(x)))
 
 
 @cache
 def agrees(device: torch.device, dtype: torch.dtype, hidden: int, layer: Layer, precision: str) -> bool:
-    """Compares the kernels with `pixelrnn.ops.manual` in float64, forward and backward; warns if they differ.
+    """Compares the kernels with `pixelrnn.ops.manual` in float64, forward and backward, and warns if they differ.
 
-    All sizes of a map run the kernels that are compiled here.
+    Maps of every size run the kernels compiled here, so a small case is enough.
     """
     lines, random = LAYERS[layer](3, 4), torch.Generator().manual_seed(0)
     d, s, t = len(lines.taps), len(lines.inputs[0]), len(lines.shifts)
@@ -312,7 +312,7 @@ def agrees(device: torch.device, dtype: torch.dtype, hidden: int, layer: Layer, 
         errors = [float((a.double() - b).norm() / b.norm()) for a, b in zip(found, wanted, strict=True)]
         wrong = [error for error in errors if not error <= allowed]
         why = f"they differ from PyTorch by {wrong[0]:.1e}, expected at most {allowed:.0e}" if wrong else ""
-    except Exception as error:  # whatever a compiler or a driver raises
+    except Exception as error:  # a compiler or a driver can raise anything
         why = f"{type(error).__name__}: {error}"
     if why:
         _warn(device, why)
@@ -320,7 +320,7 @@ def agrees(device: torch.device, dtype: torch.dtype, hidden: int, layer: Layer, 
 
 
 def _both_passes(forward: Any, backward: Any, tensors: list[Tensor], lines: Lines) -> list[Tensor]:
-    """The output and the gradients of all operands; the gradient of the output is the last tensor."""
+    """Returns the output and the gradients of all operands; the last tensor is the gradient of the output."""
     x, kis, bias, kss, initial, d_output = tensors
     saved = x.new_empty(6 * len(bias) * d_output.numel())
     output = manual.line_lstm(x, kis, bias, kss, initial, lines, saved, forward)
@@ -331,7 +331,7 @@ _warned: set[torch.device] = set()
 
 
 def _warn(device: torch.device, why: str) -> None:
-    """Says once per device that the recurrence is slower than it could be."""
+    """Warns once per device that PyTorch computes the recurrence, which is slower."""
     if device not in _warned:
         _warned.add(device)
         logging.getLogger("pixelrnn").warning(

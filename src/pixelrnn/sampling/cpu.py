@@ -1,4 +1,4 @@
-"""The steps in C++: no allocation and no Python within a row, parallel over the batch."""
+"""The steps in C++: a row runs without Python and without allocation, parallel over the batch."""
 
 import weakref
 
@@ -22,7 +22,7 @@ class Network:
         is_double, scale = self.like.dtype == torch.float64, 2 / (program.levels - 1)
         self.network = cpu.library.pixelrnn_network(is_double, width, batch, scale, torch.get_num_threads())
         if self.network is None:
-            raise MemoryError(f"no memory for {batch} images")
+            raise MemoryError(f"not enough memory to sample {batch} images")
         weakref.finalize(self, cpu.library.pixelrnn_network_free, self.network)
         made, last = zip(program.steps, weights, program.kept, program.remembered, strict=True), program.steps[-1]
         for step, given, kept, is_remembered in made:
@@ -36,7 +36,7 @@ class Network:
                 cpu.call("network_line_lstm", self.network, *step.reads, step.kind, *given, hidden, *state)
             else:
                 x, plus = step.reads if len(step.reads) == 2 else (*step.reads, -1)
-                # The logits, divided by channels: level l of channel c is feature l·C + c.
+                # Split the logits by channel: level l of channel c is feature l·C + c.
                 for c in range(program.channels) if step is last else [-1]:
                     part = slice(c, None, program.channels) if step is last else slice(None)
                     weight, bias = given[0][part].permute(2, 3, 1, 0), given[1][part]
@@ -49,5 +49,5 @@ class Network:
         logits = self.like.new_empty(*given.levels.shape, per_channel)
         arrays = given.levels, given.known, given.wanted, given.uniform, logits, given.condition
         if cpu.call("network_row", self.network, *arrays, channels, per_channel, given.temperature):
-            raise InputError("the model gives logits that are not finite")
+            raise InputError("the network returned logits that are NaN or infinite")
         return logits

@@ -1,7 +1,7 @@
-"""The sampler as it is usually written: one pass of the whole network for every sub-pixel.
+"""The usual sampler: one pass of the whole network for every sub-pixel.
 
-It needs nothing of a model but its logits, and is what the incremental sampler must agree with: from the same noise,
-both draw the same images.
+It needs only the logits of a model, and serves as the reference: from the same noise, `pixelrnn.sampling` must draw the
+same images.
 """
 
 from collections.abc import Callable
@@ -27,16 +27,16 @@ def complete(
 ) -> UInt8[Tensor, "B C H W"]:
     """Draws the unknown pixels of x in the order of generation, each sub-pixel given all before it.
 
-    ``logits`` is the model. All else as in `pixelrnn.sampling.rows`.
+    ``logits`` maps images to logits. Other arguments as in `pixelrnn.sampling.rows`.
     """
     x = torch.where(known[:, None], x, 0)
     batch, channels, height, width = x.shape
-    wanted = (~known).any(dim=0)  # in at least one image
+    wanted = (~known).any(dim=0)  # unknown in at least one image
     for i in range(height):
         uniform = uniform_row(width, channels, batch, generator=generator, device=x.device)
         for j in range(width):
             for c in range(channels if wanted[i, j] else 0):
-                # The rows below come later: the model need not be asked about them.
+                # The rows below come later, so the model does not need them.
                 at_pixel = logits(x[:, :, : i + 1])[:, :, c, i, j]
                 drawn = draw(at_pixel, uniform[j, c], temperature=temperature)
                 x[:, c, i, j] = torch.where(known[:, i, j], x[:, c, i, j], drawn)

@@ -1,11 +1,11 @@
-"""The steps as they read, in PyTorch: any device, float32 and float64.
+"""The steps in PyTorch, written for reading: any device, float32 and float64.
 
-A map is computed position by position, in the order of generation. A step reads no later position, so that each is
-computed once and all together cost about one forward pass. A position may be computed again, which replaces what it
-was: once for each channel, as R, then G, then B become known.
+A map is computed position by position, in the order of generation. A step reads no later position, so all positions
+together cost about one forward pass. Computing a position again replaces its values. This happens once per channel, as
+R, then G, then B become known.
 
-The mirror of the Diagonal BiLSTM goes from right to left, and its output moves down one row. So a row of it is scanned
-when the row of the image is complete.
+The mirror of the Diagonal BiLSTM runs from right to left, and its output moves down one row. So it scans a row once
+that row of the image is complete.
 """
 
 from dataclasses import dataclass
@@ -25,36 +25,36 @@ from pixelrnn.sampling.trace import Program
 
 @dataclass(frozen=True, eq=False)
 class RowOfImages:
-    """One row of a batch of images, positions outermost: what is known of it, and how the rest is drawn."""
+    """One row of a batch of images, positions outermost: its known pixels, and the noise for the others."""
 
-    levels: UInt8[Tensor, "W C B"]  # what is not known is replaced
+    levels: UInt8[Tensor, "W C B"]  # unknown pixels are overwritten
     known: Bool[Tensor, "W B"]
-    uniform: Float[Tensor, "W C B"]  # the number in [0, 1) that each sub-pixel is drawn at, float64
-    wanted: Bool[Tensor, " W"]  # in which columns logits are computed: at least where something is not known
+    uniform: Float[Tensor, "W C B"]  # a number in [0, 1) per sub-pixel, which decides the draw; float64
+    wanted: Bool[Tensor, " W"]  # columns to compute logits for, among them all with an unknown pixel
     temperature: float = 1.0
     condition: Float[Tensor, "W B c"] | None = None
 
 
 class Map:
-    """A map as far as later positions read it: its current row, those above, and zeros to both sides."""
+    """The part of a map that later positions read: its current row, rows above, and zeros on both sides."""
 
     def __init__(self, like: Tensor, width: int, batch: int, features: int, kept: tuple[int, int]) -> None:
         above, self.beside = kept
         self.width = width
-        self.rows = like.new_zeros(above + 1, width + 2 * self.beside, batch, features)  # the current one first
+        self.rows = like.new_zeros(above + 1, width + 2 * self.beside, batch, features)  # the current row first
 
     def next_row(self) -> None:
         """The current row becomes the one above."""
         self.rows.copy_(self.rows.roll(1, dims=0))
 
     def at(self, columns: range, di: int = 0, dj: int = 0) -> Float[Tensor, "n B f"]:
-        """The values that columns find at an offset, to be read or written."""
+        """A view of the values at an offset from these columns, to read or to write."""
         first = columns.start + dj + self.beside
         return self.rows[-di, first : first + len(columns)]
 
 
 class PointStep:
-    """The ReLU of a map, or the features of two maps."""
+    """The ReLU of a map, or the concatenation of two maps."""
 
     def __init__(self, to: Map, *read: Map) -> None:
         self.to, self.read = to, read
@@ -68,7 +68,7 @@ class PointStep:
 
 
 class ConvolutionStep:
-    """Reads all taps above, and in the row those to the left and the one in the centre."""
+    """A masked convolution: it reads all taps above, those to the left, and the centre."""
 
     def __init__(self, weights: tuple[Tensor, ...], to: Map, x: Map, plus: Map | None = None) -> None:
         weight, self.bias = weights
@@ -91,12 +91,12 @@ class Scan:
         input_to_state, self.bias, state_to_state, initial_states = (weight[d] for weight in weights)
         self.kernel = torch.cat([input_to_state.flatten(0, 1), state_to_state.flatten(0, 1)]).mT
         self.x, self.inputs, self.taps, self.cell = x, lines.inputs[d], lines.taps[d], lines.taps[d][lines.cell]
-        # A direction whose states go to the row below is scanned when its row is complete, and so one row late.
+        # The states of this direction may move down one row. Then its scan waits for the complete row, one row late.
         self.late = lines.outputs[d][0]
         self.row = -1 - self.late
         batch, hidden = x.rows.shape[2], initial_states.shape[1]
         self.h, self.c = (Map(x.rows, x.width, batch, hidden, (1, 1)) for _ in range(2))
-        # What is outside the image, beside it and above, holds the initial state.
+        # Neighbours outside the image hold the initial state.
         self.h.rows[:], self.c.rows[:] = initial_states
 
     def next_row(self) -> None:
@@ -108,7 +108,7 @@ class Scan:
                 self.compute(range(self.x.width))
 
     def compute(self, columns: range) -> None:
-        # All at once, or one by one from where the tap in the row is.
+        # All columns at once; or one by one, starting at the side of the tap within the row.
         beside = sum(dj for di, dj in self.taps if di == 0)
         for j in [columns[n : n + 1] for n in range(len(columns))][::-beside] if beside else [columns]:
             x = [self.x.at(j, di - self.late, dj) for di, dj in self.inputs]
@@ -122,7 +122,7 @@ class Scan:
 
 
 class LineLSTMStep:
-    """The states of all directions, added."""
+    """An LSTM: the sum of the states of all directions."""
 
     def __init__(self, lines: Lines, weights: tuple[Tensor, ...], to: Map, x: Map) -> None:
         self.to, self.scans = to, [Scan(lines, d, weights, x) for d in range(len(lines.outputs))]
@@ -136,13 +136,13 @@ class LineLSTMStep:
 
 
 class Network:
-    """A network at work on a batch of images so many columns wide, of which it has seen the rows so far."""
+    """The state of a network on a batch of images, ``width`` columns wide, after the rows so far."""
 
     def __init__(self, program: Program, weights: list[tuple[Tensor, ...]], width: int, batch: int) -> None:
         self.program, self.like = program, weights[-1][0]
         made = zip(program.steps, program.kept, strict=True)
         self.maps = [Map(self.like, width, batch, len(step.sees), kept) for step, kept in made]
-        self.parts: list[Map | Scan] = [*self.maps]  # that have rows
+        self.parts: list[Map | Scan] = [*self.maps]  # all that move on to the next row
         self.steps: list[PointStep | ConvolutionStep | LineLSTMStep] = []
         self.remembered = []
         for step, given, to, is_remembered in zip(program.steps, weights, self.maps, program.remembered, strict=True):
@@ -159,15 +159,15 @@ class Network:
             self.remembered += self.steps[-1:] if is_remembered else []
 
     @torch.no_grad()
-    @one_thread()  # of operations as small as a position's
+    @one_thread()  # the operations of one position are tiny
     def row(self, given: RowOfImages) -> Float[Tensor, "W C B logits"]:
-        """The next row, in the order of generation. What is not known is drawn, and written into ``given.levels``.
+        """Computes the next row in the order of generation. Draws its unknown pixels into ``given.levels``.
 
         Returns:
-            The logits of every sub-pixel given all before it; NaN where they are not wanted.
+            The logits of every sub-pixel given all before it; NaN in columns that are not wanted.
 
         Raises:
-            InputError: a wanted logit is not finite.
+            InputError: a wanted logit is NaN or infinite.
         """
         program, levels = self.program, given.levels
         image, last, width = self.maps[0], self.maps[-1], len(levels)
@@ -183,13 +183,13 @@ class Network:
 
         for is_wanted, group in groupby(range(width), key=given.wanted.tolist().__getitem__):
             columns = [*group]
-            if not is_wanted:  # together, and no more than what later positions read
+            if not is_wanted:  # all at once, and only what later positions read
                 run = range(columns[0], columns[-1] + 1)
                 show(run, slice(None))
                 for step in self.remembered:
                     step.compute(run)
                 continue
-            for j, c in product(columns, range(program.channels)):  # a step computed anew replaces what it was
+            for j, c in product(columns, range(program.channels)):  # recomputing a step replaces its values
                 for step in self.steps:
                     step.compute(range(j, j + 1))
                 # Feature l·C + c is level l of channel c.
@@ -198,5 +198,5 @@ class Network:
                 levels[j, c] = torch.where(given.known[j], levels[j, c], drawn)
                 show(range(j, j + 1), slice(c, c + 1))
         if not logits[given.wanted].isfinite().all():
-            raise InputError("the model gives logits that are not finite")
+            raise InputError("the network returned logits that are NaN or infinite")
         return logits

@@ -1,11 +1,11 @@
-"""A network as steps that can be computed position by position, traced from its ``forward``.
+"""Traces the ``forward`` of a network into steps that can be computed position by position.
 
 ``forward`` runs once, with a tensor without values for each map and a stand-in for each module: a copy that shares the
-weights. Each layer and operation becomes a step at once, or is refused by its name and its module's. Nothing changes
-that another thread, or the network, could notice.
+weights. Each layer or operation becomes a step, or an error that names it and its module. The trace leaves the network
+and other threads untouched.
 
-The tracer of `torch.fx` replaces ``nn.Module.__call__`` in all threads while it runs, and a module that another thread
-calls meanwhile fails. So maps are tensors that report what is done with them (``__torch_function__``).
+The tracer of `torch.fx` would not: it replaces ``nn.Module.__call__`` in all threads while it runs, so modules that
+other threads call fail. Here, maps are tensors that report each operation on them (``__torch_function__``).
 """
 
 from collections import Counter
@@ -31,19 +31,19 @@ from pixelrnn.ops.lines import Layer
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """Makes a map, which has its number, of the maps x and y, or of x alone."""
+    """Computes one map from the map x, or from x and y. The index of a step is the number of its map."""
 
     kind: Literal["input", "relu", "concatenate", "convolution", "copy"] | Layer
-    """Nothing to make; max(x, 0); the features of x, then those of y; a convolution of x, or x itself, plus y; or the
-    recurrence of an LSTM over x."""
+    """input: given; relu: max(x, 0); concatenate: the features of x, then y; convolution: of x, plus y if given; copy:
+    x, plus y if given; a layer: its recurrence over x."""
     reads: tuple[int, ...]
     """The numbers of x and y."""
     sees: npt.NDArray[np.int64]
-    """The last channel of its own pixel that each feature sees; -1 for earlier pixels alone, -2 for none at all."""
+    """For each feature, the last channel of the current pixel that it sees; -1: only earlier pixels, -2: no pixel."""
     reach: tuple[int, int] = (0, 0)
-    """How many rows above, and columns to both sides, it reads of x."""
+    """The rows above, and columns on each side, that the step reads of x."""
     layer: ref[nn.Module] | None = None
-    """Has the weights."""
+    """The module with the weights."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Program:
 
     @cached_property
     def kept(self) -> list[tuple[int, int]]:
-        """For each map, how many rows above the current one and columns beside it later steps read."""
+        """For each map, the rows above and the columns on each side that other steps read."""
         kept = [(0, 0)] * len(self.steps)
         for step in self.steps:
             for x in step.reads[:1]:
@@ -68,7 +68,7 @@ class Program:
 
     @cached_property
     def remembered(self) -> list[bool]:
-        """Of each map: whether later positions depend on it. Where a pixel is known the others are not computed."""
+        """For each map, True if later positions depend on it. Known pixels need only these maps."""
         needed = [step.kind in ("row", "diagonal") for step in self.steps]
         for number, step in reversed([*enumerate(self.steps)]):
             for read in step.reads if needed[number] else step.reads[:1] if step.reach != (0, 0) else ():
@@ -77,16 +77,16 @@ class Program:
 
 
 def operands(program: Program) -> list[tuple[Tensor, ...]]:
-    """The weights of each step as they are now: all that is read of the layers when a batch begins.
+    """The current weights of each step. A batch reads the layers only here, when it begins.
 
     Returns:
-        Of a convolution its weight (G, F, rows, columns), the centre's row last, and its bias (G); of an LSTM what
-        `pixelrnn.ops.line_lstm` takes after the map; of other steps nothing.
+        For a convolution its weight (G, F, rows, columns), where the last row is that of the centre, and its bias (G);
+        for an LSTM the operands of `pixelrnn.ops.line_lstm` after the map; nothing for other steps.
     """
     layers: list[Any] = [step.layer and step.layer() for step in program.steps]
     like = next((weight for layer in layers if layer is not None for weight in layer.parameters()), None)
     if like is None:
-        raise InputError("the network has no layers")
+        raise InputError("the network has no layers with weights")
     found: list[tuple[Tensor, ...]] = []
     for step, layer in zip(program.steps, layers, strict=True):
         if step.kind == "copy":
@@ -94,7 +94,7 @@ def operands(program: Program) -> list[tuple[Tensor, ...]]:
             found.append((weight[:, :, None, None], weight.new_zeros(len(weight))))
         elif step.kind != "convolution":
             found.append(layer.operands() if layer else ())
-        elif isinstance(layer, MaskedConv2d):  # no tap below the centre is open
+        elif isinstance(layer, MaskedConv2d):  # the taps below the centre are closed
             found.append((layer.masked_weight[:, :, : layer.margin[0] + 1], layer.bias))
         else:
             found.append((layer.weight, like.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias))
@@ -102,23 +102,23 @@ def operands(program: Program) -> list[tuple[Tensor, ...]]:
 
 
 def trace(network: nn.Module, *, channels: int, levels: int, condition: int = 0, method: str = "forward") -> Program:
-    """The steps of a network; traced again only where its modules or their attributes have changed.
+    """The steps of a network, traced again only if its modules or their attributes have changed.
 
-    Hooks are not run, and what ``forward`` decides by the values of weights is decided once. The arguments are those of
-    `pixelrnn.sampling.rows`, but for the ``condition``: its features c, 0 for none.
+    The trace skips hooks, and fixes branches of ``forward`` that depend on the values of weights. Arguments as in
+    `pixelrnn.sampling.rows`, except ``condition``: the number of its features c, 0 for none.
 
     Raises:
-        InputError: what a module computes cannot be computed position by position, or sees the sub-pixel to be drawn.
+        InputError: a module cannot be computed position by position, or sees the sub-pixel that it predicts.
     """
-    network = getattr(network, "_orig_mod", network)  # within torch.compile's module
+    network = getattr(network, "_orig_mod", network)  # torch.compile wraps the module
     asked = channels, levels, condition, method, _fingerprint(network)
     before, program = _programs.get(network, (None, None))
     try:
         is_new = before != asked
-    except Exception:  # different tensors, say, among the attributes
+    except Exception:  # attributes may refuse comparison, as tensors do
         is_new = True
     if program is None or is_new:
-        # A map has no shape for jaxtyping to check. Its switch is one for all threads, so they take turns.
+        # Maps have no shape for jaxtyping to check. All threads share its switch, so they take turns.
         with _turns:
             was_off = jaxtyping.config.jaxtyping_disable
             jaxtyping.config.update("jaxtyping_disable", True)
@@ -137,7 +137,7 @@ _PLAIN = frozenset({bool, int, float, str, type(None)})
 
 
 def _fingerprint(network: nn.Module) -> list[Any]:
-    """Changes with the modules and their attributes, on which a trace may depend, but not with the weights."""
+    """A value that changes with the modules and their attributes, as a trace may, but not with the weights."""
     return [(name, ref(module), _attributes(module)) for name, module in network.named_modules(remove_duplicate=False)]
 
 
@@ -147,7 +147,7 @@ def _attributes(module: nn.Module) -> dict[str, Any]:
 
 
 def _stand_for(value: Any) -> Any:
-    """What is equal while the value is, and does not keep it alive: it may refer to the network."""
+    """A key that stays equal while the value does, without keeping it alive: the value may refer to the network."""
     if type(value) in (tuple, list):
         return [each if type(each) in _PLAIN else _stand_for(each) for each in value]
     if type(value) is dict:
@@ -159,7 +159,7 @@ def _stand_for(value: Any) -> Any:
 
 
 class _RefusedError(Exception):
-    """A module computes what cannot be traced; `_Tracer.run` puts the module's name before the message."""
+    """A module cannot be traced; `_Tracer.run` puts its name before the message."""
 
 
 def _refuse(what: str, use: str = "MaskedConv2d, RowLSTM, DiagonalBiLSTM, +, torch.cat, relu") -> NoReturn:
@@ -167,7 +167,7 @@ def _refuse(what: str, use: str = "MaskedConv2d, RowLSTM, DiagonalBiLSTM, +, tor
 
 
 class _Map(Tensor):
-    """Stands for a map while ``forward`` runs, and for the logits: the tracer is told all that is done with it."""
+    """Stands for a map, or for the logits, while ``forward`` runs, and reports each operation to the tracer."""
 
     tracer: "_Tracer"
     number: int
@@ -182,13 +182,13 @@ class _Map(Tensor):
 class _Tracer:
     def __init__(self, network: nn.Module, channels: int, levels: int, condition: int) -> None:
         self.network, self.channels, self.levels = network, channels, levels
-        self.pixel = logits_per_channel(levels), channels  # its logits
+        self.pixel = logits_per_channel(levels), channels  # the logits of a pixel
         inputs = [np.arange(channels)] + [np.full(condition, -2)] * (condition > 0)
         self.steps = [Step("input", (), sees) for sees in inputs]
 
     def program(self, method: str) -> Program:
-        """Runs the network."""
-        # Copies without hooks, whose calls come to the tracer.
+        """Runs the network and returns the program."""
+        # The stand-ins are copies without hooks; calling them calls the tracer.
         stand_ins = {module: object.__new__(type(module)) for module in self.network.modules()}
         for name, module in self.network.named_modules():
             own = vars(stand_ins[module])
@@ -201,14 +201,14 @@ class _Tracer:
             result = self.run("", lambda: getattr(stand_ins[self.network], method)(*given))
         finally:
             for stand_in in stand_ins.values():
-                vars(stand_in).clear()  # it refers to itself, and to the weights
+                vars(stand_in).clear()  # break its cycle, which holds the weights
         if not (isinstance(result, _Map) and result.is_logits):
             expected = f"logits (B, K, C, H, W): end with unflatten(1, {self.pixel})"
             raise InputError(f"{type(self.network).__name__}: {method} must return {expected}")
         return self.needed(result.number)
 
     def run(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Calls a function in a module, which errors then name."""
+        """Calls a function on behalf of a module; errors name the module."""
         name = name or type(self.network).__name__
         try:
             return function(*args, **kwargs)
@@ -219,11 +219,11 @@ class _Tracer:
             raise InputError(f"{name}{kind}: {error}".splitlines()[0]) from error
 
     def call(self, module: nn.Module, stand_in: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        """What happens when a module is called: a layer adds a step, another module runs."""
+        """Handles the call of a module: a layer adds a step, another module runs its forward."""
         kind = type(module)
         layer = next((layer for layer in _LAYERS if isinstance(module, layer)), kind)
         if "forward" in vars(module) or kind.forward is not layer.forward:
-            _refuse(f"{kind.__name__}, whose forward is its own,")
+            _refuse(f"{kind.__name__} with an overridden forward")
         if layer in _LAYERS:
             return self.map(_LAYERS[layer](self, module, *args, **kwargs))
         if kind.__module__.startswith("torch.nn.modules") and not isinstance(module, _RUN):
@@ -231,7 +231,7 @@ class _Tracer:
         return kind.forward(stand_in, *args, **kwargs)
 
     def operation(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """What happens when a map is given to a function of PyTorch, or is asked for an attribute."""
+        """Handles a function of PyTorch called with a map, or an attribute read from a map."""
         name = func.__name__
         if name == "__get__":
             if func.__self__.__name__ == "device":
@@ -244,7 +244,7 @@ class _Tracer:
             _refuse(f"the operation {called}")
         number = getattr(self, called)(*args, **kwargs)
         if name in ("add_", "relu_") or kwargs.get("inplace"):
-            args[0].number = number  # of all that is the same map
+            args[0].number = number  # in place: all references to the map see the result
             return args[0]
         return self.map(number, is_logits=called == "unflatten")
 
@@ -254,21 +254,21 @@ class _Tracer:
         return made
 
     def number(self, x: Any, features: int | None = None) -> int:
-        """The number of a map that is read."""
+        """The number of a map that a step reads. Raises if x is not a map with this number of features."""
         if not isinstance(x, _Map):
-            raise _RefusedError(f"expected a map, got {type(x).__name__}; only maps are added and concatenated")
+            raise _RefusedError(f"expected a map, got {type(x).__name__}: add and concatenate only maps")
         if x.is_logits:
-            _refuse("what follows unflatten()")
+            _refuse("an operation after unflatten()")
         found = len(self.steps[x.number].sees)
         if features not in (None, found):
             raise _RefusedError(f"a map has {found} features, expected {features}")
         return x.number
 
-    # Operations and layers: each takes the arguments of the original, adds steps, and returns the number of the map.
+    # Operations and layers: each takes the arguments of the original, adds steps, and returns the number of the result.
 
     def add(self, x: Any, other: Any) -> int:
         number = self.number(x)
-        if isinstance(other, int) and other == 0:  # where sum() begins
+        if isinstance(other, int) and other == 0:  # sum() starts with 0
             return number
         sees = self.steps[number].sees
         y = self.number(other, len(sees))
@@ -317,27 +317,27 @@ class _Tracer:
             y = self.number(condition, conditional.in_channels if conditional else 0)
             number = self.concatenate(number, y)
             sees = np.maximum(sees, max(self.steps[y].sees))
-        reach = (0, 1) if layer.layer == "row" else (1, 0)  # the mirror reads a row when it is complete
+        reach = (0, 1) if layer.layer == "row" else (1, 0)  # the mirror reads the row above, once complete
         return self.step(Step(layer.layer, (number,), sees, reach, ref(layer)))
 
     def seen(self, number: int, layer: MaskedConv2d) -> npt.NDArray[np.int64]:
-        """What the features of a masked convolution of a map see."""
+        """The field `Step.sees` for a masked convolution of a map."""
         is_open = (layer.mask[:, :, layer.margin[0], layer.margin[1]] != 0).numpy(force=True)
         sees = self.steps[number].sees
         return np.where(is_open, sees, sees.clip(max=-1)).max(axis=1)
 
     def step(self, step: Step) -> int:
-        """Adds a step, no feature of which may see its own sub-pixel or a later one."""
+        """Adds a step. Raises if a feature sees its own sub-pixel or a later one."""
         own = np.arange(len(step.sees)) % self.channels
         for k in np.flatnonzero(step.sees >= own):
             hint = f'begin with MaskedConv2d("A", …), give all layers channels={self.channels}'
-            wrong = f"feature {k}, of channel {own[k]}, sees channel {step.sees[k]} of the pixel that is drawn"
+            wrong = f"feature {k} belongs to channel {own[k]} but sees channel {step.sees[k]} of the current pixel"
             raise _RefusedError(f"{wrong}; {hint}, and multiples of {self.channels} features to torch.cat")
         self.steps.append(step)
         return len(self.steps) - 1
 
     def needed(self, last: int) -> Program:
-        """The steps that the last one depends on. A convolution that only an addition reads is made with it."""
+        """Keeps the steps that the last one depends on. Merges an addition with a convolution that only it reads."""
         steps = self.steps
         readers = Counter(read for step in steps for read in step.reads)
         for number, step in enumerate(steps):
@@ -360,4 +360,4 @@ _LAYERS: dict[Any, Callable[..., int]] = {
     RowLSTM: _Tracer.line_lstm,
     DiagonalBiLSTM: _Tracer.line_lstm,
 }
-_RUN = (nn.Sequential, nn.Identity, nn.ReLU, nn.Unflatten, nn.modules.dropout._DropoutNd)  # other modules of torch.nn
+_RUN = (nn.Sequential, nn.Identity, nn.ReLU, nn.Unflatten, nn.modules.dropout._DropoutNd)  # allowed modules of torch.nn

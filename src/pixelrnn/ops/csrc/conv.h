@@ -1,22 +1,22 @@
-// A masked convolution of more than one tap, of ρ(x), and a map added, for some images: one after the other, row by
-// row. Of a kernel, the rows above and the row of the centre up to it are read; what comes later counts as closed.
+// A masked convolution of ρ(x) with more than one tap, plus a map, for some images, row by row. It reads the kernel's
+// rows above the centre, and the row of the centre up to it; later taps count as closed.
 #pragma once
 
 #include "linear.h"
 
 struct Window {
     long height, width, batch, in, out;  // the maps
-    long above, beside;                  // the kernel: rows above the centre, columns to both sides
+    long above, beside;                  // the kernel: rows above the centre, columns on each side
 
-    long columns(long u) const { return u < above ? 2 * beside + 1 : beside + 1; }  // that kernel row u reads
+    long columns(long u) const { return u < above ? 2 * beside + 1 : beside + 1; }  // columns that kernel row u reads
     long taps() const { return above * (2 * beside + 1) + beside + 1; }
 };
 
-// A row of some images, one after the other, each with zeros to both sides, as the factor of a product. Its columns are
-// the rows of the factor, and so are the zeros between two images.
+// One row of some images, side by side, with zeros on both sides of each image, as the factor A of a product. Each
+// column is a row of A, and so is each zero between two images.
 template <class P>
 struct Line {
-    long images, width, features, beside;  // width: with the zeros
+    long images, width, features, beside;  // width includes the zeros
     std::vector<P> data;
     Line(const Window& s, long images, long features)
         : images(images),
@@ -27,7 +27,7 @@ struct Line {
     P* at(long j, long image = 0) { return &data[(image * width + j + beside) * features]; }
 };
 
-// Row i of a map (N, B, f) of the images from b on, activated or not; zeros outside the image.
+// Reads row i of a map (N, B, f) for the images from b on, with ReLU if asked; zeros outside the image.
 template <class P, class T>
 void read_line(Line<P>& line, const Window& s, const T* map, long f, long i, long b, bool relu) {
     if (i < 0 || i >= s.height) return std::fill(line.data.begin(), line.data.end(), P(0));
@@ -37,14 +37,14 @@ void read_line(Line<P>& line, const Window& s, const T* map, long f, long i, lon
     }
 }
 
-// The lines of a kernel's rows.
+// One line per row of the kernel.
 template <class P>
 std::vector<Line<P>> lines(const Window& s, long images, long features) {
     return std::vector<Line<P>>(s.above + 1, Line<P>(s, images, features));
 }
 
-// weight (G, F, rows, columns) as rows of taps, features padded to `to` each: F × G, or with `transposed` G × F and the
-// taps of a row from right to left, as the gradient of x reads them.
+// Rearranges weight (G, F, rows, columns) into a block of rows per tap: F × G, padded to `to` rows. With `transposed`,
+// blocks are G × F and the taps of a row run from right to left, as the gradient of x reads them.
 template <class T>
 Matrix<T> tap_rows(const Window& s, const T* weight, long to, long columns, bool transposed) {
     const long kernel = (2 * s.above + 1) * (2 * s.beside + 1);
@@ -66,7 +66,7 @@ Matrix<T> tap_rows(const Window& s, const T* weight, long to, long columns, bool
     return rows;
 }
 
-// weight: the rows of taps, and the bias in its last rows. Images first..end − 1.
+// weight: the blocks of `tap_rows`, then the bias. Computes the images first to end − 1.
 template <class P, class T = Wide<P>>
 void conv_forward(const Window& s, const T* x, bool relu, const Packed<P>& weight, const T* plus, T* y, long first,
                   long end) {
@@ -101,13 +101,13 @@ void conv_forward(const Window& s, const T* x, bool relu, const Packed<P>& weigh
     }
 }
 
-// From dy to dx, unless that is null, and what these images add to the gradient of the rows of taps, padded out wide,
-// and of the bias. `transposed`: the rows of taps as the gradient of x reads them.
+// Computes dx from dy unless dx is null. Adds the share of these images to the gradients of the blocks of `tap_rows`,
+// (…, padded out), and of the bias. `transposed`: the weight as `tap_rows` transposes it.
 template <class P, class T = Wide<P>>
 void conv_backward(const Window& s, const T* x, const T* dy, bool relu, const Packed<P>& transposed, T* dx, T* d_weight,
                    T* d_bias, long first, long end) {
     const long padded = round_up(s.out, WIDTH<T>), padded_in = round_up(s.in, WIDTH<T>);
-    const long wide = s.width + 2 * s.beside, most = std::max(1L, 64 / wide);  // images in a product that is worth it
+    const long wide = s.width + 2 * s.beside, most = std::max(1L, 64 / wide);  // images per product
     for (long b = first; b < end; b += most) {
         const long images = std::min(most, end - b), rows = images * wide;
         std::vector<Line<P>> seen = lines<P>(s, images, round_up(s.in, GROUP<P>));

@@ -1,5 +1,5 @@
-// The library's face: pointers to contiguous arrays and their sizes, which `pixelrnn.ops.cpu` has checked. It knows
-// nothing of PyTorch. What is called returns 0, or says what went wrong.
+// The interface of the library: pointers to contiguous arrays, and their sizes, which Python has checked. The library
+// does not depend on PyTorch. Functions return a Status.
 #include <new>
 
 #include "conv.h"
@@ -14,7 +14,7 @@
 
 namespace {
 
-enum Type { FLOAT32, FLOAT64, BFLOAT16 };  // of the factors of products; the arrays of the last are float32
+enum Type { FLOAT32, FLOAT64, BFLOAT16 };  // of the factors of products; with BFLOAT16 the arrays are float32
 enum Status { OK, NOT_FINITE, NO_MEMORY, FAILED };
 
 template <class Run>
@@ -47,12 +47,12 @@ T* out(void* p) {
     return static_cast<T*>(p);
 }
 
-// How many numbers are saved of some images: o, f, i, g, c and h.
+// The number of saved values for some images: o, f, i, g, c and h.
 long saved_size(const Shape& s, long images) {
     return s.layer.directions * s.height * s.width * images * 6 * s.padded();
 }
 
-// The part of the saved states that belongs to the slice from image `first` on.
+// The part of the saved values that belongs to the slice from image `first` on.
 template <class P>
 Saved<P> slice(const Shape& s, P* all, long first) {
     if (all) all += saved_size(s, first);
@@ -87,7 +87,7 @@ void recurrence_backward(const Shape& s, long threads, const T* x, const T* inpu
     });
     std::fill_n(d_input, D * S * s.in * 4 * h, T(0)), std::fill_n(d_state, D * n_taps * h * 4 * h, T(0));
     std::fill_n(d_bias, D * 4 * h, T(0)), std::fill_n(d_initial, D * 2 * h, T(0));
-    // Slice after slice, so that the sums do not depend on which thread was first.
+    // Add slice by slice, so that sums do not depend on the order of the threads.
     const auto add = [&](T* to, const std::vector<T>& from, long rows) {
         for (long r = 0; r < rows; ++r)
             for (long q = 0; q < 4; ++q)
@@ -103,12 +103,12 @@ void recurrence_backward(const Shape& s, long threads, const T* x, const T* inpu
         }
 }
 
-// Rows or images in parts, in which a gradient is summed. They are fixed: sums do not depend on the threads.
+// Splits rows or images into parts and sums a gradient per part. The parts are fixed, so sums do not depend on threads.
 struct Parts {
     long n, part;
     Parts(long n, long least) : n(n), part(std::max(least, (n + 15) / 16)) {}
     long count() const { return (n + part - 1) / part; }
-    // work(p, first, end) for each of them, in parallel.
+    // Runs work(p, first, end) for each part, in parallel.
     template <class Work>
     void run(long threads, const Work& work) const {
         parallel(count(), threads, [&](long p) { work(p, p * part, std::min(n, (p + 1) * part)); });
@@ -140,7 +140,7 @@ void convolve_backward(const Window& s, long threads, const T* x, const T* weigh
                        T* d_weight, T* d_bias) {
     const long padded = round_up(s.out, WIDTH<T>), padded_in = round_up(s.in, WIDTH<T>);
     const bool single = s.taps() == 1;
-    const long features = single ? s.in : round_up(s.in, GROUP<P>);  // of a tap in the sums
+    const long features = single ? s.in : round_up(s.in, GROUP<P>);  // per tap, in the sums
     const Packed<P> transposed(tap_rows(s, weight, padded, padded_in, true));
     const Parts parts = parts_of(s);
     std::vector<std::vector<T>> d_weights(parts.count()), d_biases(parts.count());
@@ -174,14 +174,14 @@ void convolve_backward(const Window& s, long threads, const T* x, const T* weigh
 
 }  // namespace
 
-// The name of the sources that this was compiled from (`pixelrnn.ops.build`).
+// The hash of the sources that this library was compiled from (`pixelrnn.ops.build`).
 EXPORT const char* pixelrnn_sources() { return PIXELRNN_SOURCES; }
 
-// From now on, the threads of GOMP_parallel compute; null: our own.
+// Makes `parallel` use this GOMP_parallel; null returns to its own threads.
 EXPORT void pixelrnn_lend_threads(Parallel parallel) { lent = parallel; }
 
-// x (N, B, F), input (D, S, F, 4h), bias (D, 4h), state (D, T, h, 4h), initial (D, 2, h) → output (N, B, h). saved,
-// null where nothing is to be kept: D·N·B·6·⌈h⌉ numbers, ⌈h⌉ whole grains, and one grain, of the type of the factors.
+// x (N, B, F), input (D, S, F, 4h), bias (D, 4h), state (D, T, h, 4h), initial (D, 2, h) → output (N, B, h). `saved` is
+// null, or has room for D·N·B·6·⌈h⌉ + GRAIN numbers of the type of the factors, where ⌈h⌉ is h rounded up to GRAIN.
 EXPORT int pixelrnn_line_lstm(int64_t type, int64_t threads, int64_t height, int64_t width, int64_t batch, int64_t in_,
                               int64_t layer, int64_t hidden, const void* x, const void* input, const void* bias,
                               const void* state, const void* initial, void* output, void* saved) {
@@ -209,7 +209,7 @@ EXPORT int pixelrnn_line_lstm_backward(int64_t type, int64_t threads, int64_t he
     return with_factors(type, [&]<class P>() {
         using T = Wide<P>;
         Shape s{LAYERS[layer], height, width, batch, in_, hidden, 1};
-        // The slices are those of the forward pass, whatever the number of threads is now.
+        // Use the slices of the forward pass; the number of threads may have changed since.
         s.images = std::clamp(static_cast<long>(T(out<P>(saved)[saved_size(s, batch)])), 1L, static_cast<long>(batch));
         recurrence_backward<P>(s, threads, in<T>(x), in<T>(input), weights_of<P>(s, input, bias, state, initial),
                                out<P>(saved), in<T>(d_output), out<T>(d_x), out<T>(d_input), out<T>(d_bias),
@@ -228,7 +228,7 @@ EXPORT int pixelrnn_conv(int64_t type, int64_t threads, int64_t height, int64_t 
     });
 }
 
-// dx null where it is not wanted.
+// dx may be null.
 EXPORT int pixelrnn_conv_backward(int64_t type, int64_t threads, int64_t height, int64_t width, int64_t batch,
                                   int64_t in_, int64_t out_, int64_t above, int64_t beside, int64_t relu, const void* x,
                                   const void* weight, const void* dy, void* dx, void* d_weight, void* d_bias) {
@@ -240,7 +240,8 @@ EXPORT int pixelrnn_conv_backward(int64_t type, int64_t threads, int64_t height,
     });
 }
 
-// A network that computes position by position. Null where memory is short. Maps are numbered as they are added.
+// Makes a network that computes position by position, or returns null if out of memory. Maps are numbered in the order
+// in which the functions below add them.
 EXPORT AnyNetwork* pixelrnn_network(int64_t type, int64_t width, int64_t batch, double scale, int64_t threads) {
     AnyNetwork* network = nullptr;
     guarded([&] {
@@ -276,7 +277,7 @@ EXPORT int pixelrnn_network_concatenate(AnyNetwork* network, int64_t a, int64_t 
                                         int64_t remembered) {
     return of_network(network, [&](auto& n, auto) { return n.concatenate(a, b, {above, beside}, remembered), OK; });
 }
-// weight: (rows, columns, in, out), the last row that of the centre.
+// weight: (rows, columns, in, out); the last row is that of the centre.
 EXPORT int pixelrnn_network_conv(AnyNetwork* network, int64_t x, const void* weight, const void* bias, int64_t out_,
                                  int64_t rows, int64_t columns, int64_t plus, int64_t channel, int64_t above,
                                  int64_t beside, int64_t remembered) {
@@ -297,7 +298,7 @@ EXPORT int pixelrnn_network_line_lstm(AnyNetwork* network, int64_t x, int64_t la
         return OK;
     });
 }
-// See RowOfImages. condition: null where there is none.
+// See RowOfImages. condition may be null.
 EXPORT int pixelrnn_network_row(AnyNetwork* network, uint8_t* levels, const bool* known, const bool* wanted,
                                 const double* uniform, void* logits, const void* condition, int64_t channels,
                                 int64_t logits_per_channel, double temperature) {

@@ -1,14 +1,14 @@
-// y = W·ρ(x) + b, and a map added, for all rows of x, where ρ is ReLU or nothing: the 1×1 convolutions between the
-// recurrences; in parts of the rows, so many that sums do not depend on the threads.
+// The 1×1 convolutions: y = W·ρ(x) + b, plus a map, for all rows of x; ρ is ReLU or nothing. The caller splits the rows
+// into a fixed number of parts, so sums do not depend on the threads.
 #pragma once
 
 #include <algorithm>
 
 #include "product.h"
 
-constexpr long CHUNK = 96;  // rows at a time, which stay in the inner caches
+constexpr long CHUNK = 96;  // rows at a time, so that they stay in the inner caches
 
-// Rows as they enter a product: activated, and a whole number of vectors, or of groups, wide.
+// Prepares rows for a product: applies ReLU if asked, and pads them to `padded` features.
 template <class P, class T>
 void take_rows(const T* from, long rows, long features, bool relu, P* to, long padded) {
     for (long r = 0; r < rows; ++r, from += features, to += padded) {
@@ -21,7 +21,7 @@ void take_rows(const T* from, long rows, long features, bool relu, P* to, long p
     }
 }
 
-// Rows as they leave a product: as wide as they are, and zero where what was activated is not above zero.
+// Copies rows of a product without their padding. With `activated`, sets values to zero where the ReLU was closed.
 template <class T>
 void give_rows(const T* from, long rows, long features, long padded, const T* activated, T* to) {
     for (long r = 0; r < rows; ++r, from += padded, to += features) {
@@ -35,8 +35,8 @@ void give_rows(const T* from, long rows, long features, long padded, const T* ac
     }
 }
 
-// A bias as the last rows of a weight, one group of them, whose factors in A are ones: what rounding leaves of it in
-// one row is in the next.
+// A bias as the last group of rows of a weight; their factors in A are ones. Each row holds the rounding error of the
+// rows before.
 template <class P, class T = Wide<P>>
 Matrix<T> bias_rows(const T* bias, long out, long padded) {
     Matrix<T> rows{padded, std::vector<T>(GROUP<P> * padded)};
@@ -50,7 +50,7 @@ Matrix<T> bias_rows(const T* bias, long out, long padded) {
     return rows;
 }
 
-// weight: (in + 1 group, out), the bias in its last rows.
+// weight: (in + one group, out); the bias is in its last rows.
 template <class P, class T = Wide<P>>
 void linear_forward(const T* x, long rows, long in, bool relu, const Packed<P>& weight, const T* plus, T* y, long out) {
     const long padded = round_up(out, WIDTH<T>), wide = round_up(in, GROUP<P>);
@@ -77,8 +77,8 @@ void linear_forward(const T* x, long rows, long in, bool relu, const Packed<P>& 
     }
 }
 
-// From dy to dx, unless that is null, and what these rows add to the gradient of the weight, (in, padded out), and of
-// the bias.
+// Computes dx from dy unless dx is null. Adds the share of these rows to the gradients of the weight, (in, padded out),
+// and of the bias.
 template <class P, class T = Wide<P>>
 void linear_backward(const T* x, const T* dy, long rows, long in, long out, bool relu, const Packed<P>& transposed,
                      T* dx, T* d_weight, T* d_bias) {

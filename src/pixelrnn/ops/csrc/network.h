@@ -1,11 +1,11 @@
-// A network position by position: built step by step, then asked for row after row. Each thread computes a slice of the
-// batch through the whole row.
+// A network that computes position by position: built step by step, then called row by row. Each thread computes the
+// whole row for a slice of the batch.
 #pragma once
 
 #include "parallel.h"
 #include "positions.h"
 
-// The part of a map that later steps read: rows above the current one, and columns to both sides.
+// The part of a map that later steps read: rows above the current one, and columns on each side.
 struct Reach {
     long above, beside;
 };
@@ -19,7 +19,7 @@ struct Network : AnyNetwork {
     const long width, batch, threads;
     std::deque<Slice<T>> slices;
 
-    // scale: of a level, where the image's intensities are level·scale − 1.
+    // scale: the intensity of a level is level·scale − 1.
     Network(long width, long batch, double scale, long threads) : width(width), batch(batch), threads(threads) {
         const long images = images_per_slice(batch, threads);
         for (long first = 0; first < batch; first += images)
@@ -40,8 +40,8 @@ struct Network : AnyNetwork {
             s.steps.push_back(std::make_unique<Concatenate<T>>(s.maps[a], s.maps[b], y, remembered));
         }
     }
-    // weight: (above + 1, 2·beside + 1, in, out). plus: a map that is added, or −1. channel: whose logits it gives, or
-    // −1.
+    // weight: (above + 1, 2·beside + 1, in, out). plus: the map to add, or −1. channel: the channel whose logits this
+    // computes, or −1.
     void convolution(long x, const T* weight, const T* bias, long out, Reach reach, long plus, long channel, Reach kept,
                      bool remembered) {
         const long in = features(x), padded = round_up(out, GRAIN);
@@ -75,7 +75,7 @@ struct Network : AnyNetwork {
             s.steps.push_back(std::make_unique<LineLSTM<T>>(s.maps[x], y, recurrence, remembered, width));
         }
     }
-    // False where a wanted logit is no finite number.
+    // Returns false if a wanted logit is NaN or infinite.
     bool row(const RowOfImages<T>& r) {
         std::atomic<bool> finite{true};
         parallel(slices.size(), threads, [&](long n) {

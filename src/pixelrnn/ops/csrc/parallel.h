@@ -1,6 +1,6 @@
-// Work on several threads: those of the process that calls, where it lends them, otherwise new ones for each call.
+// Runs work on several threads: those that the calling process lends, otherwise new ones for each call.
 //
-// Two pools of threads on the same cores wait for each other: PyTorch's keep spinning for a while when they are done.
+// Two pools on the same cores would wait for each other: PyTorch's threads keep spinning for a while after their work.
 #pragma once
 
 #include <algorithm>
@@ -11,11 +11,11 @@
 #include <thread>
 #include <vector>
 
-// Runs a function on so many threads, and returns when all have: GOMP_parallel of OpenMP.
+// Runs a function on a number of threads and waits for all: the signature of OpenMP's GOMP_parallel.
 using Parallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
 inline Parallel lent = nullptr;
 
-// work(0) … work(n − 1), each by whichever thread is free. Rethrows what one of them has thrown.
+// Runs work(0) … work(n − 1), each on the next free thread. Rethrows an exception of one of them.
 template <class Work>
 void parallel(long n, long threads, const Work& work) {
     struct Job {
@@ -43,7 +43,7 @@ void parallel(long n, long threads, const Work& work) {
         std::vector<std::thread> helpers;
         try {
             while (static_cast<long>(helpers.size()) < threads - 1) helpers.emplace_back(Job::take, &job);
-        } catch (const std::system_error&) {  // no more threads are to be had: those there are will do
+        } catch (const std::system_error&) {  // no more threads available: continue with fewer
         }
         Job::take(&job);
         for (std::thread& helper : helpers) helper.join();

@@ -1,5 +1,5 @@
-// A network position by position (pixelrnn/sampling), for a slice of the batch. Rows come from top to bottom; within a
-// row any columns may be computed together whose inputs are there.
+// Computes a network position by position (pixelrnn/sampling), for a slice of the batch. Rows run from top to bottom.
+// Within a row, neighbouring columns may be computed at once if their inputs are known.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 
 #include "scan.h"
 
-// A map as far as later positions read it: its current row, and those above.
+// The part of a map that later positions read: its current row, and rows above.
 template <class T>
 struct Map {
     long features;
@@ -22,15 +22,15 @@ struct Map {
     void next_row() { std::rotate(rows.begin(), rows.end() - 1, rows.end()); }
 };
 
-// A step of the network. Computing columns anew replaces what they were.
+// A step of the network. Recomputing columns replaces their values.
 template <class T>
 struct Step {
     Map<T>& y;
-    const bool remembered;  // something later reads what follows from it
+    const bool remembered;  // later positions depend on its map
     Step(Map<T>& y, bool remembered) : y(y), remembered(remembered) {}
     virtual ~Step() = default;
-    virtual long channel() const { return -1; }  // whose logits it gives, if it gives any
-    virtual void next_row() {}                   // the row above is complete, in all maps
+    virtual long channel() const { return -1; }  // the channel whose logits it computes, or −1
+    virtual void next_row() {}                   // called when the row above is complete in all maps
     virtual void columns(long from, long to) = 0;
 };
 
@@ -58,8 +58,8 @@ struct Concatenate : Step<T> {
     }
 };
 
-// A masked convolution: its taps above the centre, and those in the row, up to the centre, with the bias last. The one
-// that gives the logits is divided by channels, so that a channel's are computed alone; `channel` is −1 for all others.
+// A masked convolution: `upper` holds its taps above the centre; `lower` those in the row, up to the centre, then the
+// bias. The logits are split into one convolution per channel; `channel` is −1 for all others.
 template <class T>
 struct Kernel {
     long in, above, beside, out, channels, channel;
@@ -71,7 +71,7 @@ struct Convolution : Step<T> {
     Map<T>&x, *plus;
     std::shared_ptr<const Kernel<T>> kernel;
     long width;
-    Row<T> upper;  // what the rows above contribute to the current one
+    Row<T> upper;  // the sum of the taps in the rows above
     Convolution(Map<T>& x, Map<T>& y, Map<T>* plus, std::shared_ptr<const Kernel<T>> k, bool remembered, long width)
         : Step<T>(y, remembered),
           x(x),
@@ -93,7 +93,7 @@ struct Convolution : Step<T> {
         Row<T>& y = this->y.row();
         const long rows = (to - from) * y.images, f = y.features;
         const T one = 1, *added = plus ? plus->row().at(from) : nullptr;
-        const bool after = added && (kernel->above || kernel->channel >= 0);  // the product adds one map, as it is
+        const bool after = added && (kernel->above || kernel->channel >= 0);  // `product` cannot add it
         Sum<T> sum{kernel->lower, kernel->above ? upper.at(from) : after ? nullptr : added, f, y.at(from), f, rows, f};
         for (long dj = -kernel->beside; dj <= 0; ++dj)
             sum.add({x.row().at(from + dj), x.row().features, 1, kernel->in});
@@ -118,7 +118,7 @@ struct LineLSTM : Step<T> {
     Map<T>& x;
     std::shared_ptr<const Recurrence<T>> layer;
     std::vector<Scan<T>> scans;
-    std::vector<Row<T>> upper;  // of each direction: bias and upper taps, for the whole row
+    std::vector<Row<T>> upper;  // per direction: bias and upper taps, for the whole row
     Row<T> a;
     long i = -1;  // the current row
     LineLSTM(Map<T>& x, Map<T>& y, std::shared_ptr<const Recurrence<T>> l, bool remembered, long width)
@@ -129,7 +129,7 @@ struct LineLSTM : Step<T> {
           a(upper[0]) {
         for (const Weights<T>& w : l->weights) scans.emplace_back(w, width, y.row().images);
     }
-    // A direction whose states go to the row below is scanned when its row is complete, and so one row late.
+    // A direction whose output moves down one row scans each row once it is complete, so one row late.
     bool late(long d) const { return layer->shape.layer.down[d] > 0; }
     void next_row() override {
         const Shape& s = layer->shape;
@@ -167,8 +167,8 @@ struct LineLSTM : Step<T> {
     }
 };
 
-// A level by inverting the distribution function at one uniform number; a single logit is a Bernoulli variable's.
-// Levels' weights are kept in `weights`.
+// Draws a level by inverting the distribution function at one uniform number. A single logit is that of a Bernoulli
+// variable. `weights` is scratch space for the levels.
 template <class T>
 int64_t draw(const T* logits, long count, double temperature, double uniform, std::vector<double>& weights) {
     const bool bernoulli = count == 1;
@@ -180,35 +180,35 @@ int64_t draw(const T* logits, long count, double temperature, double uniform, st
     double below = 0;
     for (long k = 0; k < levels - 1; ++k)
         if (uniform < (below += weights[k] / sum)) return k;
-    return levels - 1;  // what remains, so that rounding cannot lead past it
+    return levels - 1;  // the last level takes the rest, so rounding cannot exceed it
 }
 
-// One row of all images, positions outermost: what is known of it and what is not, and where the rest goes.
+// One row of all images, positions outermost: its known pixels, the noise for the others, and the results.
 template <class T>
 struct RowOfImages {
     uint8_t* levels;        // (W, C, B), in and out
     const bool* known;      // (W, B)
-    const bool* wanted;     // (W): logits are
+    const bool* wanted;     // (W): columns to compute logits for
     const double* uniform;  // (W, C, B)
-    T* logits;              // (W, C, B, L); not a number where they are not wanted
+    T* logits;              // (W, C, B, L); NaN in columns that are not wanted
     const T* condition;     // (W, B, c), or null
     long width, channels, batch, logits_per_channel;
     double temperature;
 };
 
-// The network for a slice of the batch. The first map is the image, the second what it is conditioned on, if anything,
-// the last ones the logits of each channel.
+// The network for a slice of the batch. The first map is the image, the second the condition if there is one, the last
+// ones are the logits of each channel.
 template <class T>
 struct Slice {
     long first, images;
     T scale;
     std::deque<Map<T>> maps;
     std::vector<std::unique_ptr<Step<T>>> steps;
-    std::vector<double> weights;  // of the levels, in a draw
+    std::vector<double> weights;  // scratch space of `draw`
 
     Slice(long first, long images, T scale) : first(first), images(images), scale(scale), weights(256) {}
 
-    // Draws the row. False where a wanted logit is no finite number.
+    // Draws the row. Returns false if a wanted logit is NaN or infinite.
     bool row(const RowOfImages<T>& r) {
         const bool any = std::any_of(r.wanted, r.wanted + r.width, [](bool wanted) { return wanted; });
         for (Map<T>& map : maps) map.next_row();
@@ -220,7 +220,7 @@ struct Slice {
             long to = j;
             for (; to < r.width && !r.wanted[to]; ++to)
                 for (long c = 0; c < r.channels; ++c) show(r, to, c);
-            if (to > j) {  // known columns, together: what later positions read, and no more
+            if (to > j) {  // known columns at once: only what later positions read
                 for (auto& step : steps)
                     if (step->remembered) step->columns(j, to);
                 for (long k = j * r.channels; k < to * r.channels; ++k)
@@ -245,12 +245,12 @@ struct Slice {
             for (long b = 0; b < images; ++b)
                 std::copy_n(r.condition + (j * r.batch + first + b) * f, f, row.at(j) + b * row.features);
     }
-    void show(const RowOfImages<T>& r, long j, long c) {  // a sub-pixel's levels to the network
+    void show(const RowOfImages<T>& r, long j, long c) {  // writes the levels of a sub-pixel into the image map
         Row<T>& image = maps[0].row();
         const uint8_t* from = r.levels + (j * r.channels + c) * r.batch + first;
         for (long b = 0; b < images; ++b) image.at(j)[b * image.features + c] = from[b] * scale - 1;
     }
-    bool give(const RowOfImages<T>& r, long j, long c) {  // logits, and levels where they are not known
+    bool give(const RowOfImages<T>& r, long j, long c) {  // stores the logits and draws unknown levels
         Row<T>& y = maps[maps.size() - r.channels + c].row();
         const long at = (j * r.channels + c) * r.batch + first, count = r.logits_per_channel;
         bool finite = true;

@@ -1,5 +1,5 @@
-// C += Σ A·B for the thin products of a recurrence, one thread, operands in cache. Factors P are of the type of C, or
-// bfloat16, whose products are summed in float.
+// C += Σ A·B for the thin products of a recurrence, on one thread, with operands in cache. The factors have type P: the
+// type of C, or bfloat16, whose products are summed in float.
 #pragma once
 
 #include <algorithm>
@@ -8,19 +8,19 @@
 
 #include "vector.h"
 
-constexpr int MOST_TAPS = 8;  // that one product sums
+constexpr int MOST_TAPS = 8;  // terms that one product sums
 
-// The type in which products of P are summed.
+// The type for sums of products of P.
 template <class P>
 using Wide = std::conditional_t<std::is_same_v<P, Bfloat16>, float, P>;
 
-// Neighbours in depth that one instruction multiplies and sums. They lie side by side in both factors, and where the
-// depth of a term is no multiple of them, zeros follow in B.
+// Neighbours in depth that one instruction multiplies and sums. They lie side by side in both factors. If the depth of
+// a term is not a multiple of GROUP, zeros follow in B.
 template <class P>
 constexpr int GROUP = sizeof(Wide<P>) / sizeof(P);
 
-// One of the products that are summed: A(r, k) = a[r·row + k], or in general, where k = g·GROUP + e,
-// a[r·row + g·column + e]; k < depth.
+// One product of the sum: A(r, k) = a[r·row + g·column + e] for k = g·GROUP + e < depth. By default column = GROUP, so
+// A(r, k) = a[r·row + k].
 template <class P>
 struct Term {
     const P* a;
@@ -41,8 +41,8 @@ struct Terms {
     void one(Term<P> term) { all[0] = term, n = 1; }
 };
 
-// The right-hand factor of all terms, one above the other: panel p of B starts at b + p·panel, its groups of rows are
-// `row` apart, and in a group the numbers of each column are neighbours.
+// The right-hand factors B of all terms, stacked. Panel p starts at b + p·panel; its groups of rows are `row` apart.
+// The numbers of one column in a group are neighbours.
 template <class P>
 struct Right {
     const P* b;
@@ -56,7 +56,7 @@ inline Vec<T> load_group(const T* b) {
 }
 template <class T>
 inline Vec<T> add_product(Vec<T> sum, const T* a, Vec<T> b) {
-    return fma(*a - Vec<T>{}, b, sum);  // less zero: *a in every lane, and no operation, whatever its sign
+    return fma(*a - Vec<T>{}, b, sum);  // *a in every lane: subtracting zero keeps the sign and compiles to nothing
 }
 typedef uint16_t Pairs __attribute__((vector_size(BYTES)));
 inline Pairs load_group(const Bfloat16* b) {
@@ -64,7 +64,7 @@ inline Pairs load_group(const Bfloat16* b) {
     std::memcpy(&pairs, b, BYTES);
     return pairs;
 }
-static_assert(std::endian::native == std::endian::little);  // the first of a pair is its lower half
+static_assert(std::endian::native == std::endian::little);  // the first number of a pair is its lower half
 inline Vec<float> add_product(Vec<float> sum, const Bfloat16* a, Pairs b) {
     int32_t pair;
     std::memcpy(&pair, a, sizeof pair);
@@ -79,14 +79,14 @@ inline Vec<float> add_product(Vec<float> sum, const Bfloat16* a, Pairs b) {
 }
 
 template <class T>
-constexpr int PANEL = 2 * WIDTH<T>;  // columns of B that a tile covers
+constexpr int PANEL = 2 * WIDTH<T>;  // columns of B per tile
 #if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int TALL = 12;  // rows of a tile: of 32 registers 24 hold it, two more hold B
+constexpr int TALL = 12;  // rows per tile: it fills 24 of 32 registers, B two more
 #else
-constexpr int TALL = 6;  // of 16 registers
+constexpr int TALL = 6;  // fills 12 of 16 registers
 #endif
 
-// One tile of C, R rows by N vectors, held in registers while all terms, from row r on, are added to `from`.
+// One tile of C, R rows by N vectors: sums all terms from row r on in registers, then adds `from`.
 template <class T, int R, int N, class P>
 inline void tile(const Terms<P>& terms, long r, const P* b, long b_row, const T* from, long from_row, T* c,
                  long c_row) {
@@ -115,7 +115,7 @@ inline void tile(const Terms<P>& terms, long r, const P* b, long b_row, const T*
             store(c + q * c_row + v * WIDTH<T>, load(from + q * from_row + v * WIDTH<T>) + sum[q][v]);
 }
 
-// Calls `run` with the height, 1 to R, as a constant.
+// Calls `run` with the height (1 to R) as a template argument.
 template <int R, class Run>
 void with_height(long height, const Run& run) {
     if constexpr (R > 1)
@@ -123,8 +123,8 @@ void with_height(long height, const Run& run) {
     run.template operator()<R>();
 }
 
-// C (rows × columns) = from + Σ A·B. Columns are a multiple of the vector width; `from` null is zero, with `from_row` 0
-// it is a bias.
+// C (rows × columns) = from + Σ A·B. `columns` is a multiple of the vector width. `from` may be null for zero; with
+// `from_row` 0 it is a bias.
 template <class P>
 void product(const Terms<P>& terms, Right<P> right, long rows, long columns, const Wide<P>* from, long from_row,
              Wide<P>* c, long c_row) {
@@ -133,7 +133,7 @@ void product(const Terms<P>& terms, Right<P> right, long rows, long columns, con
     if (!from) from_row = 0;
     for (long n = 0; n < columns; n += PANEL<T>, right.b += right.panel)
         for (long r = 0; r < rows;) {
-            // As few tiles as possible, and of even height: a low one waits for its sums.
+            // As few tiles as possible, of similar heights: a low tile waits for the latency of its sums.
             const long left = rows - r, tiles = (left + TALL - 1) / TALL, even = (left + tiles - 1) / tiles;
             const long height = even == 4 && left > 4 ? 5 : even;
             const T* in = from ? from + r * from_row + n : zeros;
@@ -149,7 +149,7 @@ void product(const Terms<P>& terms, Right<P> right, long rows, long columns, con
         }
 }
 
-// A matrix, row after row.
+// A matrix in row-major order.
 template <class T>
 struct Matrix {
     long columns;
@@ -157,7 +157,7 @@ struct Matrix {
     long rows() const { return columns ? static_cast<long>(data.size()) / columns : 0; }
     void append(const Matrix& below) { data.insert(data.end(), below.data.begin(), below.data.end()); }
     void pad_rows(long to) { data.resize(round_up(rows(), to) * columns); }
-    Matrix transposed(long padded) const {  // with zero columns up to `padded`
+    Matrix transposed(long padded) const {  // padded with zero columns
         Matrix to{padded, std::vector<T>(columns * padded)};
         for (long r = 0; r < rows(); ++r)
             for (long c = 0; c < columns; ++c) to.data[c * padded + r] = data[r * columns + c];
@@ -165,8 +165,8 @@ struct Matrix {
     }
 };
 
-// B in the panels that `product` walks through, whole vectors wide. Of rows that are no whole number of groups, zeros
-// make one.
+// B in the panels that `product` walks through, padded to whole vectors of columns and, with zeros, to whole groups of
+// rows.
 template <class P>
 struct Packed {
     using T = Wide<P>;
@@ -183,12 +183,12 @@ struct Packed {
                     to[c * GROUP<P>] = from[c];
             }
     }
-    Right<P> right(long from = 0) const {  // without the first rows, a whole number of groups
+    Right<P> right(long from = 0) const {  // skips the first rows, a whole number of groups
         return {data.data() + from * PANEL<T>, depth * PANEL<T>, PANEL<T> * GROUP<P>};
     }
 };
 
-// A sum of products with the rows of one matrix in turn, in as many goes as there are terms.
+// Adds up products with successive rows of one matrix, at most MOST_TAPS terms per call of `product`.
 template <class P, class T = Wide<P>>
 struct Sum {
     const Packed<P>& weights;
@@ -208,11 +208,11 @@ struct Sum {
     }
 };
 
-// Some rows as a factor of a product over them, Aᵀ·B: those of a group side by side, element by element.
+// A factor of Aᵀ·B, a product over rows: the rows of a group are interleaved element by element.
 template <class P>
 struct Depthwise {
     const P* data;
-    long step, next;  // from one element to the next, from one group to the next
+    long step, next;  // from one element to the next, and from one group to the next
 };
 template <class P>
 Depthwise<P> depthwise(const P* rows, long row, long features, long n, std::vector<uint32_t>& room) {
@@ -233,10 +233,10 @@ Depthwise<P> depthwise(const P* rows, long row, long features, long n, std::vect
     }
 }
 
-// dW += Aᵀ·G, the sum over `rows`: of A, `features` each, and of G, `columns` each.
+// dW += Aᵀ·G, summed over `rows`; A has `features` per row, G has `columns`.
 template <class P, class T = Wide<P>>
 void weight_gradient(const P* a, long a_row, long features, const P* g, long columns, long rows, T* d_weight) {
-    constexpr long BLOCK = 64;  // rows at a time, which stay in the innermost cache
+    constexpr long BLOCK = 64;  // rows at a time, so that they stay in the innermost cache
     thread_local std::vector<uint32_t> room_a, room_g;
     for (long r = 0; r < rows; r += BLOCK) {
         const long n = std::min(BLOCK, rows - r);
@@ -247,7 +247,7 @@ void weight_gradient(const P* a, long a_row, long features, const P* g, long col
     }
 }
 
-// sum += all rows.
+// Adds all rows to `sum`.
 template <class P, class T>
 void add_rows(const P* from, long rows, long features, T* sum) {
     for (long r = 0; r < rows; ++r, from += features) {

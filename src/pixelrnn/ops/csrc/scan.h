@@ -1,6 +1,6 @@
-// The recurrence (docs/operators.md) over a slice of the batch: one thread, row after row. Every tap is on the row
-// itself, which makes its scan sequential, or on the row above. P is the type of what the products multiply: x, h and
-// the gradient of the gates; and of what is kept for the backward pass.
+// The recurrence (docs/operators.md) over a slice of the batch: one thread, row after row. Every tap lies in the row
+// above or in the row itself, which makes the scan of the row sequential. P is the type of saved values and of the
+// factors of products: x, h, the weights and the gradient of the gates.
 #pragma once
 
 #include <algorithm>
@@ -12,15 +12,15 @@ struct Tap {
     long di, dj;  // (−1, −1..1) or (0, ±1); an input tap (0, −1..1)
 };
 
-// The difference between the two layers (paper §3.1, §3.2), as `pixelrnn.ops.lines` has it.
+// The properties that distinguish the two layers (paper §3.1, §3.2), as in `pixelrnn.ops.lines`.
 struct Layer {
     long directions;
-    std::span<const Tap> inputs;   // where the input-to-state term of all directions reads the map
-    std::span<const Tap> taps[2];  // where the state-to-state term of each direction reads the states
-    long cell;                     // the tap whose cell state c₋ is kept
-    long down[2];                  // rows by which the states of a direction move before they are added
+    std::span<const Tap> inputs;   // where the input-to-state term reads the map, in all directions
+    std::span<const Tap> taps[2];  // where the state-to-state term reads the states, per direction
+    long cell;                     // the tap whose cell state is c₋
+    long down[2];                  // rows by which each direction's output moves down before all are added
 
-    // The tap within the row, which makes the scan sequential; −1 where all are above.
+    // The index of the tap within the row, or −1 if all taps lie above.
     int beside(long d) const {
         for (size_t k = 0; k < taps[d].size(); ++k)
             if (taps[d][k].di == 0) return static_cast<int>(k);
@@ -36,13 +36,13 @@ constexpr Layer LAYERS[] = {
     {2, SELF, {ABOVE_AND_LEFT, ABOVE_AND_RIGHT}, 1, {0, 1}},  // Diagonal BiLSTM
 };
 
-// Features of a state are padded to this, whole vectors of any width: what is saved has one shape everywhere.
+// States are padded to a multiple of this, on every vector width, so saved tensors have the same shape everywhere.
 constexpr long GRAIN = 16;
 
-constexpr long MOST_IMAGES =
-    12;  // per thread: one or two product tiles high, and so few that their rows stay in its cache
+// Maximum number of images per slice: one or two product tiles, few enough that their rows stay in the cache.
+constexpr long MOST_IMAGES = 12;
 
-// How a batch is divided, so that all threads are busy to the end.
+// The slice size that keeps all threads busy to the end.
 inline long images_per_slice(long batch, long threads) {
     const long rounds = std::max(1L, (batch + threads * MOST_IMAGES - 1) / (threads * MOST_IMAGES));
     return std::max(1L, (batch + threads * rounds - 1) / (threads * rounds));
@@ -52,11 +52,11 @@ inline long images_per_slice(long batch, long threads) {
 struct Shape {
     const Layer& layer;
     long height, width, batch, in, hidden;
-    long images;  // of a slice of the batch
+    long images;  // per slice of the batch
     long padded() const { return round_up(hidden, GRAIN); }
 };
 
-// Rows of positions, `images` × `features` each, with a margin on both sides for what lies outside the image.
+// A row of positions, `images` × `features` each, with margins on both sides for positions outside the image.
 template <class T>
 struct Row {
     long images, features, margin;
@@ -65,19 +65,19 @@ struct Row {
         : images(images), features(features), margin(margin), data((width + 2 * margin) * images * features) {}
     T* at(long j) { return data.data() + (j + margin) * images * features; }
     long size() const { return static_cast<long>(data.size()); }
-    void fill(const T* value) {  // all positions
+    void fill(const T* value) {  // sets all positions, margins included
         for (T* p = data.data(); p < data.data() + size(); p += features) std::copy(value, value + features, p);
     }
     long inside() const { return size() - 2 * margin * images * features; }
     void take(const T* row) { std::copy_n(row, inside(), at(0)); }
     template <class P>
-    void add(const P* row) {  // at every position; whole vectors
+    void add(const P* row) {  // adds at every position, whole vectors at a time
         for (T *p = at(0), *end = p + inside(); p < end; p += WIDTH<T>, row += WIDTH<T>) store(p, load(p) + load(row));
     }
     void clear() { std::fill(data.begin(), data.end(), T(0)); }
 };
 
-// Moves the images of a slice between a map (N, B, f) and a row.
+// Copies row i of a map (N, B, f), for the images of a slice, to a row; `write_row` copies it back.
 template <class T, class P>
 void read_row(Row<P>& row, const T* map, long f, long batch, long width, long i, long first) {
     for (long j = 0; j < width; ++j) {
@@ -99,7 +99,7 @@ void write_row(Row<T>& row, T* map, long f, long batch, long width, long i, long
     }
 }
 
-// Where a slice keeps what the backward pass needs: o, f, i, g, c and h of every row and direction. Null keeps nothing.
+// The buffer of a slice for o, f, i, g, c and h of every row and direction. Without it, `data` is null.
 template <class P>
 struct Saved {
     P* data;
@@ -115,14 +115,14 @@ struct Saved {
     }
 };
 
-// A gate, or g, as it is kept: bfloat16 numbers are too far apart near ±1 to tell how far from there it was, of which
-// the gradient is made. So beyond ±½ that distance is kept, scaled to what no gate is.
+// The saved form of a gate or g. Gradients need 1 − |x|, which bfloat16 cannot resolve near ±1. So beyond ±½ we save
+// this distance instead, scaled by 2²⁵ to at least 1, where no gate can be.
 template <class P, class T = Wide<P>>
 inline Vec<T> to_keep(Vec<T> x) {
     if constexpr (std::is_same_v<P, T>)
         return x;
     else {
-        const Vec<T> size = x < 0 ? -x : x, distance = size > 1 ? Vec<T>{} : 1 - size;  // rounding may lead past ±1
+        const Vec<T> size = x < 0 ? -x : x, distance = size > 1 ? Vec<T>{} : 1 - size;  // rounding may exceed ±1
         const Vec<T> far = (distance + 0x1p-25f) * 0x1p25f;                             // at least 1
         return size > 0.5f ? (x < 0 ? -far : far) : x;
     }
@@ -142,14 +142,14 @@ inline Kept<T> kept(const P* p) {
     }
 }
 
-// eq. 3 for one position or more: o, f, i = σ(·), g = tanh(·), c = f ⊙ c₋ + i ⊙ g, h = o ⊙ tanh(c).
+// Equation 3 for some positions: o, f, i = σ(·), g = tanh(·), c = f ⊙ c₋ + i ⊙ g, h = o ⊙ tanh(c).
 template <class P, class T = Wide<P>>
 void cell_forward(const T* gates, const T* c_before, T* c, P* h, P* saved_gates, P* saved_c, P* saved_h, long rows,
                   long padded) {
     for (long r = 0; r < rows; ++r, gates += 4 * padded)
         for (long a = 0; a < padded; a += WIDTH<T>) {
             const long at = r * padded + a;
-            // σ(x) = 1 / (1 + e⁻ˣ) and tanh(x) = 1 − 2 / (1 + e²ˣ), two with one division each.
+            // σ(x) = 1 / (1 + e⁻ˣ), tanh(x) = 1 − 2 / (1 + e²ˣ); each division serves two of them.
             const Vec<T> eo = 1 + exp_(-load(gates + a)), ef = 1 + exp_(-load(gates + padded + a));
             const Vec<T> ei = 1 + exp_(-load(gates + 2 * padded + a)), eg = 1 + exp_(2 * load(gates + 3 * padded + a));
             const Vec<T> of = 1 / (eo * ef), ig = 1 / (ei * eg);
@@ -167,7 +167,7 @@ void cell_forward(const T* gates, const T* c_before, T* c, P* h, P* saved_gates,
         }
 }
 
-// Its derivative: from dh and dc to the gradient of the gates, and to that of c₋, which is added to.
+// The derivative of `cell_forward`: computes the gradient of the gates from dh and dc, and adds to that of c₋.
 template <class P, class T = Wide<P>>
 void cell_backward(const P* gates, const P* c, const P* c_before, const T* dh, const T* dc, P* d_gates, T* dc_before,
                    long rows, long padded) {
@@ -178,7 +178,7 @@ void cell_backward(const P* gates, const P* c, const P* c_before, const T* dh, c
             const Kept<T> i = kept(gates + 2 * padded + a), g = kept(gates + 3 * padded + a);
             const Vec<T> t = tanh_(load(c + at)), d = load(dh + at);
             const Vec<T> through =
-                fma(d * o.x, fma(-t, t, Vec<T>{} + 1), load(dc + at));  // from later positions, and from h
+                fma(d * o.x, fma(-t, t, Vec<T>{} + 1), load(dc + at));  // dc: from later positions, and from h
             store(d_gates + a, d * t * o.x * o.distance);
             store(d_gates + padded + a, through * load(c_before + at) * f.x * f.distance);
             store(d_gates + 2 * padded + a, through * g.x * i.x * i.distance);
@@ -190,13 +190,13 @@ void cell_backward(const P* gates, const P* c, const P* c_before, const T* dh, c
 // The weights of one direction, packed for the products of both passes.
 template <class P>
 struct Weights {
-    Packed<P> batched, beside;      // forward: input and upper taps, whole rows at once; the tap within the row
-    Packed<P> to_above, to_beside;  // backward: from the gates' gradient to that of the states
+    Packed<P> batched, beside;      // forward: input and upper taps for whole rows; the tap within the row
+    Packed<P> to_above, to_beside;  // backward: from the gradient of the gates to that of the states
     std::vector<Wide<P>> bias, c0;
     std::vector<P> h0;
 };
 
-// Rows of 4h values as rows of 4·padded.
+// Pads rows of 4·h values to 4·padded.
 template <class T>
 Matrix<T> pad_gates(const T* from, long rows, long h, long padded) {
     Matrix<T> to{4 * padded, std::vector<T>(rows * 4 * padded)};
@@ -231,7 +231,7 @@ Weights<P> pack(const Shape& s, long d, const T* input, const T* bias, const T* 
     return w;
 }
 
-// Where the scan of one direction is: the states and cells of the row that it computes, and of the one above.
+// The scan of one direction: the states and cells of the current row and of the row above.
 template <class P>
 struct Scan {
     Row<P> h, h_above;
@@ -244,8 +244,8 @@ struct Scan {
     void next_row() { std::swap(h, h_above), std::swap(c, c_above); }
 };
 
-// The terms that many columns of a row, from j on, can add at once: Kis ⊛ x and then, in the order of `batched`, the
-// upper taps of Kss ⊛ h₋.
+// The terms that several columns of a row, from j on, can compute at once: Kis ⊛ x and the upper taps of Kss ⊛ h₋, in
+// the order of `batched`.
 template <class P>
 void add_inputs(Terms<P>& terms, const Shape& s, Row<P>& x, long j) {
     for (const Tap& tap : s.layer.inputs) terms.add({x.at(j + tap.dj), x.features, s.in});
@@ -256,7 +256,7 @@ void add_above(Terms<P>& terms, const Shape& s, long d, Row<P>& h_above, long j)
         if (tap.di < 0) terms.add({h_above.at(j + tap.dj), h_above.features, s.hidden});
 }
 
-// The rest of eq. 3 in the columns from..to − 1 of row i: the tap within the row, and the cells.
+// Completes equation 3 in the columns from … to − 1 of row i: the tap within the row, and the cells.
 template <class P, class T = Wide<P>>
 void scan_columns(const Shape& s, long d, const Weights<P>& w, Scan<P>& scan, Row<T>& a, long from, long to,
                   Saved<P> saved, long i) {
@@ -279,7 +279,7 @@ void scan_columns(const Shape& s, long d, const Weights<P>& w, Scan<P>& scan, Ro
     }
 }
 
-// From the map to the output, for the images from `first` on.
+// Computes the output of the images from `first` on.
 template <class P, class T = Wide<P>>
 void forward(const Shape& s, const std::vector<Weights<P>>& weights, const T* x, T* output, Saved<P> saved,
              long first) {
@@ -297,7 +297,7 @@ void forward(const Shape& s, const std::vector<Weights<P>>& weights, const T* x,
             product(terms, weights[d].batched.right(), W * images, gates, weights[d].bias.data(), 0, a.at(0), gates);
             scan_columns(s, d, weights[d], scans[d], a, 0, W, saved, i);
         }
-        // The directions added, each from the row that goes to this one.
+        // Add the directions; the mirror contributes the row above.
         out.clear();
         for (long d = 0; d < s.layer.directions; ++d)
             if (s.layer.down[d] == 0)
@@ -309,13 +309,13 @@ void forward(const Shape& s, const std::vector<Weights<P>>& weights, const T* x,
     finish_streams();
 }
 
-// The gradients of one direction's weights, from one slice.
+// The gradients of the weights of one direction, summed over one slice.
 template <class T>
 struct Gradients {
     std::vector<T> input, state, bias, h0, c0;  // (S·F, 4·padded), (T·h, 4·padded), (4·padded), (padded), (padded)
 };
 
-// From the gradient of the output to that of the map, and what these images add to those of the weights.
+// Computes the gradient of the map, and adds the share of these images to the gradients of the weights.
 template <class P, class T = Wide<P>>
 void backward(const Shape& s, const std::vector<Weights<P>>& weights, const Packed<P>& to_input, const T* x,
               Saved<P> saved, const T* d_output, T* d_x, std::vector<Gradients<T>>& out, long first) {
@@ -333,7 +333,7 @@ void backward(const Shape& s, const std::vector<Weights<P>>& weights, const Pack
         for (long k = 0; k < 2; ++k) h[2 * d + k].fill(weights[d].h0.data());
         h[2 * d + (s.height - 1) % 2].take(saved.states(d, s.height - 1, 0));
     }
-    // Gradients that flowed outside the image belong to the initial state.
+    // Gradients that flow outside the image belong to the initial state.
     const auto collect = [&](std::vector<T>& sum, Row<T>& row, long from, long to) {
         add_rows(row.at(from), (to - from) * images, padded, sum.data());
     };
@@ -343,8 +343,8 @@ void backward(const Shape& s, const std::vector<Weights<P>>& weights, const Pack
         for (long d = 0; d < D; ++d) {
             const Weights<P>& w = weights[d];
             const long now = 2 * d + i % 2, above = 2 * d + 1 - i % 2;
-            // What this row has read, and what flows into its states: from below, lying in dh and dc, and from the
-            // output.
+            // The states of the row above, and the gradients of this row's states: dh and dc hold those from below; add
+            // that of the output.
             if (i > 0)
                 h[above].take(saved.states(d, i - 1, 0));
             else
@@ -372,13 +372,13 @@ void backward(const Shape& s, const std::vector<Weights<P>>& weights, const Pack
                     product(terms, w.to_beside.right(), images, padded, to, padded, to, padded);
                 }
             }
-            // To the row above. The gradient of a tap at offset dj reads at −dj, outside the image too.
+            // Gradients for the row above. The gradient of a tap at offset dj reads at −dj, outside the image too.
             terms.clear();
             for (const Tap& tap : s.layer.taps[d])
                 if (tap.di < 0) terms.add({d_gates[d].at(-1 - tap.dj), gates, gates});
             product(terms, w.to_above.right(), (W + 2) * images, padded, nullptr, 0, dh[above].at(-1), padded);
 
-            // To the weights, from all that the row has read.
+            // Gradients of the weights, from the inputs and states that the row has read.
             for (size_t k = 0; k < s.layer.inputs.size(); ++k)
                 weight_gradient(in.at(s.layer.inputs[k].dj), s.in, s.in, d_gates[d].at(0), gates, W * images,
                                 out[d].input.data() + k * s.in * gates);

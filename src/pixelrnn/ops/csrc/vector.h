@@ -1,7 +1,7 @@
-// The widest vectors of this instruction set, the LSTM's two functions on them, and bfloat16.
+// The widest vectors of this instruction set, σ and tanh on them, and bfloat16.
 //
-// Every sum is a chain of multiply-adds that is written out (`fma`), and the compiler fuses nothing by itself
-// (-ffp-contract=off). So a result has the same bits for any vector width, tile and compiler.
+// The code writes every sum as a chain of multiply-adds (`fma`), and the compiler may not fuse others
+// (-ffp-contract=off). So a result has the same bits for every vector width, tile and compiler.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@
 #include <arm_neon.h>
 #endif
 
-#if !defined(PIXELRNN_BYTES)  // a test compiles with less than there could be
+#if !defined(PIXELRNN_BYTES)  // a test compiles narrower vectors
 #if defined(__AVX512F__)
 #define PIXELRNN_BYTES 64
 #elif defined(__AVX2__)
@@ -80,7 +80,7 @@ inline V fma(V a, V b, V c) {
 }
 #endif
 
-// To memory, past the caches: for what is read much later. p is aligned to the vector.
+// Writes past the caches, for values that are read much later. p is aligned to the vector.
 template <class T>
 inline void stream(T* p, Vec<T> v) {
 #if PIXELRNN_BYTES == 64
@@ -92,7 +92,7 @@ inline void stream(T* p, Vec<T> v) {
 #endif
 }
 
-// The upper half of a float's bits, rounded to nearest. It is a factor of products, or what is kept for later.
+// The upper half of a float's bits, rounded to nearest. Used for the factors of products and for saved values.
 struct Bfloat16 {
     uint16_t bits;
     Bfloat16() = default;
@@ -144,7 +144,7 @@ inline void stream(Bfloat16* p, Vec<float> v) {
 #endif
 }
 
-// Numbers of one type as those of another.
+// Converts numbers from one type to another.
 template <class A, class B>
 void convert(const A* from, long n, B* to) {
     long k = 0;
@@ -156,7 +156,7 @@ void convert(const A* from, long n, B* to) {
     }
 }
 
-// Within ±limit.
+// Clamps x to ±limit.
 template <class V>
 inline V clamp(V x, V limit) {
     x = x < -limit ? -limit : x;
@@ -168,12 +168,12 @@ inline Vec<float> clamp(Vec<float> x, Vec<float> limit) { return _mm512_min_ps(l
 inline Vec<float> clamp(Vec<float> x, Vec<float> limit) { return _mm256_min_ps(limit, _mm256_max_ps(-limit, x)); }
 #endif
 
-// eˣ for |x| ≤ 40, beyond which σ and tanh are constant to rounding; the product of two such values does not overflow.
+// eˣ for x clamped to ±40: beyond, σ and tanh are constant to rounding. The product of two results does not overflow.
 // With x·log₂e = n + r, |r| ≤ ½: 2ʳ by the polynomial of Cephes' exp2f, 2ⁿ by the bits of n.
 inline Vec<float> exp_(Vec<float> x) {
     using Bits = Lanes<float>::Bits;
     const Vec<float> zero{};
-    const float magic = 12582912.0f;  // 1.5·2²³: the sum's last bits are the integer n
+    const float magic = 12582912.0f;  // 1.5·2²³: the last bits of the sum are the integer n
     const Vec<float> y = clamp(x, zero + 40.0f) * 1.44269504f, shifted = y + magic;
     const Vec<float> r = y - (shifted - magic), r2 = r * r;
     const Vec<float> low = fma(fma(r, zero + 5.550332471162809e-2f, zero + 2.402264791363012e-1f), r2,
@@ -190,14 +190,14 @@ inline Vec<float> exp_(Vec<float> x) {
     return x == x ? result : x;  // NaN stays NaN
 }
 
-// All that `stream` wrote is there for other threads.
+// Makes everything that `stream` wrote visible to other threads.
 inline void finish_streams() {
 #if defined(__x86_64__)
     _mm_sfence();
 #endif
 }
 
-// Double precision is for comparisons: exact rather than fast.
+// Double precision serves comparisons, so it is exact rather than fast.
 inline Vec<double> exp_(Vec<double> x) {
     x = clamp(x, Vec<double>{} + 300.0);
     for (int k = 0; k < WIDTH<double>; ++k) x[k] = std::exp(x[k]);
