@@ -341,7 +341,7 @@ def test_the_transforms_of_torch_func_work() -> None:
 def test_shapes_that_do_not_belong_together_are_named() -> None:
     x, kernel, bias, weight, initial = (t.detach() for t in arguments(row_lines(2, 3), batch=1, features=2, hidden=2))
     lines = row_lines(2, 3)
-    with pytest.raises(InputError, match="line_lstm: x has 6 positions, expected a multiple of height, 4"):
+    with pytest.raises(InputError, match="line_lstm: height is 4, expected a positive divisor of x's 6 positions"):
         line_lstm(x, kernel, bias, weight, initial, row_lines(4, 2))
     with pytest.raises(InputError, match=r"input_to_state has shape \(1, 1, 2, 8\), expected \(1, 2, 2, 8\)"):
         line_lstm(x, kernel[:, :1], bias, weight, initial, lines)

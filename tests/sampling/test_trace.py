@@ -239,17 +239,17 @@ def read_first_by(layer: nn.Module) -> Network:
         *(
             (
                 read_first_by(layer),
-                r'layer: feature 0, of channel 0, sees channel 0 .* begin with MaskedConv2d\("A", …\)',
+                r'layer: feature 0 belongs to channel 0 but sees channel 0 .* begin with MaskedConv2d\("A", …\)',
             )
             for layer in (conv(3, 6, 3, 3), RowLSTM(3, 6, channels=3), DiagonalBiLSTM(3, 6, channels=3), nn.ReLU())
         ),
         *(
             (Network(lambda own, x, add=add: add(own.first, x).unflatten(1, (1, 3)), first=mask_a(3, 3)), message)
             for add, message in (
-                (lambda layer, x: layer(x, plus=x), "first: feature 0, of channel 0, sees channel 0"),
-                (lambda layer, x: layer(x) + x, "Network: feature 0, of channel 0, sees channel 0"),
-                (lambda layer, x: x + layer(x), "Network: feature 0, of channel 0, sees channel 0"),
-                (lambda layer, x: torch.cat([layer(x), x], dim=1), "Network: feature 3, of channel 0, sees channel 0"),
+                (lambda layer, x: layer(x, plus=x), "first: feature 0 belongs to channel 0 but sees channel 0"),
+                (lambda layer, x: layer(x) + x, "Network: feature 0 belongs to channel 0 but sees channel 0"),
+                (lambda layer, x: x + layer(x), "Network: feature 0 belongs to channel 0 but sees channel 0"),
+                (lambda layer, x: torch.cat([layer(x), x], dim=1), "feature 3 belongs to channel 0 but sees channel 0"),
             )
         ),
         # Channel G must not see G. Here a layer forgets the channels, or a concatenation moves them.

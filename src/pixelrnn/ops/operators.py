@@ -203,7 +203,7 @@ def check(
     if not layer and not sizes["rows"] % 2 == sizes["columns"] % 2 == 1:
         raise InputError(f"{operator}: the kernel is {sizes['rows']}×{sizes['columns']}, expected odd sizes")
     if height < 0 or (positions and (height < 1 or positions % height)):
-        raise InputError(f"{operator}: x has {positions} positions, expected a multiple of height, {height}")
+        raise InputError(f"{operator}: height is {height}, expected a positive divisor of x's {positions} positions")
     if backend not in ("auto", "reference", "manual", "cpu", "triton") or not dtype.is_floating_point:
         raise InputError(f"{operator}: x is {dtype}, backend {backend!r}; expected a floating type and a known backend")
     if factors not in (dtype, torch.bfloat16 if dtype == torch.float32 else dtype):
