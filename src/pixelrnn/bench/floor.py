@@ -1,7 +1,7 @@
 """The floor: the arithmetic of a training step alone, at the rate that PyTorch reaches on this machine.
 
 It computes matrix products of the step's shapes, and the activations of the gates. All operands stay in the cache, and
-all results have their memory already. Main memory, copies, autograd and Python cost nothing here.
+results go into allocated memory. Main memory, copies, autograd and Python cost nothing here.
 """
 
 from collections.abc import Callable

@@ -45,7 +45,7 @@ def logits(model: PixelRNN, intensities: Float[Tensor, "B C H W"], *, sliced: bo
 
 
 def _scan(gates: Tensor, weight: Tensor, *, padding: tuple[int, int], sliced: bool) -> Tensor:
-    """An LSTM over the columns of (B, 4h, n, V); each convolves the states of the last. `weight` is (T, h, 4h)."""
+    """An LSTM over the columns of (B, 4h, n, V); `weight` (T, h, 4h) convolves the states of the column before."""
     batch, features, n, columns = gates.shape
     kernel = weight.permute(2, 1, 0)
     h = c = gates.new_zeros(batch, features // 4, n)

@@ -1,4 +1,4 @@
-"""From Pillow's images to arrays of one size."""
+"""Turns image files into arrays of one size."""
 
 import warnings
 from collections.abc import Iterable

@@ -1,5 +1,5 @@
-// A grid of cells for each kind of layer. The pixel under the pointer is sent to the server, which answers with those
-// that it sees; one question at a time, the last pixel wins.
+// A grid of cells for each kind of layer. We send the pixel under the pointer to the server, which answers with the
+// pixels that it sees. There is one request at a time; the last pixel wins.
 const grids = [...element.querySelectorAll(".cells")];
 const counts = element.querySelectorAll(".count");
 const [height, width] = props.size;

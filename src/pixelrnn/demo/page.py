@@ -96,8 +96,8 @@ def page(model: ImageModel, name: str) -> gr.Blocks:
                 shown = _pictures(first, "samples", levels=model.levels)
                 again = gr.Button("Draw samples", variant="primary")
         gr.Markdown(
-            "## What a pixel sees\nThe earlier pixels that a prediction can depend on, through one layer of each kind. "
-            "Point at a pixel."
+            "## What a pixel sees\nThrough one layer of each kind, the prediction for a pixel depends on these earlier "
+            "pixels. Point at a pixel."
         )
         _contexts()
 

@@ -1,5 +1,5 @@
-// Images as canvases with a pixel for each of theirs. Of the one image that can be drawn on, the first props.rows rows
-// take the pointer; where none can, a click selects an image.
+// Images as canvases, pixel by pixel. If props.rows is above 0, the user can draw on the first props.rows rows of the
+// only image; otherwise a click selects an image.
 const box = element.querySelector(".pictures");
 const empty = 232; // LIGHT, as in the contexts
 
@@ -24,7 +24,7 @@ function under(event) {
   return [row, ((event.clientX - place.left) / place.width) * canvas.width];
 }
 
-// Whitens the pixels under a pen that moves from one place to another, and empties what was completed below.
+// Whitens the pixels under a pen that moves from one place to another, and empties the completed lower half.
 function stroke(from, to) {
   const image = props.value[0].map((row, i) => (i < props.rows ? [...row] : row.map(() => -1)));
   const steps = 1 + Math.ceil(2 * Math.hypot(to[0] - from[0], to[1] - from[1]));

@@ -150,7 +150,7 @@ class ImageModel(nn.Module, ABC):
                 without a checksum.
 
         Raises:
-            InputError: there is no model, or one of another class; a file is damaged; the weights belong to another
+            InputError: the model is missing or has another class; a file is damaged; the weights belong to another
                 configuration, or are not finite.
         """
         return pretrained.load([cls], name, verify=verify)

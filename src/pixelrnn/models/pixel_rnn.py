@@ -26,8 +26,8 @@ class PixelRNN(ImageModel):
         ReLU, 1×1 B, ReLU, 1×1 B              K logits per channel, one where K = 2
 
     With Diagonal BiLSTMs a pixel depends on every earlier pixel, with one exception. Only pixels within three columns
-    see the last pixel of the row above: mask A keeps that pixel out of the features at its own position, and no other
-    earlier features have it (`pixelrnn explain context`).
+    see the last pixel of the row above: mask A keeps that pixel out of the features at its own position, and the other
+    features that have it come later (`pixelrnn explain context`).
 
     Images are uint8 tensors (B, C, H, W) of levels 0 to K − 1, of any height and width. If the model is conditional on
     a map, every LSTM adds an unmasked 1×1 convolution of the map to its gates (§3.6), and every PixelCNN block adds one

@@ -50,4 +50,4 @@ class Curves(Logger):
                 RecordWriter(file).write(event.SerializeToString())
         except OSError as error:
             self.lost = True
-            print(f"pixelrnn: continuing without TensorBoard log: {error.strerror}: {self.file}", file=sys.stderr)
+            print(f"pixelrnn: the run continues without TensorBoard: {error.strerror}: {self.file}", file=sys.stderr)
