@@ -79,6 +79,8 @@ def compile_library(path: Path, *flags: str, compiler: list[str] | None = None) 
             said = done.stderr.strip() or f"exit status {done.returncode}"
             first = next((line for line in said.splitlines() if "error" in line), said[:200])
             raise BuildError(f"{command[0]} cannot compile {SOURCES / 'kernels.cpp'}: {first}")
+        with made.open("rb") as file:
+            os.fsync(file.fileno())  # a power cut leaves the old library or the new one
         made.replace(path)
     return path
 

@@ -7,6 +7,7 @@ no lines, no barriers. See docs/operators.md. Shapes are those of `pixelrnn.ops`
 
 import ctypes
 import logging
+import struct
 from contextlib import suppress
 from ctypes import c_char_p, c_double, c_int, c_int64, c_void_p
 from functools import cache
@@ -29,6 +30,18 @@ NUMBERS: dict[Any, int] = {name: number for names in (LAYERS, TYPES) for number,
 STATUS = {2: "memory is short", 3: "an internal error"}
 
 
+def _is_cut(data: bytes) -> bool:
+    """Whether a part of a library that would be mapped is missing: to read it would end the process by SIGBUS."""
+    if not data.startswith(b"\x7fELF\2\1"):  # 64 bits, little-endian; the loader says what is wrong with others
+        return False
+    try:
+        [begin], (entry, n) = struct.unpack_from("<Q", data, 32), struct.unpack_from("<HH", data, 54)
+        segments = [struct.unpack_from("<8xQ16xQ", data, begin + entry * k) for k in range(n)]
+    except struct.error:
+        return True
+    return any(offset + size > len(data) for offset, size in segments)
+
+
 def load(path: Path) -> ctypes.CDLL:
     """A library, its functions declared.
 
@@ -36,6 +49,8 @@ def load(path: Path) -> ctypes.CDLL:
         OSError: it is damaged, or not for this machine.
         AttributeError: a function is missing.
     """
+    if _is_cut(path.read_bytes()):
+        raise OSError("it was cut off")
     library, size, pointer = ctypes.CDLL(str(path)), c_int64, c_void_p
     signatures: dict[str, tuple[Any, list[Any]]] = {
         "sources": (c_char_p, []),
