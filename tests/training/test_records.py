@@ -26,6 +26,7 @@ def test_rows_of_an_epoch_that_is_repeated_are_replaced(tmp_path: Path, images: 
         b"\xff\xfe\x00",
         whole.encode() + b"3,15\n",
         whole.encode() + b"3,x,0,0,0,0,0\n",
+        whole.encode() + b"3," + b"9" * 5000 + b",0,0,0,0,0\n",
     ):
         (run / "metrics.csv").write_bytes(text)
         with pytest.raises(InputError, match=r"metrics\.csv is damaged: "):

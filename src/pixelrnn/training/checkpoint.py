@@ -14,6 +14,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from pixelrnn.errors import InputError, input_error
+from pixelrnn.files import opened
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA
 
 DIGITS = 64
@@ -36,12 +37,17 @@ class CheckedCheckpoints(TorchCheckpointIO):
 
 def read(path: Path) -> dict[str, Any]:
     """The state in a checkpoint, on the CPU. Raises InputError if it is not, bit by bit, what was written."""
-    data = path.read_bytes()
-    if hashlib.sha256(data[:-DIGITS]).hexdigest().encode() != data[-DIGITS:]:
-        raise InputError(f"{path} is damaged, or no checkpoint of a run: its checksum does not match")
-    # Bytes that others wrote can raise anything.
-    with input_error(f"{path} is no checkpoint of a run", Exception):
-        return dict(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
+    with opened(path) as file:
+        digest, left = hashlib.sha256(), path.stat().st_size - DIGITS
+        while left > 0 and (part := file.read(min(left, 2**20))):
+            digest.update(part)
+            left -= len(part)
+        if digest.hexdigest().encode() != file.read(DIGITS + 1):
+            raise InputError(f"{path} is damaged, or no checkpoint of a run: its checksum does not match")
+        file.seek(0)
+        # Bytes that others wrote can raise anything.
+        with input_error(f"{path} is no checkpoint of a run", Exception):
+            return dict(torch.load(file, map_location="cpu", weights_only=True))
 
 
 def averaged_weights(path: Path) -> dict[str, Tensor]:
@@ -57,7 +63,7 @@ def averaged_weights(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("model."): weight for name, weight in weights.items()}
 
 
-def check(path: Path, trainer: Any, module: LikelihoodTraining, loader: dict[str, Any]) -> None:
+def check(path: Path, trainer: Any, module: LikelihoodTraining, loader: dict[str, Any], recipe: str) -> None:
     """Raises InputError unless a run can resume from a checkpoint.
 
     It must have what the run would save, each of the same type and shape, and fewer epochs than the run shall have.
@@ -67,6 +73,7 @@ def check(path: Path, trainer: Any, module: LikelihoodTraining, loader: dict[str
         trainer: the `pl.Trainer` of the run, with its callbacks.
         module: what the run trains.
         loader: a state of the loader of training images, within an epoch.
+        recipe: the checksum of the recipe of the run.
     """
     state, weights, scratch = read(path), module.state_dict(), copy.deepcopy(module)
     for parameter in scratch.parameters():
@@ -77,6 +84,7 @@ def check(path: Path, trainer: Any, module: LikelihoodTraining, loader: dict[str
         "epoch": 0,
         "global_step": 0,
         "pytorch-lightning_version": "",
+        "recipe": recipe,
         "state_dict": weights,
         "loops": {name: getattr(trainer, name).state_dict() for name in LOOPS},
         "callbacks": {own.state_key: own.state_dict() for own in trainer.callbacks if own.state_dict()},
@@ -93,6 +101,8 @@ def check(path: Path, trainer: Any, module: LikelihoodTraining, loader: dict[str
     for place in sorted(given.keys() | expected.keys()):
         if (got := given.get(place, "missing")) != (wanted := expected.get(place, "nothing")):
             raise InputError(f"{path} belongs to another configuration: {place} is {got}, expected {wanted}")
+    if state["recipe"] != recipe:
+        raise InputError(f"{path} belongs to another recipe than the config.yaml of its run, which has changed")
     loop = state["loops"]["fit_loop"]
     if within == loop["epoch_loop.batch_progress"]["is_last_batch"]:
         raise InputError(f"{path} is damaged: it does not say which images come next")

@@ -26,7 +26,7 @@ from pixelrnn.training.memory import keep_freed
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA
 from pixelrnn.training.recipe import Recipe, TrainConfig, resolve
 from pixelrnn.training.records import Checkpoints, Metrics
-from pixelrnn.training.run_folder import RunFolder
+from pixelrnn.training.run_folder import RunFolder, checksum
 
 # The advice to load images, which we have in memory, with worker processes; and warnings to the libraries' developers.
 LIBRARY_WARNINGS = ".*does not have many workers|'set_vital' is deprecated|.*LeafSpec.* is deprecated"
@@ -109,7 +109,7 @@ def _run(recipe: Recipe, run: RunFolder, data: Data, model: ImageModel, *, resum
 
     module = LikelihoodTraining(model, train, steps=len(training) * train.epochs)
     sample_every = train.sample_every if data.channels in (1, 3) else 0  # others cannot be drawn
-    checkpoints = Checkpoints(run, sample_every=sample_every, seed=train.seed)
+    checkpoints = Checkpoints(run, sample_every=sample_every, seed=train.seed, recipe=checksum(recipe))
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with on_signals(checkpoints.on_signal, signal.SIGINT, signal.SIGTERM):
         trainer = pl.Trainer(
@@ -130,7 +130,7 @@ def _run(recipe: Recipe, run: RunFolder, data: Data, model: ImageModel, *, resum
         if resume:
             another = _loader(data, train)
             next(iter(another))
-            check(run.last, trainer, module, loader=another.state_dict())
+            check(run.last, trainer, module, loader=another.state_dict(), recipe=checksum(recipe))
             _export_best(model, run)  # before the work: it says if best.ckpt is damaged
         run.write_config(recipe)
         try:

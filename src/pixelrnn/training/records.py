@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 import shutil
 import signal
 import time
@@ -45,7 +46,10 @@ class Metrics(pl.Callback):
     def _read(self) -> list[dict[str, Any]]:
         with input_error(f"{self.run.metrics} is damaged", csv.Error, UnicodeDecodeError):
             rows = list(csv.DictReader(self.run.metrics.read_text(encoding="utf-8").splitlines()))
-        if any(tuple(row) != COLUMNS or None in row.values() or not row["step"].isdecimal() for row in rows):
+        if any(
+            tuple(row) != COLUMNS or None in row.values() or not re.fullmatch("[0-9]{1,18}", row["step"])
+            for row in rows
+        ):
             raise InputError(f"{self.run.metrics} is damaged: expected the columns {', '.join(COLUMNS)}")
         return rows
 
@@ -83,8 +87,8 @@ class Checkpoints(pl.Callback):
     batch.
     """
 
-    def __init__(self, run: RunFolder, *, sample_every: int, seed: int) -> None:
-        self.run, self.sample_every, self.seed = run, sample_every, seed
+    def __init__(self, run: RunFolder, *, sample_every: int, seed: int, recipe: str) -> None:
+        self.run, self.sample_every, self.seed, self.recipe = run, sample_every, seed, recipe
         self.best, self.last_is_best = math.inf, False
         self.signum: int | None = None
         self.saved = time.monotonic()
@@ -110,6 +114,7 @@ class Checkpoints(pl.Callback):
         self._copy_if_best()
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint["recipe"] = self.recipe
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             # The sampler would skip in the next epoch what it has given in this one: all of it.
             del checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]

@@ -9,10 +9,11 @@ model/              the best model, as `pixelrnn.models.from_pretrained` reads i
 .lock               locked while a process trains in the folder
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -68,12 +69,24 @@ class RunFolder:
     def _is_new(self) -> bool:
         """Nothing is in the folder, or only what a run left behind that ended before its first checkpoint."""
         left = {self.lock, *self._temporaries()}
-        if self.config.is_file() and read_recipe(self.config).keys() == _plain(Recipe()).keys():
+        if self._wrote_config():
             left |= {self.config, self.tensorboard, self.samples, self.last.parent, self.first_samples}
             if self.metrics.is_file() and self.metrics.read_bytes().count(b"\n") <= 2:  # at most one epoch, not saved
                 left.add(self.metrics)
         entries = [*self.path.iterdir()] if self.path.exists() else []
         return left.issuperset([*entries, *self.samples.glob("*"), *self.last.parent.glob("*")])
+
+    def _wrote_config(self) -> bool:
+        """Whether config.yaml is as `write_config` writes it: complete, in its layout, without comments."""
+        if not self.config.is_file():
+            return False
+        with suppress(InputError):
+            recorded = read_recipe(self.config)
+            is_whole = {name: [*part] for name, part in recorded.items()} == {
+                name: [*part] for name, part in _plain(Recipe()).items()
+            }
+            return is_whole and self.config.read_bytes() == _as_yaml(recorded).encode()
+        return False
 
     def _temporaries(self) -> list[Path]:
         written = (self.config, self.metrics, self.last, self.best, self.samples / "epoch-*.png", self.model / "*")
@@ -90,7 +103,7 @@ class RunFolder:
     def write_config(self, recipe: Recipe) -> None:
         """Records the recipe."""
         with replacing(self.config) as temporary:
-            temporary.write_text(yaml.safe_dump(_plain(recipe), sort_keys=False), encoding="utf-8")
+            temporary.write_bytes(_as_yaml(_plain(recipe)).encode())
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Raises InputError where a recipe is not that of the run, but for what may change when it resumes."""
@@ -101,6 +114,22 @@ class RunFolder:
                 if value != before and (section, key) not in CHANGEABLE:
                     own = f"{section}.{key} {before}"
                     raise InputError(f"the run in {self.path} has {own}, not {value}: it resumes with its own recipe")
+
+
+def checksum(recipe: Recipe) -> str:
+    """The SHA-256 of a recipe, without what may change when a run resumes, and without the place of the images."""
+    kept = [
+        (section, key, float(value) if type(value) is int else value)  # 1 and 1.0 are the same option
+        for section, values in _plain(recipe).items()
+        for key, value in values.items()
+        if (section, key) not in CHANGEABLE | {("data", "path")}
+    ]
+    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
+
+
+def _as_yaml(recipe: dict[str, dict[str, Any]]) -> str:
+    text: str = yaml.safe_dump(recipe, sort_keys=False)
+    return text
 
 
 def _plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
