@@ -1,5 +1,7 @@
+import errno
 import os
 import socket
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,24 @@ def test_a_file_is_on_the_disk_before_its_name_and_its_folders_too(
     with replacing(tmp_path / "new" / "deep" / "a.txt") as temporary:
         temporary.write_text("new")
     assert synced == ["new False", f"{tmp_path.name} False", "a.txt False", "deep True"]
+
+
+def test_a_folder_that_cannot_be_synced_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(descriptor: int, *, number: int, folders: bool) -> None:
+        if os.path.isdir(f"/proc/self/fd/{descriptor}") == folders:
+            raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "new" / "a.txt"
+    monkeypatch.setattr(os, "fsync", partial(failing, number=errno.EINVAL, folders=True))
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    for number, folders in ((errno.EIO, True), (errno.EINVAL, False)):
+        monkeypatch.setattr(os, "fsync", partial(failing, number=number, folders=folders))
+        with pytest.raises(OSError, match=os.strerror(number)), replacing(path):
+            pass
+    assert path.read_text() in ("new", "")
 
 
 def test_what_a_killed_process_leaves_is_recognised(tmp_path: Path) -> None:

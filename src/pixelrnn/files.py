@@ -1,5 +1,6 @@
 """Reading regular files, and writing files so that none is ever half-written."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,11 @@ def opened(path: Path, *, most: int | None = None) -> BufferedReader:
     if most is not None and path.stat().st_size > most:
         raise InputError(f"{path} has {path.stat().st_size:,} bytes, expected at most {most:,}")
     return path.open("rb")
+
+
+def most_unpacked(path: Path) -> int:
+    """The most bytes that we unpack from a compressed file. Without a limit a few KB could fill the memory."""
+    return max(2**28, 200 * path.stat().st_size)
 
 
 def _check_file(path: Path, purpose: str) -> None:
@@ -68,9 +74,15 @@ def temporaries(path: Path) -> list[Path]:
 
 def _sync(path: Path) -> None:
     """Waits until a file, or a folder's list of names, is on the disk. Only POSIX systems can sync a folder."""
-    if os.name == "posix":
+    if os.name != "posix":
+        return
+    try:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    except OSError as error:
+        # Some network file systems cannot sync a folder, and a folder that may only be written to cannot be opened.
+        if error.errno not in (errno.EINVAL, errno.EACCES) or not path.is_dir():
+            raise

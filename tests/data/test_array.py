@@ -45,6 +45,12 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         array.load(tmp_path / "two.npz", levels=2, key="c")
 
 
+def test_what_a_small_npz_unpacks_to_is_bounded(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "bomb.npz", train=np.zeros((2**16, 64, 64), np.uint8), more=np.zeros(9))
+    with pytest.raises(InputError, match=r"bomb\.npz would unpack to 268,\d+,\d+ bytes, expected at most 268,435,456"):
+        array.load(tmp_path / "bomb.npz", levels=2)
+
+
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_no_flipped_bit_of_an_npz_goes_unseen(tmp_path: Path, save: Callable[..., None]) -> None:
     path, random = tmp_path / "a.npz", np.random.default_rng(0)

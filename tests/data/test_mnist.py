@@ -61,6 +61,17 @@ def test_no_more_is_read_than_the_header_says(folder: Path) -> None:
     tracemalloc.stop()
 
 
+def test_what_a_small_file_unpacks_to_is_bounded(folder: Path) -> None:
+    shape = 60_000, 300, 300
+    header = struct.pack(">4I", 2051, *shape)
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + bytes(10**8)))
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"would unpack to 5,400,000,000 bytes, expected at most 268,435,456: unpack"):
+        mnist.load(folder)
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
+
+
 def test_labels_where_both_files_are_there(folder: Path) -> None:
     write(folder / "train-labels-idx1-ubyte", np.array([3, 1, 4, 1, 5], np.uint8))
     raw = mnist.load(folder)

@@ -151,6 +151,16 @@ def test_what_cannot_be_read_is_refused(page: Any, url: str, given: Any, status:
     assert len(answer.text) < 500
 
 
+def test_a_session_that_is_unknown_is_told_so(page: Any) -> None:
+    """And no traceback is printed, which `address` checks."""
+    answer = page.get("/gradio_api/queue/data", params={"session_hash": "nobody"})
+    assert "Not Found" in answer.text
+
+
+def test_there_is_no_page_of_statistics(page: Any) -> None:
+    assert "URL" not in page.get("/monitoring").text
+
+
 def test_requests_wait_in_a_short_queue(page: Any) -> None:
     asked = {"data": [3, 1], "fn_index": DRAW}
     answers = [page.post(JOIN, json={**asked, "session_hash": f"session {n}"}) for n in range(40)]

@@ -78,6 +78,21 @@ def test_a_damaged_library_is_not_loaded(installed: Path, damage: bytes, monkeyp
     assert f"{path} is damaged" in why
 
 
+@pytest.mark.parametrize("part", [0.0002, 0.001, 0.04, 0.3, 0.6])
+def test_a_library_that_was_cut_off_is_not_loaded(
+    installed: Path, part: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a bus error ends this process."""
+    path = installed / f"{cpu.variant}.so"
+    whole = path.read_bytes()
+    path.unlink()  # it is a file of its own: others are mapped
+    path.write_bytes(whole[: int(part * len(whole))])
+    monkeypatch.setattr(cpu, "VARIANTS", {cpu.variant: build.VARIANTS[cpu.variant]})
+    library, why = cpu._choose()
+    assert library is None
+    assert f"{path} is damaged" in why
+
+
 def test_a_library_of_other_sources_is_not_loaded(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "sources", lambda: "others")
     library, why = cpu._choose()

@@ -3,6 +3,7 @@ import hashlib
 import io
 import os
 import random
+import tracemalloc
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from pixelrnn import InputError
 from pixelrnn.data import DataConfig
 from pixelrnn.training.checkpoint import CheckedCheckpoints, averaged_weights, read
 from pixelrnn.training.fit import fit
+from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig, read_recipe
 from tests.training.kills import flat
 from tests.training.runs import recipe, watched
 
@@ -53,6 +55,49 @@ def test_no_flipped_bit_is_read(tmp_path: Path, images: DataConfig) -> None:
             fit(recipe(images), run, resume=True)
         path.write_bytes(whole)
     fit(recipe(images), run, resume=True)
+
+
+def test_no_flipped_bit_of_a_recipe_is_taken_for_the_runs_own(tmp_path: Path, images: DataConfig) -> None:
+    run = tmp_path / "run"
+    fit(recipe(images, epochs=1), run)
+    config = run / "config.yaml"
+    whole = config.read_bytes()
+    for before, after in (
+        (b"learning_rate: 0.01", b"learning_rate: 0.03"),
+        (b"batch: 8", b"batch: 9"),
+        (b"warmup: 3", b"warmup: 2"),
+        (b"dropout: 0.2", b"dropout: 0.3"),
+        (b"clip: 1.0", b"clip: 3.0"),
+    ):
+        config.write_bytes(whole.replace(before, after))
+        assert config.read_bytes() != whole
+        with pytest.raises(InputError, match=r"the run in .* has .*, got .*: it resumes with its own recipe"):
+            fit(changed(config, epochs=2), run, resume=True)
+    config.write_bytes(whole)
+    moved = tmp_path / "moved.npz"
+    Path(str(images.path)).rename(moved)
+    config.write_bytes(whole.replace(str(images.path).encode(), str(moved).encode()))
+    fit(changed(config, epochs=2), run, resume=True)
+
+
+def changed(config: Path, **train: Any) -> Recipe:
+    """The recipe of a run, as the command line reads it."""
+    model, data, own = read_recipe(config).values()
+    return Recipe(
+        model=ModelConfig(**model | {"factors": tuple(model["factors"])}),
+        data=DataConfig(**data),
+        train=TrainConfig(**own | train),
+    )
+
+
+def test_a_large_file_of_nothing_takes_no_memory(tmp_path: Path) -> None:
+    with (tmp_path / "last.ckpt").open("wb") as file:
+        file.truncate(2 * 10**8)
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"last\.ckpt is damaged"):
+        read(tmp_path / "last.ckpt")
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
 
 
 def test_a_checkpoint_without_a_checksum_is_refused(tmp_path: Path) -> None:

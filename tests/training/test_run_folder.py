@@ -69,6 +69,24 @@ def test_temporary_files_of_a_killed_process_are_removed(tmp_path: Path, images:
     assert [path.name for path in run.path.rglob(".*")] == [".lock"]
 
 
+def test_a_recipe_that_somebody_wrote_is_not_replaced(tmp_path: Path, images: DataConfig) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.write_config(recipe(images))
+    run.check(resume=False)
+    ours = run.config.read_text()
+    for text in (
+        f"# mine\n{ours}",
+        "model: {hidden: 2}\ndata:\ntrain: {epochs: 1}\n",
+        ours.replace("  batch: 8\n", ""),
+        "site: mine\n",
+        "[",
+    ):
+        run.config.write_text(text)
+        with pytest.raises(InputError, match=r"is not empty: choose another$"):
+            fit(recipe(images), run.path)
+        assert run.config.read_text() == text
+
+
 def test_what_only_looks_like_a_temporary_file_is_kept(tmp_path: Path, images: DataConfig) -> None:
     leave_temporary(tmp_path / "mine" / "config.yaml")
     mine = tmp_path / "mine" / ".config.yaml-abcd_123" / "notes.txt"

@@ -6,8 +6,8 @@ import numpy as np
 
 from pixelrnn.data.config import SplitName
 from pixelrnn.data.images import RawImages, from_array, only_one, own_splits
-from pixelrnn.errors import input_error
-from pixelrnn.files import opened
+from pixelrnn.errors import InputError, input_error
+from pixelrnn.files import most_unpacked, opened
 
 
 def load(path: Path, *, levels: int, key: str | None = None, name: str | None = None) -> RawImages:
@@ -20,6 +20,9 @@ def load(path: Path, *, levels: int, key: str | None = None, name: str | None = 
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             loaded = {path.name: loaded}
+        elif (size := sum(member.file_size for member in loaded.zip.infolist())) > (most := most_unpacked(path)):
+            instead = "save larger arrays with numpy.savez, which does not compress"
+            raise InputError(f"{path} would unpack to {size:,} bytes, expected at most {most:,}: {instead}")
         chosen: dict[SplitName, str] = own_splits(loaded, name=str(path)) if key is None else {}
         chosen = chosen or {"train": only_one(loaded, key, f"{path} has the arrays")}
         arrays = {split: loaded[array] for split, array in chosen.items()}

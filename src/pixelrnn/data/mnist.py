@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pixelrnn.data.config import SplitName
 from pixelrnn.data.images import Images, RawImages, from_array
 from pixelrnn.errors import InputError, input_error
-from pixelrnn.files import opened
+from pixelrnn.files import most_unpacked, opened
 
 PREFIXES: dict[SplitName, str] = {"train": "train", "test": "t10k"}
 
@@ -46,6 +46,8 @@ def read_idx(folder: Path, name: str, *, dimensions: int) -> NDArray[np.uint8]:
         if magic != 2048 + dimensions:
             kind = "images" if dimensions == 3 else "labels"
             raise InputError(f"{path} is not an IDX file of {kind}: its magic is {magic}, expected {2048 + dimensions}")
+        if path.suffix == ".gz" and math.prod(shape) > (most := most_unpacked(path)):
+            raise InputError(f"{path} would unpack to {math.prod(shape):,} bytes, expected at most {most:,}: unpack it")
         data = stream.read(math.prod(shape) + 1)  # the bytes of the header's shape, and one to notice excess bytes
     if len(data) != math.prod(shape):
         raise InputError(f"{path} is damaged: {len(data)} bytes after the header, expected {math.prod(shape)}")

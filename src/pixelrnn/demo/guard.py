@@ -27,9 +27,19 @@ class Guard:
         elif refused := refusal(scope):
             await PlainTextResponse(*refused)(scope, receive, send)
         else:
+            begun = False
+
+            async def sending(message: Any) -> None:
+                nonlocal begun
+                begun = True
+                await send(message)
+
             try:
-                await self.app(scope, receive, send)
+                await self.app(scope, receive, sending)
             except Exception as error:  # Gradio looks up whatever a request names: a wrong name may raise anything
+                if begun:  # Gradio raises too when it has told the browser, in the stream of answers, what is wrong
+                    await send({"type": "http.response.body"})
+                    return
                 why = " ".join(f"the page cannot answer this request: {type(error).__name__}: {error}".split())
                 await PlainTextResponse(why, 400)(scope, receive, send)
 

@@ -122,6 +122,7 @@ def serve(blocks: gr.Blocks, port: int) -> None:
         server_port=port,
         share=False,
         run_history=False,
+        enable_monitoring=False,
         footer_links=[],
         quiet=True,
         prevent_thread_lock=True,

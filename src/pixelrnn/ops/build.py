@@ -79,8 +79,17 @@ def compile_library(path: Path, *flags: str, compiler: list[str] | None = None) 
             said = done.stderr.strip() or f"exit status {done.returncode}"
             first = next((line for line in said.splitlines() if "error" in line), said[:200])
             raise BuildError(f"{command[0]} cannot compile {SOURCES / 'kernels.cpp'}: {first}")
+        with made.open("ab") as file:
+            file.write(hashlib.sha256(made.read_bytes()).digest())
+            file.flush()
+            os.fsync(file.fileno())  # a power cut leaves the old library or the new one
         made.replace(path)
     return path
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether these are the bytes of a library as `compile_library` writes it: the last 32 are its SHA-256."""
+    return hashlib.sha256(data[:-32]).digest() == data[-32:]
 
 
 def _compiler() -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelrnn.ops.build import LIBRARIES, VARIANTS, sources
+from pixelrnn.ops.build import LIBRARIES, VARIANTS, is_whole, sources
 from pixelrnn.ops.lines import LAYERS
 
 GRAIN = 16
@@ -36,6 +36,8 @@ def load(path: Path) -> ctypes.CDLL:
         OSError: the library is damaged, or built for another machine.
         AttributeError: a function is missing.
     """
+    if not is_whole(path.read_bytes()):  # the loader would map a file that was cut off, and reading it ends the process
+        raise OSError("its checksum does not match")
     library, size, pointer = ctypes.CDLL(str(path)), c_int64, c_void_p
     signatures: dict[str, tuple[Any, list[Any]]] = {
         "sources": (c_char_p, []),

@@ -14,6 +14,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from pixelrnn.errors import InputError, input_error
+from pixelrnn.files import opened
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA
 
 DIGITS = 64
@@ -36,12 +37,17 @@ class CheckedCheckpoints(TorchCheckpointIO):
 
 def read(path: Path) -> dict[str, Any]:
     """Reads the state in a checkpoint to the CPU. Raises InputError if the file has changed since it was written."""
-    data = path.read_bytes()
-    if hashlib.sha256(data[:-DIGITS]).hexdigest().encode() != data[-DIGITS:]:
-        raise InputError(f"{path} is damaged, or not a checkpoint of a run: its checksum does not match")
-    # A file from elsewhere can raise anything.
-    with input_error(f"{path} is not a checkpoint of a run", Exception):
-        return dict(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
+    with opened(path) as file:
+        digest, left = hashlib.sha256(), path.stat().st_size - DIGITS
+        while left > 0 and (part := file.read(min(left, 2**20))):
+            digest.update(part)
+            left -= len(part)
+        if digest.hexdigest().encode() != file.read(DIGITS + 1):
+            raise InputError(f"{path} is damaged, or not a checkpoint of a run: its checksum does not match")
+        file.seek(0)
+        # A file from elsewhere can raise anything.
+        with input_error(f"{path} is not a checkpoint of a run", Exception):
+            return dict(torch.load(file, map_location="cpu", weights_only=True))
 
 
 def averaged_weights(path: Path) -> dict[str, Tensor]:

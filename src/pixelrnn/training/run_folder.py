@@ -12,7 +12,7 @@ model/              the best model, as `pixelrnn.models.from_pretrained` reads i
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from pixelrnn.training.checkpoint import read
 from pixelrnn.training.recipe import Recipe, read_recipe
 
 # These options may change when a run resumes. With any other change, no recipe would describe the run.
-CHANGEABLE = {("train", "epochs"), ("train", "device"), ("train", "sample_every")}
+CHANGEABLE = {("data", "path"), ("train", "epochs"), ("train", "device"), ("train", "sample_every")}
 
 
 class RunFolder:
@@ -69,12 +69,24 @@ class RunFolder:
     def _is_new(self) -> bool:
         """True if the folder is empty, or holds only the files of a run that ended before its first checkpoint."""
         left = {self.lock, *self._temporaries()}
-        if self.config.is_file() and read_recipe(self.config).keys() == plain(Recipe()).keys():
+        if self._wrote_config():
             left |= {self.config, self.tensorboard, self.samples, self.last.parent, self.first_samples}
             if self.metrics.is_file() and self.metrics.read_bytes().count(b"\n") <= 2:  # one unsaved epoch at most
                 left.add(self.metrics)
         entries = [*self.path.iterdir()] if self.path.exists() else []
         return left.issuperset([*entries, *self.samples.glob("*"), *self.last.parent.glob("*")])
+
+    def _wrote_config(self) -> bool:
+        """Whether config.yaml is as `write_config` writes it: complete, in its layout, without comments."""
+        if not self.config.is_file():
+            return False
+        with suppress(InputError):
+            recorded = read_recipe(self.config)
+            is_whole = {name: [*part] for name, part in recorded.items()} == {
+                name: [*part] for name, part in plain(Recipe()).items()
+            }
+            return is_whole and self.config.read_bytes() == _as_yaml(recorded).encode()
+        return False
 
     def _temporaries(self) -> list[Path]:
         written = (self.config, self.metrics, self.last, self.best, self.samples / "epoch-*.png", self.model / "*")
@@ -91,17 +103,22 @@ class RunFolder:
     def write_config(self, recipe: Recipe) -> None:
         """Records the recipe."""
         with replacing(self.config) as temporary:
-            temporary.write_text(yaml.safe_dump(plain(recipe), sort_keys=False), encoding="utf-8")
+            temporary.write_bytes(_as_yaml(plain(recipe)).encode())
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Raises InputError where a recipe is not that of the last checkpoint, but for what may change on resuming."""
-        with input_error(f"{self.last} is no checkpoint of a run", Exception):  # it may hold anything
+        with input_error(f"{self.last} is not a checkpoint of a run", Exception):  # it may hold anything
             recorded = json.loads(read(self.last)["callbacks"]["Checkpoints"]["recipe"])
             for section, values in plain(recipe).items():
                 for key, value in values.items():
                     if value != (before := recorded[section][key]) and (section, key) not in CHANGEABLE:
                         own = f"the run in {self.path} has {section}.{key} {before}, got {value}"
                         raise InputError(f"{own}: it resumes with its own recipe")
+
+
+def _as_yaml(recipe: dict[str, dict[str, Any]]) -> str:
+    text: str = yaml.safe_dump(recipe, sort_keys=False)
+    return text
 
 
 def plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
