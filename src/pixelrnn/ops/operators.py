@@ -300,7 +300,7 @@ def _line_lstm_first(height: int, layer: Layer, *given: Tensor) -> Tensors:
 
 
 def _conv_by_reference(*given: Any) -> Tensor:
-    return reference.conv(*given[:6])
+    return reference.conv(*given[:6]).to(given[0].dtype)  # which autocast has rounded
 
 
 def _conv_first(height: int, relu: bool, x: Tensor, weight: Tensor, dy: Tensor) -> Tensors:
@@ -357,9 +357,13 @@ def _register(
     # Not `torch.library.register_autograd`: the transforms of `torch.func` differentiate level by level, and refuse its
     # `autograd.Function`, which looks at all of them. At the autograd key one level is left.
     def forward(ctx: Any, *given: Any) -> Any:
-        # A Function disables gradients here, which the outer levels of nested transforms want.
+        # A Function disables derivatives of both modes here, which the outer levels of nested transforms want.
         is_outer = torch._C._are_functorch_transforms_active()
-        with torch.set_grad_enabled(is_outer), torch._C._AutoDispatchBelowAutograd():
+        with (
+            torch.set_grad_enabled(is_outer),
+            forward_ad._set_fwd_grad_enabled(is_outer),
+            torch._C._AutoDispatchBelowAutograd(),
+        ):
             result = operator(*given)
         context(ctx, given, result)
         return result
