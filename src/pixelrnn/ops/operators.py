@@ -223,7 +223,8 @@ def _line_lstm_shapes(*given: Any) -> Tensors:
     x, _, _, _, initial, _, _, backend, factors, keep = given
     (positions, batch, _), (directions, _, hidden) = x.shape, initial.shape
     # The gates, cells and states of all positions, and how the C++ has divided the batch.
-    saved = directions * positions * batch * 6 * (-(-hidden // cpu.GRAIN) * cpu.GRAIN) + cpu.GRAIN if keep else 0
+    padded, more = (-(-hidden // cpu.GRAIN) * cpu.GRAIN, cpu.GRAIN) if backend == "cpu" else (hidden, 0)
+    saved = directions * positions * batch * 6 * padded + more if keep else 0
     return x.new_empty(positions, batch, hidden), x.new_empty(saved, dtype=factors if backend == "cpu" else x.dtype)
 
 
