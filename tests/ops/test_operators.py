@@ -148,8 +148,19 @@ def test_the_transforms_of_torch_func(name: str, frozen: bool) -> None:
             wanted = compute()
         assert wanted.abs().max() > 1e-6, what
         torch.testing.assert_close(got, wanted, rtol=0, atol=1e-10, msg=f"{what} differs")
-    with pytest.raises(InputError, match=r"use jacrev\(jacrev\(f\)\), or"):
-        func.hessian(f)(x)
+    for refused in (lambda: func.hessian(f)(x), lambda: func.jvp(func.grad(f), (x,), (v,))):
+        with pytest.raises(InputError, match=r"use jacrev\(jacrev\(f\)\), or"):
+            refused()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # PyTorch's own, in forward mode
+@pytest.mark.parametrize("name", ["row", "diagonal", "1x1", "3x3"])
+def test_autocast_leaves_the_type_of_forward_mode_derivatives(name: str) -> None:
+    module, x, v = modules()[name].float(), *torch.randn(2, 1, 2, 2, 2)
+    wanted = torch.func.jvp(module, (x,), (v,))
+    with torch.autocast("cpu", torch.bfloat16):
+        got = torch.func.jvp(module, (x,), (v,))
+    torch.testing.assert_close(got, wanted, rtol=0.02, atol=0.02)
 
 
 @both_layers

@@ -116,7 +116,6 @@ def line_lstm(
 ) -> Float[Tensor, "N B h"]:
     """See `pixelrnn.ops.line_lstm`. Fills ``saved`` with what the backward pass needs."""
     gates, cells, states = _parts(saved, (len(bias), *x.shape[:2], initial.shape[2]))
-    saved[gates.numel() + cells.numel() + states.numel() :].zero_()  # padding: the compiled backend uses it
     scan(input_term(x, input_to_state, bias, lines), state_to_state, initial, lines, gates, cells, states)
     return add_directions(states, lines)
 
@@ -165,7 +164,7 @@ def _parts(
     """Views of the gates, cells and hidden states of all positions in the buffer ``saved``; shape is (D, N, B, h)."""
     *outer, hidden = shape
     n = math.prod(shape)
-    gates, cells, states = saved[: 6 * n].split([4 * n, n, n])
+    gates, cells, states = saved.split([4 * n, n, n])
     return gates.view(*outer, 4 * hidden), cells.view(shape), states.view(shape)
 
 

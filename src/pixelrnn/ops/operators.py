@@ -223,7 +223,8 @@ def _line_lstm_shapes(*given: Any) -> Tensors:
     x, _, _, _, initial, _, _, backend, factors, keep = given
     (positions, batch, _), (directions, _, hidden) = x.shape, initial.shape
     # The gates, cells and states of all positions; then a grain where the C++ notes its division of the batch.
-    saved = directions * positions * batch * 6 * (-(-hidden // cpu.GRAIN) * cpu.GRAIN) + cpu.GRAIN if keep else 0
+    padded, more = (-(-hidden // cpu.GRAIN) * cpu.GRAIN, cpu.GRAIN) if backend == "cpu" else (hidden, 0)
+    saved = directions * positions * batch * 6 * padded + more if keep else 0
     return x.new_empty(positions, batch, hidden), x.new_empty(saved, dtype=factors if backend == "cpu" else x.dtype)
 
 
@@ -300,7 +301,7 @@ def _line_lstm_first(height: int, layer: Layer, *given: Tensor) -> Tensors:
 
 
 def _conv_by_reference(*given: Any) -> Tensor:
-    return reference.conv(*given[:6])
+    return reference.conv(*given[:6]).to(given[0].dtype)  # which autocast has rounded
 
 
 def _conv_first(height: int, relu: bool, x: Tensor, weight: Tensor, dy: Tensor) -> Tensors:
@@ -357,9 +358,13 @@ def _register(
     # `torch.library.register_autograd` would not work: `torch.func` differentiates level by level and refuses an
     # `autograd.Function` that spans all levels. At the autograd key one level is left.
     def forward(ctx: Any, *given: Any) -> Any:
-        # A Function disables gradients here, but the outer levels of nested transforms need them.
+        # A Function disables derivatives of both modes here, but the outer levels of nested transforms need them.
         is_outer = torch._C._are_functorch_transforms_active()
-        with torch.set_grad_enabled(is_outer), torch._C._AutoDispatchBelowAutograd():
+        with (
+            torch.set_grad_enabled(is_outer),
+            forward_ad._set_fwd_grad_enabled(is_outer),
+            torch._C._AutoDispatchBelowAutograd(),
+        ):
             result = operator(*given)
         context(ctx, given, result)
         return result
@@ -370,6 +375,9 @@ def _register(
     def differentiable(*given: Any) -> Any:
         if forward_ad._current_level >= 0 and any(map(_has_tangent, given)):
             return by_reference(*given)
+        if not (torch.is_grad_enabled() and any(a.requires_grad for a in given if isinstance(a, Tensor))):
+            with torch._C._AutoDispatchBelowAutograd():
+                return operator(*given)
         with enable_single_level_autograd_function():
             return function.apply(*given)
 
