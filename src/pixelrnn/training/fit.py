@@ -39,8 +39,8 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> ImageModel:
     Args:
         recipe: the model, the data and the optimisation.
         path: the run folder: new or empty, or with ``resume`` the folder of the run to continue.
-        resume: continue from the folder's last checkpoint, with the recipe of the run. Only ``train.epochs``,
-            ``train.device`` and ``train.sample_every`` may differ from it. On the same CPU the weights then equal, bit
+        resume: continue from the folder's last checkpoint, with the recipe of the run. Only ``data.path``,
+            ``train.epochs``, ``train.device`` and ``train.sample_every`` may differ from it. On the same CPU the weights then equal, bit
             for bit, those of a run that was never stopped.
 
     Raises:
