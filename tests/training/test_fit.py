@@ -303,8 +303,8 @@ def test_training_starts_from_other_weights(tmp_path: Path, images: DataConfig) 
     for before, after in zip(one.parameters(), same.parameters(), strict=True):
         assert torch.equal(before, after)
     for model, difference in (
-        (ModelConfig(hidden=3), "hidden is 2, expected 3"),
-        (ModelConfig(hidden=2, residual=False), "residual is True, expected False"),
+        (ModelConfig(hidden=3), "hidden 2, expected 3 like"),
+        (ModelConfig(hidden=2, residual=False), "residual True, expected False like"),
     ):
         other = replace(recipe(images, start=str(tmp_path / "one")), model=model)
         with pytest.raises(InputError, match=f"train.start .*one has {difference}"):
