@@ -37,7 +37,7 @@ def compare(one: NDArray[np.float64], other: NDArray[np.float64]) -> str:
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
-        sys.exit(f"compare: {len(sys.argv) - 1} arguments, expected two files of scores")
+        sys.exit(f"compare: expected two files of scores, got {len(sys.argv) - 1}")
     try:
         one, other = (scores(Path(name)) for name in sys.argv[1:])
     except (OSError, KeyError, ValueError) as error:

@@ -146,8 +146,8 @@ class ImageModel(nn.Module, ABC):
         Args:
             name: the folder of the model, or of a run, whose best model is read. If there is no such folder: a model
                 that comes with the package, such as ``"mnist-class"``, or ``owner/name`` on the Hugging Face Hub.
-            verify: refuse files whose checksum is missing or does not match. False reads files that version 0.1 saved
-                without a checksum.
+            verify: refuse files whose checksum is missing or does not match. False reads files without a checksum, such
+                as those that versions before 0.1.0 saved.
 
         Raises:
             InputError: the model is missing or has another class; a file is damaged; the weights belong to another

@@ -67,7 +67,7 @@ def load(kinds: Sequence[type[Model]], name: str | Path, *, verify: bool = True)
     if verify and metadata.get(CHECKSUM) is None:
         again = f"from_pretrained({str(name)!r}, verify=False).save_pretrained({str(weights_path.parent)!r})"
         advice = f"If you trust it, save it again with pixelrnn.models.{again}"
-        raise InputError(f"{weights_path} has no checksum: it is damaged, or from version 0.1. {advice}")
+        raise InputError(f"{weights_path} has no checksum: it is damaged, or older than 0.1.0. {advice}")
     if verify and metadata[CHECKSUM] != checksum(text, weights):
         raise InputError(f"{config_path} and {WEIGHTS} do not match their checksum: one is damaged or replaced")
     return model.eval()
