@@ -251,7 +251,7 @@ def data(*, out: Path | None = None, overwrite: options.Overwrite = False, data:
 def bench(
     *,
     layer: Literal["diagonal-bilstm", "row-lstm"] = "diagonal-bilstm",
-    batch: Annotated[tuple[int, ...], Parameter(show_default="16 64")] = (16, 64),
+    batch: Annotated[tuple[int, ...], Parameter(negative="", show_default="16 64")] = (16, 64),
     side: int = 28,
     hidden: int = 32,
     depth: int = 1,

@@ -40,8 +40,8 @@ def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> ImageModel:
         recipe: the model, the data and the optimisation.
         path: the run folder: new or empty, or with ``resume`` the folder of the run to continue.
         resume: continue from the folder's last checkpoint, with the recipe of the run. Only ``data.path``,
-            ``train.epochs``, ``train.device`` and ``train.sample_every`` may differ from it. On the same CPU the weights then equal, bit
-            for bit, those of a run that was never stopped.
+            ``train.epochs``, ``train.device`` and ``train.sample_every`` may differ from it. On the same CPU the
+            weights then equal, bit for bit, those of a run that was never stopped.
 
     Raises:
         InputError: the recipe or the data are not valid; the folder is not empty, or holds no run to resume; another
