@@ -33,7 +33,6 @@ def test_bad_input_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     for tokens, message in (
         (["--rounds", "0"], "--rounds must be at least 1, got 0"),
         (["--batch", "0"], "batch must be at least 1, got 0"),
-        (["--empty-batch"], "--batch is empty: pass at least one batch size"),
         (["--out", str(tmp_path)], "is a folder, expected a file to write"),
     ):
         assert main(["bench", *tokens]) == 1

@@ -283,8 +283,6 @@ def bench(
     from pixelrnn.ops import cpu
 
     check_number("--rounds", rounds, least=1)
-    if not batch:
-        raise InputError("--batch is empty: pass at least one batch size")
     if out is not None:
         with extra("train", wanted_by="pixelrnn bench --out"):
             from pixelrnn.bench.plot import save_plot
