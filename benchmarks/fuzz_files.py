@@ -63,7 +63,6 @@ USES: dict[str, list[list[str]]] = {
     "mnist/t10k-labels-idx1-ubyte.gz": [["data", "--data", "mnist", "--data.path", "mnist"]],
     "recipe.yaml": [["train", "recipe.yaml", "--train.epochs", "1"]],
     "run/config.yaml": RUNS,
-    "run/metrics.csv": RUNS[1:],
     "run/checkpoints/last.ckpt": RUNS[1:],
     **{
         f"model/{name}": [
@@ -240,7 +239,7 @@ def special(path: Path, whole: bytes, random: Random) -> bool:
         path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n0 0 8 8 rectfill\nshowpage\n")
     elif kind != "nothing":
         path.symlink_to({"device": "/dev/zero", "loop": path.name, "nowhere": "missing"}[kind])
-    return path.parent.name in ("photos", "mnist") or path.name == "metrics.csv"  # these may be missing
+    return path.parent.name in ("photos", "mnist")  # these may be missing
 
 
 def value(path: Path, whole: bytes, random: Random) -> bool:
