@@ -89,7 +89,8 @@ def evaluate(
         images: Score this image file, or all images of this folder, instead of a split. They are cropped and scaled to
             the size of the training images.
         per_image: Write the score of every image to this CSV file.
-        classify: Also print the percentage of images that a class-conditional model finds likeliest under their class.
+        classify: Also print the percentage of images that are likeliest under their own class. The model must be
+            class-conditional.
         batch: The number of images that are scored together.
     """
     from pixelrnn.cli import inputs, outputs
@@ -176,20 +177,20 @@ def complete(
     overwrite: options.Overwrite = False,
     data: options.Data = DataConfig(),
 ) -> None:
-    """Cover a part of images and let a model complete it. Write original, covered and completed images as a PNG grid.
+    """Cover part of each image and let a model complete it. Write original, covered and completed images as a PNG grid.
 
     Example: `pixelrnn complete runs/digits --images photo.png --box 2 2 4 4`
 
-    The model draws each pixel given the pixels above it and to its left. A kept pixel informs only later pixels, so
-    cover a lower part for the best results. An .npz file beside the PNG holds `original`, `known`, `completed` and
-    `levels`.
+    The model draws each pixel given the rows above it and the pixels to its left. A kept pixel informs only later
+    pixels, so cover a lower part for the best results. An .npz file beside the PNG holds `original`, `known`,
+    `completed` and `levels`.
 
     Args:
         images: Complete this image file, or images of this folder, instead of a split. They are cropped and scaled to
             the size of the training images.
         keep_rows: The number of upper rows to keep. Default: half of the rows, unless --box or --mask is given.
         box: TOP LEFT HEIGHT WIDTH of the box to cover, in pixels of the model's images.
-        mask: An image file of the size of the model's images. White pixels are covered, black ones are kept.
+        mask: An image file as large as the model's images. White pixels are covered, black ones are kept.
         label: The class to complete an image as, with a class-conditional model. Repeat it to use several classes in
             turn. Default: the images' own classes.
         n: The number of images. They are spread evenly over the whole set, because data sets are often sorted.
@@ -222,7 +223,7 @@ def complete(
 
 @app.command
 def data(*, out: Path | None = None, overwrite: options.Overwrite = False, data: options.Data = DataConfig()) -> None:
-    """Print the source, levels, size, splits and counts of images. With --out, write some as a PNG grid.
+    """Print the source, levels, size, splits and counts of the images. With --out, write some of them as a PNG grid.
 
     Example: `pixelrnn data --data.source folder --data.path photos --data.size 32 32 --out look.png`
 
@@ -263,8 +264,9 @@ def bench(
 
     Example: `pixelrnn bench --layer row-lstm --batch 64 --out bench.png`
 
-    Each variant runs in its own process. The variants take turns of three steps, and the first step is not timed. We
-    time a variant only after its loss and gradients match the reference. For figures to quote, let nothing else run.
+    Each variant runs in its own process. The variants take turns of three steps, and the first step of each turn is
+    not timed. We time a variant only after its loss and gradients match the reference. To get figures that you can
+    quote, let nothing else run.
 
     Args:
         layer: The kind of layer in the model.
@@ -273,8 +275,8 @@ def bench(
         hidden: The number h of features of a layer.
         depth: The number of residual blocks.
         rounds: The number of turns of each variant. We print the median time.
-        out: The PNG file of a plot of time against image side (at the first batch size) and against batch size. The
-            extra measurements take minutes.
+        out: The PNG file to write: a plot of time against image side (at the first batch size) and against batch
+            size. The extra measurements take minutes.
     """
     import torch
 
@@ -345,7 +347,7 @@ def explain(
 
     Example: `pixelrnn explain context shift --format svg --out figures`
 
-    Each figure is written to a file of the same name. Figures that show several steps are animated GIFs.
+    Each figure is written to a file with the name of the figure. Figures that show several steps are animated GIFs.
 
     Args:
         figures: The figures to draw. Default: all of them.

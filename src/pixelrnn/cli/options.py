@@ -25,7 +25,7 @@ ModelNames = Annotated[
     SEVERAL,
     Parameter(
         help=f"A model of black-and-white images: {MODEL}. Repeat it for several models. The figure `influence` shows "
-        "the gradients of all of them, and `generation` a digit that the first one draws.",
+        "the gradients of all of them, and `generation` shows a digit that the first one draws.",
     ),
 ]
 Split = Annotated[SplitName, Parameter(help=SPLIT)]

@@ -35,7 +35,8 @@ class ModelConfig:
     skip: bool = True
     """Connect every block to the output (§3.3), not only the last one."""
     dropout: float = 0.0
-    """The fraction of a layer's features that training sets to zero, drawn for each image. The paper has none."""
+    """The fraction of a layer's features that training sets to zero, drawn anew for each image. The paper uses no
+    dropout."""
     labels: bool = False
     """Condition the model on the class of each image. The data must have labels."""
     factors: Annotated[tuple[int, ...], Parameter(negative="", consume_multiple=True, show_default=False)] = ()
@@ -66,9 +67,10 @@ class TrainConfig:
     warmup: int = 0
     """The number of steps over which the learning rate rises from zero."""
     clip: float = 1.0
-    """The norm to which larger gradients are scaled down, for a loss in nats per dimension; 0 does not clip."""
+    """The largest norm of the gradient, for a loss in nats per dimension. Larger gradients are scaled down to this
+    norm; 0 does not clip."""
     ema: float = 0.999
-    """The decay of the moving average of the weights, which we validate and export; 0 averages nothing."""
+    """The decay of the moving average of the weights. We validate and export this average; 0 averages nothing."""
     seed: int = 0
     """The seed of the initial weights, the order of the images, dropout and the sample grids."""
     device: Device = "auto"
@@ -76,10 +78,10 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     """The number format of matrix products; weights stay float32. bfloat16 is faster on processors with AVX512-BF16."""
     start: str | None = None
-    """A run folder or exported model, from whose weights training starts. Default: random weights."""
+    """The run folder or exported model whose weights training starts from. Default: random weights."""
     scale: int | None = None
-    """The scale of a Multi-Scale model to train; 0 is the smallest. The run's figures then count only the terms of this
-    scale, but all dimensions. Default: all scales together."""
+    """The scale of a Multi-Scale model to train; 0 is the smallest. The run's scores then count only the terms of this
+    scale, but bits/dim still divides by all dimensions. Default: all scales together."""
     sample_every: int = 10
     """The number of epochs between grids of 16 samples; 0 draws none."""
 
