@@ -12,8 +12,12 @@ import subprocess
 import sys
 import time
 
-STEPS = {"8×8, 17 levels, batch 32": (8, 17, 32), "28×28, 2 levels, batch 16": (28, 2, 16)}
-SPINS = "unset", "0", "1000", "10000", "30000", "100000", "300000"
+STEPS = {  # side, levels, batch, depth, h
+    "8×8, 17 levels, batch 32": (8, 17, 32, 1, 32),
+    "28×28, 2 levels, batch 16": (28, 2, 16, 1, 32),
+    "28×28, 2 levels, batch 16, 7 layers": (28, 2, 16, 7, 16),
+}
+SPINS = "unset", "0", "10000", "100000"
 SECONDS = 4.0
 BUSY = "while True: pass"
 
@@ -24,9 +28,9 @@ def measure(name: str) -> None:
 
     from pixelrnn import PixelRNN
 
-    side, levels, batch = STEPS[name]
+    side, levels, batch, depth, hidden = STEPS[name]
     torch.manual_seed(0)
-    model = PixelRNN(levels=levels, hidden=32)
+    model = PixelRNN(levels=levels, depth=depth, hidden=hidden)
     optimizer = torch.optim.Adam(model.parameters())
     x = torch.randint(levels, (batch, 1, side, side), dtype=torch.uint8)
     times: list[float] = []

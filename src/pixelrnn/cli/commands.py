@@ -47,6 +47,8 @@ def train(
 
     Ctrl-C saves the run and stops it. `pixelrnn train --resume runs/wide` continues it as if it had never stopped.
 
+    On cores that no other process uses, `OMP_WAIT_POLICY=active pixelrnn train` is faster.
+
     Args:
         recipe: A YAML file with the sections model, data and train, or the name of a recipe that comes with the
             package. Default: digits.
