@@ -326,7 +326,7 @@ def trial(name: str) -> tuple[str, str]:
 
 
 def refused(error: str, call: Call | None) -> str:
-    """What came of arguments that were refused: a fault if the reference computes with them."""
+    """Judges a refusal of arguments: it is a fault if the reference computes with them."""
     if call is not None:
         with suppress(Exception), ops.backend("reference"):
             call()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pixelrnn import InputError
-from pixelrnn.ops import backend, manual, operators, triton
+from pixelrnn.ops import backend, kernels, manual, triton
 from pixelrnn.ops.lines import LAYERS, Layer
 from tests.ops.test_line_lstm import NAMES, arguments, changed, line_lstm, run
 
@@ -121,8 +121,8 @@ def test_kernels_that_do_not_work_step_aside_with_one_warning(
 
 def test_the_cpu_is_left_to_others_unless_triton_is_named() -> None:
     x, initial = torch.zeros(4, 1, 2), torch.zeros(1, 2, 16)
-    assert operators._scans("auto", x, initial, "row") is manual
-    assert operators._scans("triton", x, initial, "row") is triton
+    assert kernels._scans("auto", x, initial, "row") is manual
+    assert kernels._scans("triton", x, initial, "row") is triton
 
 
 def test_types_without_kernels_are_refused() -> None:

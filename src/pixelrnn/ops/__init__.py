@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pixelrnn.errors import InputError
-from pixelrnn.ops import cpu, operators, reference
+from pixelrnn.ops import cpu, kernels, operators, reference
 from pixelrnn.ops.lines import Layer
 
 __all__ = ["Backend", "Layer", "backend", "conv", "line_lstm"]
@@ -66,7 +66,7 @@ def choose(x: Tensor) -> tuple[Backend, torch.dtype]:
         InputError: the backend cpu is selected, but x is not float32 or float64 on a CPU.
     """
     device = x.device.type
-    lower = x.dtype == torch.float32 and operators.is_autocast(x)
+    lower = x.dtype == torch.float32 and kernels.is_autocast(x)
     factors = torch.bfloat16 if lower and torch.get_autocast_dtype(device) == torch.bfloat16 else x.dtype
     if _named not in ("auto", "cpu"):
         return _named, factors
@@ -117,9 +117,9 @@ def line_lstm(
     operands = x, input_to_state, bias, state_to_state, initial
     name, factors = choose(x)
     if name == "reference":
-        return operators.reference_line_lstm(*operands, height, layer)
+        return kernels.reference_line_lstm(*operands, height, layer)
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in operands)
-    output: Tensor = torch.ops.pixelrnn.line_lstm(*operands, height, layer, name, factors, keep)[0]
+    output: Tensor = operators.line_lstm(*operands, height, layer, name, factors, keep)[0]
     return output
 
 
@@ -152,8 +152,8 @@ def conv(
         x, plus = x.to(bias.dtype), None if plus is None else plus.to(bias.dtype)
     name, factors = choose(x)
     if name != "cpu":
-        if not operators.is_autocast(x):  # autocast converts the types
-            operators.check("conv", (x, weight, bias, plus), height, name, x.dtype)
+        if not kernels.is_autocast(x):  # autocast converts the types
+            kernels.check("conv", (x, weight, bias, plus), height, name, x.dtype)
         return reference.conv(x, weight, bias, plus, height, relu)
-    y: Tensor = torch.ops.pixelrnn.conv(x, weight, bias, plus, height, relu, factors)
+    y: Tensor = operators.conv(x, weight, bias, plus, height, relu, factors)
     return y

@@ -2,7 +2,7 @@
 ``bfloat16`` factors, products are summed in float32.
 
 Each thread carries a few images through the whole scan, row by row in raster order. That order respects every tap, so
-threads need no barriers. See docs/operators.md. `pixelrnn.ops.operators` checks the shapes.
+threads need no barriers. See docs/operators.md. `pixelrnn.ops.kernels` checks the shapes.
 """
 
 import ctypes
