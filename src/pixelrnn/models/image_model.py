@@ -1,9 +1,10 @@
 """The base class of all densities of images: their configuration, checks of their inputs, sampling, files."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from pixelrnn.errors import InputError, check_number
 from pixelrnn.models import pretrained
-from pixelrnn.sampling import Row, blank_images, check_images, described
+from pixelrnn.models.orders import ORDERS, Order, best, check_order, turn, turn_back
+from pixelrnn.sampling import Row, blank_images, check_completion, check_images, described
 
 Model = TypeVar("Model", bound="ImageModel")
 
@@ -19,8 +21,11 @@ Model = TypeVar("Model", bound="ImageModel")
 class ImageModel(nn.Module, ABC):
     """A density of images, uint8 tensors (B, C, H, W) of levels 0 to K − 1.
 
+    A model may generate images in several orders: `pixelrnn.models.orders` lists them. Its network is told the order,
+    and log p(x | order) is a density for each of them. Order 0 is raster order.
+
     ``config`` holds the arguments of the constructor, which `save_pretrained` writes: at least ``channels``,
-    ``levels``, ``size`` and ``classes``.
+    ``levels``, ``size``, ``classes`` and ``orders``.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -39,27 +44,54 @@ class ImageModel(nn.Module, ABC):
         self.levels: int = levels
         self.size: tuple[int, int] | None = (size[0], size[1]) if size else None
         self.classes: list[str] | None = None if classes is None else list(classes)
+        orders = config["orders"]
+        if type(orders) is not int or orders not in ORDERS:
+            raise InputError(f"orders must be one of {', '.join(map(str, ORDERS))}, got {orders!r}")
+        self.orders: int = orders
         self.config = {**config, "size": self.size, "classes": self.classes}
 
-    @abstractmethod
-    def log_prob_map(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B C H W"]:
-        """The term of each sub-pixel in log p(x), in nats.
+    def forward(
+        self, x: UInt8[Tensor, "B C H W"], *, order: Order = 0, **given: Tensor | None
+    ) -> Float[Tensor, "B logits C H W"]:
+        """The logits of every sub-pixel given all before it. Arguments and errors as in `log_prob_map`."""
+        return self._in_order(self._logits, x, order, given)
 
-        ``given`` holds the conditions of the density: ``labels`` (B), the class of each image.
+    def log_prob_map(
+        self, x: UInt8[Tensor, "B C H W"], *, order: Order = 0, **given: Tensor | None
+    ) -> Float[Tensor, "B C H W"]:
+        """The term of each sub-pixel in log p(x | order), in nats.
+
+        Args:
+            x: images.
+            order: the order of generation, or an order for each image (B); 0 is raster order.
+            given: the conditions of the density: ``labels`` (B), the class of each image.
 
         Raises:
             InputError: x is not a uint8 tensor (B, C, H, W) of the model's channels, or has a level above K − 1; labels
-                are missing, out of range, or not expected.
+                are missing, out of range, or not expected; the model does not have the order.
         """
+        return self._in_order(self._log_prob_map, x, order, given)
 
-    def log_prob(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, " B"]:
-        """log p(x) of each image, in nats. Arguments and errors as in the model's `log_prob_map`."""
-        return self.log_prob_map(x, **given).sum(dim=(1, 2, 3))
+    def log_prob(
+        self, x: UInt8[Tensor, "B C H W"], *, order: Order | Literal["mixture"] = 0, **given: Tensor | None
+    ) -> Float[Tensor, " B"]:
+        """log p(x | order) of each image, in nats. Arguments and errors as in the model's `log_prob_map`.
 
-    def log_prob_by_class(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B classes"]:
+        The order ``"mixture"`` takes all orders of the model as equally likely. This too is an exact density:
+
+            log p(x) = logsumexp_s log p(x | s) − ln S        for the orders s = 0, …, S − 1
+        """
+        if isinstance(order, str):
+            if order != "mixture":
+                raise InputError(f"order must be a whole number, one for each image, or 'mixture', got {order!r}")
+            each = torch.stack([self.log_prob(x, order=s, **given) for s in range(self.orders)])
+            return each.logsumexp(dim=0) - math.log(self.orders)
+        return self.log_prob_map(x, order=order, **given).sum(dim=(1, 2, 3))
+
+    def log_prob_by_class(self, x: UInt8[Tensor, "B C H W"], **given: Any) -> Float[Tensor, "B classes"]:
         """log p(x | class) of each image and class, in nats. An image's largest value marks its likeliest class.
 
-        Other conditions of the density are ``given`` as in the model's `log_prob_map`.
+        The order and other conditions of the density are ``given`` as in the model's `log_prob`.
 
         Raises:
             InputError: the density is not conditional on a class; or as in `log_prob_map`.
@@ -75,6 +107,7 @@ class ImageModel(nn.Module, ABC):
         *,
         height: int | None = None,
         width: int | None = None,
+        order: Order = 0,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
         on_row: Callable[[Row], None] | None = None,
@@ -86,15 +119,17 @@ class ImageModel(nn.Module, ABC):
             n: the number of images.
             height: pixels per column; that of the model's `size` if not given.
             width: pixels per row; that of the model's `size` if not given.
+            order: the order of generation, or an order for each image (n).
             temperature: divides the log-probabilities of every draw; 1 samples the model's distribution.
             generator: the source of random numbers. The same seed draws the same images.
             on_row: called with each complete row of all images: its pixels, and the logits that they were drawn from. A
-                Multi-Scale model calls it with the rows of its last scale.
+                Multi-Scale model calls it with the rows of its last scale. In another order than 0, these are rows of
+                the turned images (`pixelrnn.models.orders.turn`).
             given: the conditions of the density as in the model's `log_prob_map`: ``labels`` for instance.
 
         Raises:
-            InputError: n, the size, the labels or the temperature are out of range, no size is known, or the model
-                gives logits that are not finite.
+            InputError: n, the size, the order, the labels or the temperature are out of range, no size is known, or the
+                model gives logits that are not finite.
         """
         if self.size is None and None in (height, width):
             raise InputError("the model has no size of its own: pass height and width")
@@ -102,13 +137,14 @@ class ImageModel(nn.Module, ABC):
         size = (rows if height is None else height, columns if width is None else width)
         blank = blank_images(n, self.channels, size, self.device)
         options: dict[str, Any] = {"temperature": temperature, "generator": generator, "on_row": on_row, **given}
-        return self.complete(*blank, **options)
+        return self.complete(*blank, order=order, **options)
 
     def complete(
         self,
         x: UInt8[Tensor, "B C H W"],
         known: Bool[Tensor, "*B H W"],
         *,
+        order: Order | None = None,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
         on_row: Callable[[Row], None] | None = None,
@@ -122,18 +158,48 @@ class ImageModel(nn.Module, ABC):
         Args:
             x: images; the values of unknown pixels are ignored.
             known: (H, W) for all images or (B, H, W) for each, true where a pixel is kept.
+            order: as in `sample`. If not given: for each image, the order of the model in which the most known pixels
+                precede the unknown ones (`pixelrnn.models.orders.best`).
             temperature: as in `sample`, like the arguments after it.
 
         Raises:
-            InputError: x or the labels are refused as in `log_prob_map`; the mask has another shape or type; the
-                temperature is not above 0; or the model gives logits that are not finite.
+            InputError: x, the order or the labels are refused as in `log_prob_map`; the mask has another shape or type;
+                the temperature is not above 0; or the model gives logits that are not finite.
         """
         check_images(x, 256, self.channels)  # unknown pixels may have any level
-        return self._complete(x, known, given, temperature=temperature, generator=generator, on_row=on_row)
+        known = check_completion(x, known, self.levels)
+        if order is None:
+            order = best(known, self.orders) if self.orders > 1 else 0
+        turned, given = self._turned(x, order, given)
+        how: dict[str, Any] = {"temperature": temperature, "generator": generator, "on_row": on_row}
+        return turn_back(self._complete(turned, turn(known, order), given, **how), order)
+
+    # The rest of a model works in raster order: on images that were turned, and with the order among the conditions.
 
     @abstractmethod
-    def _complete(self, x: Tensor, known: Tensor, given: dict[str, Tensor | None], **how: Any) -> Tensor:
+    def _logits(self, x: Tensor, **given: Any) -> Float[Tensor, "B logits C H W"]:
+        """See `forward`."""
+
+    @abstractmethod
+    def _log_prob_map(self, x: Tensor, **given: Any) -> Float[Tensor, "B C H W"]:
+        """See `log_prob_map`."""
+
+    @abstractmethod
+    def _complete(self, x: Tensor, known: Tensor, given: dict[str, Any], **how: Any) -> Tensor:
         """See `complete`."""
+
+    def _in_order(self, compute: Callable[..., Tensor], x: Tensor, order: Order, given: dict[str, Any]) -> Tensor:
+        """Computes a map of the turned images and turns it back."""
+        check_images(x, self.levels, self.channels)
+        turned, given = self._turned(x, order, given)
+        return turn_back(compute(turned, **given), order)
+
+    def _turned(self, x: Tensor, order: Order, given: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """The images and the conditions of the density, turned so that raster order visits them in ``order``."""
+        check_order(order, len(x), self.orders)
+        if (condition := given.get("condition")) is not None:
+            given = {**given, "condition": turn(condition, order)}
+        return turn(x, order), {**given, "order": order}
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes ``config.json`` and ``model.safetensors`` into a folder, each whole or not at all."""

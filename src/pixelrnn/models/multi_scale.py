@@ -1,15 +1,17 @@
 """The Multi-Scale PixelRNN (paper §3.6): a small image first, then the pixels between its pixels."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from pixelrnn import likelihood, sampling
+from pixelrnn import likelihood
 from pixelrnn.errors import check_number
 from pixelrnn.models.image_model import ImageModel
+from pixelrnn.models.orders import Order
 from pixelrnn.models.pixel_rnn import PixelRNN
 from pixelrnn.nn import UpsamplingNetwork
 
@@ -35,7 +37,8 @@ class MultiScalePixelRNN(ImageModel):
         upsampled: features c of the conditioning map; h if not given.
         size: the (height, width) that `sample` draws by default, as in `PixelRNN`.
         options: ``layer``, ``channels``, ``levels``, ``hidden``, ``depth``, ``head``, ``residual``, ``skip``,
-            ``classes`` and ``dropout`` of the `PixelRNN` of each scale.
+            ``classes``, ``dropout`` and ``orders`` of the `PixelRNN` of each scale. All scales of an image have one
+            order, and the small image consists of the pixels that come first in that order.
 
     Raises:
         InputError: an argument is out of its range.
@@ -60,56 +63,53 @@ class MultiScalePixelRNN(ImageModel):
         self.scales = torch.nn.ModuleList([smallest, *larger])
         self.upsampling = torch.nn.ModuleList(UpsamplingNetwork(self.channels, features, f) for f in factors)
 
-    def forward(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B logits C H W"]:
-        """The logits of every sub-pixel given all before it, from the first scale that has the pixel."""
-        sampling.check_images(x, self.levels, self.channels)
+    def _logits(self, x: UInt8[Tensor, "B C H W"], **given: Any) -> Float[Tensor, "B logits C H W"]:
         images = self._images(x)
-        logits = self.scales[0](images[0], **given)
+        logits = self.scales[0]._logits(images[0], **given)
         for k, factor in enumerate(self.factors, start=1):
             condition = self._upsampled(images[k - 1], k, images[k].shape)
-            around = self.scales[k](images[k], condition=condition, **given)
+            around = self.scales[k]._logits(images[k], condition=condition, **given)
             around[:, :, :, ::factor, ::factor] = logits
             logits = around
         return logits
 
-    def log_prob_map(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B C H W"]:
-        """See `ImageModel.log_prob_map`. The term of a sub-pixel comes from the first scale that has it."""
-        scores = self.log_prob_map_of_scale(x, 0, **given)
+    def _log_prob_map(self, x: UInt8[Tensor, "B C H W"], **given: Any) -> Float[Tensor, "B C H W"]:
+        scores = self._log_prob_map_of_scale(x, 0, **given)
         for k, factor in enumerate(self.factors, start=1):
-            around = self.log_prob_map_of_scale(x, k, **given)
+            around = self._log_prob_map_of_scale(x, k, **given)
             around[:, :, ::factor, ::factor] = scores
             scores = around
         return scores
 
     def log_prob_map_of_scale(
-        self, x: UInt8[Tensor, "B C H W"], scale: int, **given: Tensor | None
+        self, x: UInt8[Tensor, "B C H W"], scale: int, *, order: Order = 0, **given: Tensor | None
     ) -> Float[Tensor, "B C height width"]:
         """The terms that one scale adds, at the scale's size: zero where the scale before has the pixel."""
         check_number("scale", scale, least=0, most=len(self.scales) - 1)
-        sampling.check_images(x, self.levels, self.channels)
+        return self._in_order(partial(self._log_prob_map_of_scale, scale=scale), x, order, given)
+
+    def _log_prob_map_of_scale(self, x: Tensor, scale: int, **given: Any) -> Float[Tensor, "B C height width"]:
         image = self._images(x)[scale]
         if scale == 0:
-            return self.scales[0].log_prob_map(image, **given)
+            scores: Tensor = self.scales[0]._log_prob_map(image, **given)
+            return scores
         factor = self.factors[scale - 1]
         condition = self._upsampled(image[:, :, ::factor, ::factor], scale, image.shape)
-        scores = self.scales[scale].log_prob_map(image, condition=condition, **given)
+        scores = self.scales[scale]._log_prob_map(image, condition=condition, **given)
         scores[:, :, ::factor, ::factor] = 0
         return scores
 
-    def _complete(
-        self, x: Tensor, known: Tensor, given: dict[str, Tensor | None], *, on_row: Any = None, **how: Any
-    ) -> Tensor:
+    def _complete(self, x: Tensor, known: Tensor, given: dict[str, Any], *, on_row: Any = None, **how: Any) -> Tensor:
         # The logits of a row are NaN for known pixels, and so for the pixels that the scale before has drawn.
-        known = sampling.check_completion(x, known, self.levels)
         images, masks = self._images(x), self._images(known[:, None])
-        drawn = self.scales[0].complete(images[0], masks[0][:, 0], **given, **how)
+        drawn = self.scales[0]._complete(images[0], masks[0][:, 0], given, **how)
         for k, factor in enumerate(self.factors, start=1):
             image, mask = images[k].clone(), masks[k][:, 0].clone()
             image[:, :, ::factor, ::factor], mask[:, ::factor, ::factor] = drawn, True
             with torch.no_grad():
                 condition = self._upsampled(drawn, k, image.shape)
             last = on_row if k == len(self.factors) else None
-            drawn = self.scales[k].complete(image, mask, condition=condition, on_row=last, **given, **how)
+            drawn = self.scales[k]._complete(image, mask, {**given, "condition": condition}, on_row=last, **how)
         return drawn
 
     def _images(self, x: Tensor) -> list[Tensor]:

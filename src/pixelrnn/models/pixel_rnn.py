@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from pixelrnn import likelihood, sampling
 from pixelrnn.errors import InputError, check_number
 from pixelrnn.models.image_model import ImageModel
+from pixelrnn.models.orders import Order
 from pixelrnn.nn import LayerKind, MaskedConv2d, OutputHead, ResidualBlock
 from pixelrnn.nn.raster import by_position
 
@@ -31,7 +32,7 @@ class PixelRNN(ImageModel):
 
     Images are uint8 tensors (B, C, H, W) of levels 0 to K − 1, of any height and width. If the model is conditional on
     a map, every LSTM adds an unmasked 1×1 convolution of the map to its gates (§3.6), and every PixelCNN block adds one
-    to its 3×3 convolution. A class is a constant map, with a feature for each class.
+    to its 3×3 convolution. A class is a constant map, with a feature for each class. So is the order of generation.
 
     Args:
         layer: ``"diagonal-bilstm"``, ``"row-lstm"`` or ``"pixel-cnn"``.
@@ -46,6 +47,7 @@ class PixelRNN(ImageModel):
         classes: the names of the classes that the density is conditional on.
         condition: features of the map that the density is conditional on; 0 for no map.
         dropout: the fraction of each layer's features that training sets to zero; the paper has none.
+        orders: the number of orders of generation: 1, 2, 4 or 8 (`pixelrnn.models.orders`).
 
     Raises:
         InputError: an argument is out of its range.
@@ -69,6 +71,7 @@ class PixelRNN(ImageModel):
         classes: Sequence[str] | None = None,
         condition: int = 0,
         dropout: float = 0.0,
+        orders: int = 1,
     ) -> None:
         config = {**locals()}  # the arguments, and two names that Python adds
         del config["self"], config["__class__"]
@@ -82,7 +85,7 @@ class PixelRNN(ImageModel):
                 raise InputError(f"{name} must be true or false, got {switch!r}")
         stream = 2 * hidden
         self.condition_features = condition
-        conditional = condition + len(classes or ())
+        conditional = condition + len(classes or ()) + (orders if orders > 1 else 0)
         self.first = MaskedConv2d("A", channels, stream, 7, channels=channels)
         self.blocks = torch.nn.ModuleList(
             ResidualBlock(layer, hidden, channels=channels, residual=residual, condition=conditional, dropout=dropout)
@@ -98,7 +101,7 @@ class PixelRNN(ImageModel):
     ) -> Float[Tensor, "B logits C H W"]:
         """Maps intensities in [−1, 1] to the logits of every sub-pixel given all before it.
 
-        ``condition`` is the map that conditions all layers, with the features of a class at its end.
+        ``condition`` is the map that conditions all layers, as `condition_map` returns it.
         """
         return self.head(self._body(intensities, condition))
 
@@ -113,18 +116,20 @@ class PixelRNN(ImageModel):
                 to_output = self.skips[n](x, plus=to_output)
         return x if to_output is None else to_output
 
-    def forward(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B logits C H W"]:
-        """The logits of every sub-pixel given all before it. Arguments and errors as in `log_prob_map`."""
-        sampling.check_images(x, self.levels, self.channels)
+    def _logits(self, x: UInt8[Tensor, "B C H W"], **given: Any) -> Float[Tensor, "B logits C H W"]:
         return self.logits(self._intensities(x), self.condition_map(x, **given))
 
-    def log_prob_map(self, x: UInt8[Tensor, "B C H W"], **given: Tensor | None) -> Float[Tensor, "B C H W"]:
-        """log p(x_i | x_<i) of each sub-pixel, in nats. Errors as in `ImageModel.log_prob_map`.
+    def log_prob_map(
+        self, x: UInt8[Tensor, "B C H W"], *, order: Order = 0, **given: Tensor | None
+    ) -> Float[Tensor, "B C H W"]:
+        """log p(x_i | x_<i, order) of each sub-pixel, in nats. Errors as in `ImageModel.log_prob_map`.
 
         ``given`` holds the conditions of the density: ``labels`` (B), and ``condition``, a map (B, c, H, W). Large
         logit tensors are evaluated in chunks of rows, and again for the gradient.
         """
-        sampling.check_images(x, self.levels, self.channels)
+        return super().log_prob_map(x, order=order, **given)
+
+    def _log_prob_map(self, x: UInt8[Tensor, "B C H W"], **given: Any) -> Float[Tensor, "B C H W"]:
         body = self._body(self._intensities(x), self.condition_map(x, **given))
         rows = max(1, MOST_LOGITS // (x[:, :, 0].numel() * likelihood.logits_per_channel(self.levels)))
         if rows >= x.shape[2]:
@@ -136,7 +141,7 @@ class PixelRNN(ImageModel):
     def _score(self, body: Float[Tensor, "B stream H W"], x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         return likelihood.log_prob_map(self.head(body), x)
 
-    def _complete(self, x: Tensor, known: Tensor, given: dict[str, Tensor | None], **how: Any) -> Tensor:
+    def _complete(self, x: Tensor, known: Tensor, given: dict[str, Any], **how: Any) -> Tensor:
         condition = self.condition_map(x, **given)
         return sampling.complete(self, x, known, levels=self.levels, condition=condition, method="logits", **how)
 
@@ -144,9 +149,12 @@ class PixelRNN(ImageModel):
         return likelihood.intensities(x, self.levels, self.first.weight.dtype)
 
     def condition_map(
-        self, x: Tensor, labels: Tensor | None = None, condition: Tensor | None = None
+        self, x: Tensor, labels: Tensor | None = None, condition: Tensor | None = None, order: Order = 0
     ) -> Float[Tensor, "B c H W"] | None:
-        """The map that conditions all layers: ``condition``, then the one-hot class everywhere; see `log_prob_map`."""
+        """The map that conditions all layers: ``condition``, then the one-hot class and the one-hot order everywhere.
+
+        Arguments as in `log_prob_map`, with the images and the condition turned to raster order.
+        """
         batch, _, height, width = x.shape
         self.check_labels(labels, batch)
         expected = (batch, self.condition_features, height, width) if self.condition_features else "none"
@@ -155,7 +163,9 @@ class PixelRNN(ImageModel):
             raise InputError(f"the condition is {given}, expected {expected}")
         dtype = self.first.weight.dtype
         maps = [] if condition is None else [condition.to(dtype)]
-        if labels is not None:
-            one_hot = F.one_hot(labels.long(), len(self.classes or ())).to(dtype)
-            maps.append(one_hot[:, :, None, None].expand(-1, -1, height, width))
+        order = order if isinstance(order, Tensor) else torch.full((batch,), order, device=x.device)
+        for index, n in ((labels, len(self.classes or ())), (order, self.orders)):
+            if index is not None and n > 1:
+                one_hot = F.one_hot(index.long(), n).to(x.device, dtype)
+                maps.append(one_hot[:, :, None, None].expand(-1, -1, height, width))
         return torch.cat(maps, dim=1) if maps else None

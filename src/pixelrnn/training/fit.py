@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, RichProgressBar
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
@@ -87,13 +88,21 @@ def build(recipe: Recipe, data: Data) -> ImageModel:
 
 
 def _start_from(name: str, model: ImageModel) -> None:
-    """Copies the weights of another model. Its configuration may differ from this one's in size and dropout only."""
+    """Copies the weights of another model. Its size and dropout may differ; and it may lack the new model's orders."""
     started = models.from_pretrained(name)
-    for key in sorted((model.config.keys() | started.config.keys()) - {"size", "dropout"}):
+    same = {"size", "dropout", "orders"} if started.orders == 1 else {"size", "dropout"}
+    for key in sorted((model.config.keys() | started.config.keys()) - same):
         own, other = model.config.get(key), started.config.get(key)
         if own != other:
             raise InputError(f"train.start {name} has {key} {other}, expected {own} like the new model")
-    fill(model, started.state_dict(), source=name)
+    weights = started.state_dict()
+    if model.orders > started.orders:
+        # The order comes last among the conditions. With zero weights it changes nothing yet.
+        for key, own in model.state_dict().items():
+            if key.endswith("condition.weight"):
+                zeros = torch.zeros_like(own[:, -model.orders :])
+                weights[key] = torch.cat([weights[key], zeros], dim=1) if key in weights else zeros
+    fill(model, weights, source=name)
 
 
 def _export_best(model: ImageModel, run: RunFolder) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from pixelrnn.data import Batch
 from pixelrnn.errors import InputError
 from pixelrnn.models import ImageModel, MultiScalePixelRNN
+from pixelrnn.models.orders import Order, spread
 from pixelrnn.training.recipe import TrainConfig
 
 
@@ -32,18 +33,26 @@ class LikelihoodTraining(pl.LightningModule):
         super().__init__()
         self.model, self.config, self.steps = model, config, steps
 
-    def nats(self, batch: Batch) -> Float[Tensor, ""]:
-        """Mean nats per image of a batch, −log p(x). If only one scale is trained, only its terms count."""
-        labels = batch.labels if self.model.classes else None
+    def nats(self, batch: Batch, order: Order = 0) -> Float[Tensor, ""]:
+        """Mean nats per image of a batch, −log p(x | order). If only one scale is trained, only its terms count."""
+        given: dict[str, Any] = {"labels": batch.labels if self.model.classes else None, "order": order}
         if self.config.scale is None:
-            return -self.model.log_prob(batch.pixels, labels=labels).mean()
+            return -self.model.log_prob(batch.pixels, **given).mean()
         assert isinstance(self.model, MultiScalePixelRNN)
-        terms = self.model.log_prob_map_of_scale(batch.pixels, self.config.scale, labels=labels)
+        terms = self.model.log_prob_map_of_scale(batch.pixels, self.config.scale, **given)
         return -terms.sum(dim=(1, 2, 3)).mean()
 
+    def _orders(self, batch: Batch, first: int | None = None) -> Order:
+        """An order for each image of a batch: drawn, or else all of them in turn from the number ``first``."""
+        if self.model.orders == 1:
+            return 0
+        n = len(batch.pixels)
+        numbers = torch.randint(8, (n,)) if first is None else first + torch.arange(n)
+        return spread(numbers, self.model.orders, (*batch.pixels.shape[2:],))
+
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        seed_step(self.config.seed, self.global_step)  # a resumed run draws the same dropout
-        nats = self.nats(batch)
+        seed_step(self.config.seed, self.global_step)  # a resumed run draws the same orders and dropout
+        nats = self.nats(batch, self._orders(batch))
         if not nats.isfinite():
             at = f"at step {self.global_step}"
             raise InputError(f"the loss is {nats.item()} {at}: lower train.learning_rate or train.clip")
@@ -51,7 +60,8 @@ class LikelihoodTraining(pl.LightningModule):
         return {"loss": nats / batch.pixels[0].numel(), "nats": nats.detach()}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._log("valid", self.nats(batch), batch.pixels)
+        # Each image in one order gives the mean over all orders at the price of one.
+        self._log("valid", self.nats(batch, self._orders(batch, first=batch_idx)), batch.pixels)
 
     def _log(self, split: str, nats: Float[Tensor, ""], x: UInt8[Tensor, "B C H W"]) -> None:
         bits = nats / (math.log(2) * x[0].numel())

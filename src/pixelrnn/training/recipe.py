@@ -39,6 +39,9 @@ class ModelConfig:
     dropout."""
     labels: bool = False
     """Condition the model on the class of each image. The data must have labels."""
+    orders: Literal[1, 2, 4, 8] = 1
+    """The number of orders in which the model can generate an image: 1 is raster order, 2 adds its reverse, 4 starts at
+    any corner, and 8 can also go column by column. Training draws an order for each image."""
     factors: Annotated[tuple[int, ...], Parameter(negative="", consume_multiple=True, show_default=False)] = ()
     """The factors between the scales of a Multi-Scale model (§3.6). For images of 32×32, 4 means 8×8, then 32×32; 2 2
     means 8×8, 16×16, then 32×32. Default: a single scale."""

@@ -1,0 +1,98 @@
+"""Eight orders of generation: raster order under each symmetry of the image grid.
+
+A model generates an image x in order k by generating ``turn(x, k)`` in raster order:
+
+    order   turned image               first pixel    then
+    0       x                          top left       along its row, and the rows downwards
+    1       rotated by 180°            bottom right   along its row, and the rows upwards
+    2       left and right swapped     top right      along its row, and the rows downwards
+    3       top and bottom swapped     bottom left    along its row, and the rows upwards
+    4 to 7  orders 0 to 3, transposed  as 0 to 3      along its column
+
+The first 2, the first 4 and all 8 orders are groups: turning an image twice gives another of these orders.
+"""
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from pixelrnn.errors import InputError, check_number
+from pixelrnn.sampling import described
+
+Order = int | Int[Tensor, " B"]
+"""The order of all images of a batch, or of each image."""
+
+ORDERS = (1, 2, 4, 8)
+"""The numbers of orders that a model may have: the first of the table above."""
+
+
+def turn(x: Tensor, order: Order) -> Tensor:
+    """Turns images or maps (B, …, H, W) so that raster order visits their pixels in ``order``.
+
+    A transposed order gives (B, …, W, H). If each image has an order of its own and the images are not square, all of
+    the orders must be transposed, or none.
+
+    Raises:
+        InputError: orders of both kinds for images that are not square.
+    """
+    if isinstance(order, int):
+        x = _flip(x, order)
+        return x.mT if order >= 4 else x
+    return _stack([turn(image, k) for image, k in zip(x, order.tolist(), strict=True)])
+
+
+def turn_back(x: Tensor, order: Order) -> Tensor:
+    """Undoes `turn`."""
+    if isinstance(order, int):
+        return _flip(x.mT if order >= 4 else x, order)
+    return _stack([turn_back(image, k) for image, k in zip(x, order.tolist(), strict=True)])
+
+
+def _flip(x: Tensor, order: int) -> Tensor:
+    dims = {0: [], 1: [-2, -1], 2: [-1], 3: [-2]}[order % 4]
+    return x.flip(dims) if dims else x
+
+
+def _stack(images: list[Tensor]) -> Tensor:
+    if len({image.shape for image in images}) > 1:
+        raise InputError("the images are not square: choose orders below 4 for all of them, or above 3 for all")
+    return torch.stack(images)
+
+
+def check_order(order: Order, batch: int, orders: int) -> None:
+    """Raises InputError unless the order is one of the first ``orders``, or a tensor of these for each image."""
+    if not isinstance(order, Tensor):
+        check_number("order", order, least=0, most=orders - 1)
+    elif tuple(order.shape) != (batch,) or order.is_floating_point() or order.dtype == torch.bool:
+        raise InputError(f"order: {described(order)}, expected a whole number, or whole numbers ({batch},)")
+    elif wrong := order[(order < 0) | (order >= orders)].tolist():
+        raise InputError(f"order holds {wrong[0]}, expected 0 to {orders - 1}")
+
+
+def spread(k: Int[Tensor, " B"], orders: int, size: tuple[int, int]) -> Int[Tensor, " B"]:
+    """An order for each image of a batch from any whole numbers k: k mod ``orders``, if the images are square.
+
+    Otherwise the first image decides whether the orders are transposed.
+    """
+    order = k % orders
+    return order if size[0] == size[1] else order[:1] // 4 * 4 + order % 4
+
+
+def best(known: Bool[Tensor, "B H W"], orders: int) -> Int[Tensor, " B"]:
+    """The order in which the most known pixels precede the unknown ones, for each mask: the first of several.
+
+    We count pairs of a known pixel and a later unknown one. For masks that are not square, either all orders are
+    transposed or none, whichever gives more pairs in total.
+    """
+    pairs = torch.stack([_pairs(turn(known, k)) for k in range(orders)])
+    if orders == 8 and known.shape[1] != known.shape[2]:
+        halves = pairs.unflatten(0, (2, 4))
+        transposed = int(halves.amax(dim=1).sum(dim=1).argmax())
+        return halves[transposed].argmax(dim=0) + 4 * transposed
+    return pairs.argmax(dim=0)
+
+
+def _pairs(known: Bool[Tensor, "B H W"]) -> Int[Tensor, " B"]:
+    """The number of pairs of a known pixel and an unknown one after it in raster order."""
+    flat = known.flatten(1)
+    return (flat.cumsum(dim=1) * ~flat).sum(dim=1)
