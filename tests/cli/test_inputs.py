@@ -9,9 +9,16 @@ from pixelrnn import InputError
 from pixelrnn.cli.inputs import kept
 
 
+def test_sides() -> None:
+    assert kept(3, 2).tolist() == [[True] * 2, [False] * 2, [False] * 2]
+    assert torch.equal(kept(3, 2), kept(3, 2, side="top"))
+    assert torch.equal(kept(3, 2, side="bottom"), kept(3, 2).flip(0))
+    assert kept(2, 3, side="left").tolist() == [[True, False, False]] * 2
+    assert torch.equal(kept(2, 3, side="right"), kept(2, 3, side="left").flip(1))
+
+
 def test_rows() -> None:
     assert torch.equal(kept(5, 3, rows=2), (torch.arange(5) < 2)[:, None].expand(5, 3))
-    assert torch.equal(kept(5, 3), kept(5, 3, rows=2))
     assert kept(5, 3, rows=5).all()
     assert not kept(5, 3, rows=0).any()
 
@@ -29,7 +36,7 @@ def test_white_covers(tmp_path: Path) -> None:
 
 
 def test_bad_covers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--keep-rows, --box and --mask cannot be combined: pass only one"):
+    with pytest.raises(InputError, match="--keep, --keep-rows, --box and --mask cannot be combined: pass only"):
         kept(4, 4, rows=2, box=(0, 0, 1, 1))
     for rows in (-1, 5):
         with pytest.raises(InputError, match=f"--keep-rows must be from 0 to 4, got {rows}"):

@@ -82,6 +82,21 @@ def test_a_resumed_run_ends_bit_by_bit_as_one_never_stopped(
     assert exported[0] == exported[1]
 
 
+def test_a_resumed_run_draws_the_same_orders(
+    tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    r = recipe(images)
+    r = replace(r, model=replace(r.model, orders=8))
+    fit(r, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        watched(patched, [Raise("train", 3)], [])
+        with pytest.raises(Stopped, match="stopped by SIGTERM"):
+            fit(r, tmp_path / "stopped")
+    fit(r, tmp_path / "stopped", resume=True)
+    whole, stopped = (weights(tmp_path / run / "checkpoints" / "last.ckpt") for run in ("whole", "stopped"))
+    assert all(torch.equal(a, b) for a, b in zip(whole, stopped, strict=True))
+
+
 def test_a_signal_just_after_all_has_looked_for_one_is_not_lost(
     tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

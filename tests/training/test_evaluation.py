@@ -1,4 +1,5 @@
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -29,10 +30,23 @@ def test_a_score_is_the_mean_of_its_images() -> None:
     )
 
 
+def test_a_score_is_of_an_order() -> None:
+    model, images = PixelRNN(levels=4, hidden=2, orders=2, classes=["even", "odd"]), data()
+    labels = torch.arange(5) % 2  # of the validation images
+    order: Literal["mixture"] | int
+    for order in (1, "mixture"):
+        got = score(model, images.valid, split="valid", protocol="", batch=2, order=order)
+        expected = -model.log_prob(images.valid.pixels, labels=labels, order=order).double()
+        torch.testing.assert_close(got.per_image, expected, rtol=0, atol=1e-5)
+        likeliest = model.log_prob_by_class(images.valid.pixels, order=order).argmax(dim=1)
+        right = likeliest.eq(labels).double().mean().item()
+        assert accuracy(model, images.valid, split="valid", order=order) == pytest.approx(right)
+
+
 def test_scores_leave_the_device_before_they_become_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images = PixelRNN(levels=4, hidden=2), data()
     log_prob = model.log_prob
-    monkeypatch.setattr(model, "log_prob", lambda x, labels: log_prob(x, labels=labels).as_subclass(OnMPS))
+    monkeypatch.setattr(model, "log_prob", lambda x, **given: log_prob(x, **given).as_subclass(OnMPS))
     assert score(model, images.valid, split="valid", protocol="").per_image.dtype == torch.float64
 
 

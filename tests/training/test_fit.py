@@ -13,10 +13,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pixelrnn import InputError, MultiScalePixelRNN, PixelRNN
 from pixelrnn.data import Batch, DataConfig, load
+from pixelrnn.models import ImageModel
+from pixelrnn.models.orders import turn
 from pixelrnn.nn import OutputHead
 from pixelrnn.ops import choose
 from pixelrnn.pictures import save_grid, to_8_bit
-from pixelrnn.training.fit import fit
+from pixelrnn.training.fit import _start_from, fit
+from pixelrnn.training.module import LikelihoodTraining
 from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig
 from pixelrnn.training.records import COLUMNS
 from tests.training.runs import recipe, rows, watched
@@ -117,6 +120,37 @@ def test_every_step_is_as_the_recipe_says(tmp_path: Path, images: DataConfig, mo
         assert float(final[f"{split}_bits_per_dim"]) == pytest.approx(bits)
 
 
+def test_validation_spreads_the_images_over_the_orders(tmp_path: Path, images: DataConfig) -> None:
+    """The images are not square, so the first image of a batch decides whether all orders are transposed."""
+    r = recipe(images, batch=2, epochs=1, ema=0.0)  # validation batches of 8 and 2
+    model = fit(replace(r, model=replace(r.model, orders=8)), tmp_path / "run")
+    valid = torch.from_numpy(np.load(str(images.path))["valid"])[:, None]
+    order = torch.tensor([0, 1, 2, 3] * 2 + [1, 2])
+    expected = -model.log_prob(valid, order=order).mean().item()
+    assert float(rows(tmp_path / "run")[0]["valid_nats"]) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("factors", [(), (2,)])
+def test_training_draws_all_orders(
+    tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch, factors: tuple[int, ...]
+) -> None:
+    seen: list[list[int]] = []
+    nats = LikelihoodTraining.nats
+
+    def spied(self: LikelihoodTraining, batch: Batch, order: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            seen.append(order.tolist())
+        return nats(self, batch, order)
+
+    monkeypatch.setattr(LikelihoodTraining, "nats", spied)
+    r = recipe(images, epochs=4)
+    fit(replace(r, model=replace(r.model, orders=8, factors=factors)), tmp_path / "run")
+    assert len(seen) == 20
+    assert len({tuple(order) for order in seen}) == 20
+    assert {k for order in seen for k in order} == set(range(8))
+    assert all(len({k // 4 for k in order}) == 1 for order in seen)
+
+
 def test_validation_weighs_its_batches(tmp_path: Path, images: DataConfig) -> None:
     model = fit(recipe(images, batch=2, epochs=1, ema=0.0), tmp_path / "run")  # validation batches of 8 and 2
     valid = torch.from_numpy(np.load(str(images.path))["valid"])[:, None]
@@ -194,7 +228,7 @@ def test_a_run_that_failed_at_once_can_be_started_again(
     tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(PixelRNN, "log_prob", lambda _, x, labels: torch.full((len(x),), torch.nan))
+        patched.setattr(PixelRNN, "log_prob", lambda _, x, **given: torch.full((len(x),), torch.nan))
         with pytest.raises(InputError, match="the loss is nan at step 0"):
             fit(recipe(images), tmp_path / "run")
     assert (tmp_path / "run" / "config.yaml").is_file()
@@ -222,7 +256,7 @@ def test_why_a_training_ended_is_told_whatever_else_is_wrong(
     run = tmp_path / "run"
     fit(recipe(images, epochs=1), run)
 
-    def spoil(_: PixelRNN, x: torch.Tensor, labels: None) -> torch.Tensor:
+    def spoil(_: PixelRNN, x: torch.Tensor, **given: Any) -> torch.Tensor:
         (run / "checkpoints" / "best.ckpt").write_bytes(b"damaged")
         return torch.full((len(x),), torch.nan)
 
@@ -241,7 +275,7 @@ def test_a_class_conditional_model_trains_on_the_labels(tmp_path: Path, monkeypa
     drawn: list[torch.Tensor] = []
     log_prob, sample = PixelRNN.log_prob, PixelRNN.sample
 
-    def scoring(self: PixelRNN, x: torch.Tensor, *, labels: torch.Tensor) -> torch.Tensor:
+    def scoring(self: PixelRNN, x: torch.Tensor, *, labels: torch.Tensor, order: int) -> torch.Tensor:
         seen.append((x, labels))
         return log_prob(self, x, labels=labels)
 
@@ -311,3 +345,27 @@ def test_training_starts_from_other_weights(tmp_path: Path, images: DataConfig) 
             fit(other, tmp_path / "three")
     with pytest.raises(InputError, match="no model"):
         fit(recipe(images, start=str(tmp_path / "none")), tmp_path / "three")
+
+
+@pytest.mark.parametrize("classes", [None, ["a", "b"]])
+@pytest.mark.parametrize("options", [{}, {"layer": "pixel-cnn"}, {"layer": "row-lstm", "factors": (2,)}])
+def test_a_model_of_several_orders_starts_from_one_of_raster_order(
+    tmp_path: Path, options: dict[str, Any], classes: list[str] | None
+) -> None:
+    def model_of(orders: int) -> ImageModel:
+        kind: Any = MultiScalePixelRNN if "factors" in options else PixelRNN
+        model: ImageModel = kind(**options, levels=2, hidden=2, classes=classes, orders=orders)
+        return model
+
+    raster, several = model_of(1), model_of(8)
+    raster.save_pretrained(tmp_path / "raster")
+    _start_from(str(tmp_path / "raster"), several)
+    x = torch.randint(2, (4, 1, 4, 3), dtype=torch.uint8)
+    given = {"labels": torch.arange(4) % 2} if classes else {}
+    for order in range(8):
+        expected = raster.log_prob(turn(x, order), **given)
+        torch.testing.assert_close(several.log_prob(x, order=order, **given), expected)
+    several.save_pretrained(tmp_path / "several")
+    for other in (raster, model_of(4)):
+        with pytest.raises(InputError, match=f"several has orders 8, expected {other.orders} like the new model"):
+            _start_from(str(tmp_path / "several"), other)

@@ -76,6 +76,7 @@ def evaluate(
     images: Path | None = None,
     per_image: Path | None = None,
     classify: bool = False,
+    order: Literal["identity", "mixture"] = "identity",
     batch: int = 64,
     device: options.OnDevice = "auto",
     overwrite: options.Overwrite = False,
@@ -93,6 +94,8 @@ def evaluate(
         per_image: Write the score of every image to this CSV file.
         classify: Also print the percentage of images that are likeliest under their own class. The model must be
             class-conditional.
+        order: The order of generation to score: identity is raster order. mixture takes all orders of the model as
+            equally likely; its density is the mean of theirs.
         batch: The number of images that are scored together.
     """
     from pixelrnn.cli import inputs, outputs
@@ -102,9 +105,14 @@ def evaluate(
     if per_image is not None:
         outputs.check_new(per_image, "--per-image", ".csv", overwrite=overwrite)
     loaded = inputs.load_model(model, device)
+    if order == "mixture" and loaded.orders == 1:
+        raise InputError(f"{model} has one order of generation: omit --order mixture")
     chosen, protocol = inputs.chosen_images(images, data, split, loaded)
-    classified = {s: accuracy(loaded, own, split=s, batch=batch) for s, own in chosen.items() if classify}
-    scores = [score(loaded, own, split=s, protocol=protocol, batch=batch) for s, own in chosen.items()]
+    if loaded.orders > 1:
+        protocol += ", raster order" if order == "identity" else f", mixture of {loaded.orders} orders"
+    how: dict[str, Any] = {"batch": batch, "order": 0 if order == "identity" else order}
+    classified = {s: accuracy(loaded, own, split=s, **how) for s, own in chosen.items() if classify}
+    scores = [score(loaded, own, split=s, protocol=protocol, **how) for s, own in chosen.items()]
     if per_image is not None:
         outputs.write_scores(per_image, scores)
     for line in scores:
@@ -122,6 +130,7 @@ def sample(
     out: Path = Path("samples.png"),
     height: int | None = None,
     width: int | None = None,
+    order: int = 0,
     temperature: options.Temperature = 1.0,
     seed: options.Seed = 0,
     device: options.OnDevice = "auto",
@@ -141,6 +150,8 @@ def sample(
         out: The PNG file to write. The .npz file gets the same name.
         height: The height of an image in pixels. Default: that of the training images.
         width: The width of an image in pixels. Default: that of the training images.
+        order: The order of generation, for a model of several orders. 0 is raster order; the documentation of
+            `pixelrnn.models.orders` lists the others.
     """
     from pixelrnn import pictures, randomness
     from pixelrnn.cli import inputs, outputs
@@ -149,11 +160,12 @@ def sample(
     arrays = outputs.arrays_beside(out, overwrite=overwrite)
     loaded = inputs.load_model(model, device)
     pictures.check_drawable(loaded.channels)
+    check_number("--order", order, least=0, most=loaded.orders - 1)
     labels, noise = inputs.labels_of(loaded, label, n), randomness.generator(seed, "--seed")
-    with rows("sampling", height or (loaded.size or (0, 0))[0]) as on_row:
-        images = loaded.sample(
-            n, labels=labels, height=height, width=width, temperature=temperature, generator=noise, on_row=on_row
-        )
+    own = loaded.size or (0, 0)
+    how: dict[str, Any] = {"labels": labels, "temperature": temperature, "generator": noise}
+    with rows("sampling", (height or own[0]) if order < 4 else (width or own[1])) as on_row:
+        images = loaded.sample(n, height=height, width=width, order=order, on_row=on_row, **how)
     outputs.save_arrays(arrays, loaded.levels, images=images)
     drawn = label or loaded.classes or ()
     columns = min(n, len(drawn)) if len(drawn) > 1 else None
@@ -167,6 +179,7 @@ def complete(
     *,
     split: options.Split = "valid",
     images: Path | None = None,
+    keep: options.Side | None = None,
     keep_rows: int | None = None,
     box: Annotated[tuple[int, int, int, int] | None, Parameter(negative="")] = None,
     mask: Path | None = None,
@@ -183,14 +196,16 @@ def complete(
 
     Example: `pixelrnn complete runs/digits --images photo.png --box 2 2 4 4`
 
-    The model draws each pixel given the rows above it and the pixels to its left. A kept pixel informs only later
-    pixels, so cover a lower part for the best results. An .npz file beside the PNG holds `original`, `known`,
-    `completed` and `levels`.
+    A kept pixel informs only the pixels that the model draws after it. A model of one order draws rows from top to
+    bottom, and each row from left to right: cover a lower part. A model of several orders takes the order in which the
+    most kept pixels come first: cover any side. An .npz file beside the PNG holds `original`, `known`, `completed` and
+    `levels`.
 
     Args:
         images: Complete this image file, or images of this folder, instead of a split. They are cropped and scaled to
             the size of the training images.
-        keep_rows: The number of upper rows to keep. Default: half of the rows, unless --box or --mask is given.
+        keep: The half of each image to keep. Default: top, unless --keep-rows, --box or --mask is given.
+        keep_rows: The number of upper rows to keep.
         box: TOP LEFT HEIGHT WIDTH of the box to cover, in pixels of the model's images.
         mask: An image file as large as the model's images. White pixels are covered, black ones are kept.
         label: The class to complete an image as, with a class-conditional model. Repeat it to use several classes in
@@ -202,6 +217,7 @@ def complete(
 
     from pixelrnn import pictures, randomness
     from pixelrnn.cli import inputs, outputs
+    from pixelrnn.models import orders
 
     check_number("--n", n, least=1)
     source = {"--data.path": data.path} if images is None else {"--images": images}
@@ -213,10 +229,11 @@ def complete(
     shown = every.spread(n)
     x = shown.pixels
     labels, noise = inputs.labels_of(loaded, label, len(x), own=shown), randomness.generator(seed, "--seed")
-    known = inputs.kept(*x.shape[2:], rows=keep_rows, box=box, mask=mask)
-    with rows("completing", len(known)) as on_row:
+    known = inputs.kept(*x.shape[2:], side=keep, rows=keep_rows, box=box, mask=mask)
+    order = int(orders.best(known[None], loaded.orders))
+    with rows("completing", known.shape[0 if order < 4 else 1]) as on_row:
         how: dict[str, Any] = {"labels": labels, "temperature": temperature, "generator": noise, "on_row": on_row}
-        completed = loaded.complete(x.to(loaded.device), known.to(loaded.device), **how).cpu()
+        completed = loaded.complete(x.to(loaded.device), known.to(loaded.device), order=order, **how).cpu()
     outputs.save_arrays(arrays, loaded.levels, original=x, completed=completed, known=known)
     original, done = pictures.to_8_bit(x, loaded.levels), pictures.to_8_bit(completed, loaded.levels)
     pictures.save_grid(out, torch.cat([original, torch.where(known, original, 128), done]), columns=len(x))

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from pixelrnn import models
+from pixelrnn.cli.options import Side
 from pixelrnn.data import DataConfig, Images, Mode, SplitName, describe, folder, load, pillow, requantise
 from pixelrnn.errors import InputError, check_number
 from pixelrnn.models import ImageModel
@@ -59,22 +60,38 @@ def labels_of(
 
 
 def kept(
-    height: int, width: int, *, rows: int | None = None, box: Box | None = None, mask: Path | None = None
+    height: int,
+    width: int,
+    *,
+    side: Side | None = None,
+    rows: int | None = None,
+    box: Box | None = None,
+    mask: Path | None = None,
 ) -> Bool[Tensor, "H W"]:
-    """True where a pixel is kept: in the upper ``rows`` (default: half), outside the box, or black in the mask."""
-    if [rows, box, mask].count(None) < 2:
-        raise InputError("--keep-rows, --box and --mask cannot be combined: pass only one of them")
+    """True where a pixel is kept: in one half (default: top), in upper rows, outside a box, or black in a mask."""
+    if [side, rows, box, mask].count(None) < 3:
+        raise InputError("--keep, --keep-rows, --box and --mask cannot be combined: pass only one of them")
     if mask is not None:
         white = torch.from_numpy(pillow.read(mask, mode="grey")[..., 0] >= 128)
         if white.shape != (height, width):
             size = "×".join(map(str, white.shape))
             raise InputError(f"the mask {mask} is {size}, expected {height}×{width} like the images")
         return ~white
-    top, left, tall, wide = box or (height // 2 if rows is None else rows, 0, height, width)
-    if box is None:
-        check_number("--keep-rows", top, least=0, most=height)
-    elif min(top, left) < 0 or min(tall, wide) < 1 or top + tall > height or left + wide > width:
-        raise InputError(f"--box {top} {left} {tall} {wide} does not fit, expected a box within {height}×{width}")
     known = torch.ones(height, width, dtype=torch.bool)
-    known[top : top + tall, left : left + wide] = False
+    if box is not None:
+        top, left, tall, wide = box
+        if min(top, left) < 0 or min(tall, wide) < 1 or top + tall > height or left + wide > width:
+            raise InputError(f"--box {top} {left} {tall} {wide} does not fit, expected a box within {height}×{width}")
+        known[top : top + tall, left : left + wide] = False
+    elif rows is not None:
+        check_number("--keep-rows", rows, least=0, most=height)
+        known[rows:] = False
+    else:
+        half = {
+            "top": known[height // 2 :],
+            "bottom": known[: height - height // 2],
+            "left": known[:, width // 2 :],
+            "right": known[:, : width - width // 2],
+        }
+        half[side or "top"][:] = False
     return known

@@ -5,7 +5,7 @@ This module and `pixelrnn.cli.commands` do not import PyTorch, so `--help` is fa
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import UNSET, App, ArgumentCollection, Parameter
 from cyclopts.config import Dict
@@ -30,6 +30,7 @@ ModelNames = Annotated[
 ]
 Split = Annotated[SplitName, Parameter(help=SPLIT)]
 Splits = Annotated[tuple[SplitName, ...], SEVERAL, Parameter(help=f"{SPLIT} Repeat it for several splits.")]
+Side = Literal["top", "bottom", "left", "right"]
 Labels = Annotated[tuple[str, ...], Parameter(name="--label", negative="", show_default=False)]
 Temperature = Annotated[float, Parameter(help="A value below 1 favours likely images; 1 samples the model's density.")]
 Seed = Annotated[int, Parameter(help="The seed of the random numbers. The same seed draws the same images.")]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -47,10 +48,19 @@ class Score:
 
 
 @torch.no_grad()
-def score(model: ImageModel, images: Images, *, split: str, protocol: str, batch: int = 64) -> Score:
+def score(
+    model: ImageModel,
+    images: Images,
+    *,
+    split: str,
+    protocol: str,
+    batch: int = 64,
+    order: int | Literal["mixture"] = 0,
+) -> Score:
     """Scores every image, ``batch`` of them at a time, on the device of the model and with a progress bar.
 
-    ``split`` is the name of the images, and ``protocol`` says where they come from and how they were prepared.
+    ``split`` is the name of the images, and ``protocol`` says where they come from and how they were prepared. The
+    ``order`` is as in `ImageModel.log_prob`.
 
     Raises:
         InputError: the images have other channels or levels than the model, or their scores are not finite.
@@ -58,7 +68,7 @@ def score(model: ImageModel, images: Images, *, split: str, protocol: str, batch
     scores = []
     for x, labels in track(images.batches(batch), f"evaluating {split}"):
         given = labels.to(model.device) if model.classes and labels is not None else None
-        scores.append(-model.log_prob(x.to(model.device), labels=given).cpu())
+        scores.append(-model.log_prob(x.to(model.device), order=order, labels=given).cpu())
     # In float64, and on the CPU because MPS lacks it: rounding must not show in the third decimal of a mean of 10,000.
     nats = torch.cat(scores).double()
     if not nats.isfinite().all():
@@ -67,8 +77,10 @@ def score(model: ImageModel, images: Images, *, split: str, protocol: str, batch
 
 
 @torch.no_grad()
-def accuracy(model: ImageModel, images: Images, *, split: str, batch: int = 64) -> float:
-    """The fraction of the images that the model finds likeliest under their own class.
+def accuracy(
+    model: ImageModel, images: Images, *, split: str, batch: int = 64, order: int | Literal["mixture"] = 0
+) -> float:
+    """The fraction of the images that the model finds likeliest under their own class. Arguments as in `score`.
 
     Raises:
         InputError: the model is not conditional on a class, or the images have no labels.
@@ -79,7 +91,8 @@ def accuracy(model: ImageModel, images: Images, *, split: str, batch: int = 64) 
     right = 0
     for x, labels in track(images.batches(batch), f"classifying {split}"):
         assert labels is not None
-        right += int((model.log_prob_by_class(x.to(model.device)).argmax(dim=1).cpu() == labels).sum())
+        by_class = model.log_prob_by_class(x.to(model.device), order=order)
+        right += int((by_class.argmax(dim=1).cpu() == labels).sum())
     return right / len(images)
 
 
