@@ -179,10 +179,17 @@ def model(r: Draw) -> Call:
     classes = r.choice((None, None, ["a", "b"]))
     kind = r.choice(("diagonal-bilstm", "row-lstm", "pixel-cnn"))
     channels, levels, b, h, w = r.choice((1, 1, 3)), r.choice((2, 3, 256)), r.size(), r.size(), r.size()
+    orders = r.choice((1, 1, 2, 8)) if r.random() >= r.wrong else r.choice((0, 3, None))
     how: dict[str, Any] = {"channels": channels, "levels": levels, "hidden": 3, "layer": kind, "classes": classes}
+    how["orders"] = orders
     module = r.module(PixelRNN, **how) if r.random() < 0.7 else r.module(MultiScalePixelRNN, factors=(2,), **how)
     x = r.tensor(b, channels, h, w, dtype=torch.uint8, high=levels + (r.random() < r.wrong))
-    given = {"labels": r.tensor(b, dtype=torch.int64)} if classes and r.random() >= r.wrong else {}
+    given: dict[str, Any] = {}
+    if classes and r.random() >= r.wrong:
+        given["labels"] = r.tensor(b, dtype=torch.int64)
+    if r.random() < 0.5:
+        high = module.orders + (r.random() < r.wrong)
+        given["order"] = r.choice((r.randrange(high), r.tensor(b, dtype=torch.int64, high=high)))
     known = r.tensor(h, w, dtype=torch.bool) if r.random() < 0.5 else r.tensor(b, h, w, dtype=torch.bool)
     temperature = r.choice((1.0, 0.5, 0, -1, float("nan"))) if r.random() < r.wrong else 1.0
     noise, seed = torch.Generator(), r.getrandbits(32)

@@ -1,45 +1,85 @@
-"""Draws the learning curves of the shipped models beside the paper's figures, in one picture.
+"""Draws the learning curves of the shipped models beside the paper's figures.
 
     python benchmarks/learning_curves.py
 
-reads the stored metrics of each run on static binarized MNIST and writes ``docs/learning-curves.png``.
+reads the stored metrics of each run on static binarized MNIST. It writes ``docs/learning-curves.png``, training and
+validation after each epoch, and ``docs/time-to-quality.png``, validation against the minutes of training so far.
 """
 
 import csv
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pixelrnn.files import replacing
+from pixelrnn.figures import save
 from pixelrnn.models.pretrained import SHIPPED
 from pixelrnn.training.recipe import read_recipe
 
-PICTURE = Path("docs/learning-curves.png")
+EPOCHS, MINUTES = Path("docs/learning-curves.png"), Path("docs/time-to-quality.png")
 PAPER = {"paper, test: Diagonal BiLSTM, 1×32": 80.75, "paper, test: Diagonal BiLSTM, 7×16": 79.20}
-COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"]  # Okabe & Ito, safe for colour blindness
+# Okabe & Ito, safe for colour blindness. Runs of the same colour differ in their markers.
+COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"]
+MARKERS = ["o", "s", "^"]
 
 
-def draw(runs: dict[str, Path]) -> Figure:
-    """Draws the nats of training and validation after each epoch.
+def draw_epochs(runs: dict[str, Path]) -> Figure:
+    """Draws the nats of training and validation of each run, by name, after each epoch."""
+    figure, axes = _new("epoch")
+    for (name, run), (colour, marker) in zip(runs.items(), _styles(len(runs)), strict=True):
+        rows = _metrics(run)
+        epochs = [row["epoch"] for row in rows]
+        how: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 3}
+        axes.plot(epochs, [row["valid_nats"] for row in rows], label=f"{name}, validation", **how)
+        axes.plot(epochs, [row["train_nats"] for row in rows], ":", label=f"{name}, training", **how)
+    _finish(axes)
+    return figure
 
-    Args:
-        runs: run folders by name.
+
+def draw_minutes(runs: dict[str, Path]) -> Figure:
+    """Draws the validation nats of each run against the minutes since its start.
+
+    A run that starts from the weights of another one begins at the other's minutes of training.
     """
+    figure, axes = _new("minutes of training")
+    for (name, run), (colour, marker) in zip(runs.items(), _styles(len(runs)), strict=True):
+        rows, before = _metrics(run), _minutes_before(run)
+        minutes = [before + row["seconds"] / 60 for row in rows]
+        axes.plot(minutes, [row["valid_nats"] for row in rows], color=colour, marker=marker, markersize=4, label=name)
+    axes.set(xscale="log")
+    _finish(axes)
+    return figure
+
+
+def _minutes_before(run: Path) -> float:
+    config = run / "config.yaml"
+    start = read_recipe(config).get("train", {}).get("start") if config.is_file() else None
+    return 0.0 if start is None else _minutes_before(SHIPPED[start]) + _metrics(SHIPPED[start])[-1]["seconds"] / 60
+
+
+def _metrics(run: Path) -> list[dict[str, float]]:
+    with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _styles(n: int) -> list[tuple[str, str]]:
+    return [(colour, MARKERS[k // len(COLOURS)]) for k, colour in zip(range(n), cycle(COLOURS), strict=False)]
+
+
+def _new(x: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.subplots()
-    for (name, run), colour in zip(runs.items(), cycle(COLOURS), strict=False):
-        with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        epochs = [int(row["epoch"]) for row in rows]
-        axes.plot(epochs, [float(row["valid_nats"]) for row in rows], color=colour, label=f"{name}, validation")
-        axes.plot(epochs, [float(row["train_nats"]) for row in rows], ":", color=colour, label=f"{name}, training")
+    axes.set(xlabel=x, ylabel="nats per image", ylim=(78, 88), title="static binarized MNIST")
+    return figure, axes
+
+
+def _finish(axes: Axes) -> None:
     for (name, nats), style in zip(PAPER.items(), ("--", "-."), strict=True):
         axes.axhline(nats, color="black", linewidth=0.8, linestyle=style, label=f"{name}, {nats:.2f}")
-    axes.set(xlabel="epoch", ylabel="nats per image", ylim=(78, 88), title="static binarized MNIST")
-    axes.grid(alpha=0.3)
+    axes.grid(alpha=0.3, which="both")
     axes.legend(frameon=False, fontsize=8)
-    return figure
 
 
 if __name__ == "__main__":
@@ -48,6 +88,5 @@ if __name__ == "__main__":
         for name, run in SHIPPED.items()
         if read_recipe(run / "config.yaml")["data"]["source"] == "binarized-mnist"
     }
-    figure = draw(binarized)
-    with replacing(PICTURE) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    save(EPOCHS, draw_epochs(binarized))
+    save(MINUTES, draw_minutes(binarized))
