@@ -8,6 +8,7 @@ skewing                  the same in the paper's skewed map, and in memory
 row-step, diagonal-step  one step: its inputs, its results and their shapes
 shift                    the leak of the Diagonal BiLSTM's second direction if it did not move down one row
 generation               a digit being drawn: pixels, predictions, surprise
+orders                   the eight orders in which a model may generate an image
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from pixelrnn.errors import extra
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Still = Literal["mask-grey", "mask-rgb", "context", "influence", "row-step", "diagonal-step", "shift"]
+Still = Literal["mask-grey", "mask-rgb", "context", "influence", "row-step", "diagonal-step", "shift", "orders"]
 Animation = Literal["rows", "diagonals", "skewing", "generation"]
 FigureName = Literal[Still, Animation]
 FIGURES: tuple[FigureName, ...] = get_args(FigureName)
@@ -44,7 +45,7 @@ def draw(name: FigureName, folder: Path, *, models: Sequence[str], still: StillF
     """
     with extra("train", wanted_by="pixelrnn.explain"):
         from pixelrnn import figures
-        from pixelrnn.explain import context, generation, lines, masks, step
+        from pixelrnn.explain import context, generation, lines, masks, orders, step
 
     drawings: dict[FigureName, Callable[[], Figure | Iterator[Figure]]] = {
         "mask-grey": masks.of_one_channel,
@@ -54,6 +55,7 @@ def draw(name: FigureName, folder: Path, *, models: Sequence[str], still: StillF
         "row-step": step.of_row,
         "diagonal-step": step.of_diagonal,
         "shift": context.shift,
+        "orders": orders.of_grid,
         "rows": lines.rows,
         "diagonals": lines.diagonals,
         "skewing": lines.skewing,

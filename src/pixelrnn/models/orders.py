@@ -2,14 +2,15 @@
 
 A model generates an image x in order k by generating ``turn(x, k)`` in raster order:
 
-    order   turned image               first pixel    then
-    0       x                          top left       along its row, and the rows downwards
-    1       rotated by 180°            bottom right   along its row, and the rows upwards
-    2       left and right swapped     top right      along its row, and the rows downwards
-    3       top and bottom swapped     bottom left    along its row, and the rows upwards
-    4 to 7  orders 0 to 3, transposed  as 0 to 3      along its column
+    order   turned image                        the order of the pixels of x
+    0       x itself                            by rows from the top left: raster order
+    1       x rotated by 180°                   by rows from the bottom right
+    2       x with left and right swapped       by rows from the top right
+    3       x with top and bottom swapped       by rows from the bottom left
+    4 to 7  as 0 to 3, then transposed          by columns from the same corners
 
 The first 2, the first 4 and all 8 orders are groups: turning an image twice gives another of these orders.
+`pixelrnn explain orders` draws them.
 """
 
 import torch
@@ -36,21 +37,21 @@ def turn(x: Tensor, order: Order) -> Tensor:
         InputError: orders of both kinds for images that are not square.
     """
     if isinstance(order, int):
-        x = _flip(x, order)
-        return x.mT if order >= 4 else x
+        # docs: begin turn
+        flipped = [[], [-2, -1], [-1], [-2]][order % 4]  # of the dimensions (B, …, H, W)
+        turned = x.flip(flipped) if flipped else x
+        if order >= 4:
+            turned = turned.mT  # swaps rows and columns
+        # docs: end turn
+        return turned
     return _stack([turn(image, k) for image, k in zip(x, order.tolist(), strict=True)])
 
 
 def turn_back(x: Tensor, order: Order) -> Tensor:
     """Undoes `turn`."""
     if isinstance(order, int):
-        return _flip(x.mT if order >= 4 else x, order)
+        return turn(x.mT, order - 4) if order >= 4 else turn(x, order)  # a flip undoes itself
     return _stack([turn_back(image, k) for image, k in zip(x, order.tolist(), strict=True)])
-
-
-def _flip(x: Tensor, order: int) -> Tensor:
-    dims = {0: [], 1: [-2, -1], 2: [-1], 3: [-2]}[order % 4]
-    return x.flip(dims) if dims else x
 
 
 def _stack(images: list[Tensor]) -> Tensor:
