@@ -9,32 +9,69 @@ from pixelrnn.models import ImageModel
 from pixelrnn.randomness import generator
 
 
-def test_the_upper_half() -> None:
+def test_what_is_erased() -> None:
     assert buttons.top([[1, 2], [3, 4], [5, 6]]) == [[1, 2], [EMPTY, EMPTY], [EMPTY, EMPTY]]
     assert buttons.blank((2, 3)) == [[0, 0, 0], [EMPTY] * 3]
+    assert buttons.without([[1, 2], [3, EMPTY]], [[EMPTY, 0], [5, 6]]) == [[EMPTY, 2], [3, EMPTY]]
 
 
+@pytest.mark.parametrize("share", [0, 0.3, 1])
 @pytest.mark.parametrize(
     ("model", "label"),
     [
         (PixelRNN(levels=4, hidden=2, size=(5, 3)), None),
-        (PixelRNN(levels=2, hidden=2, size=(4, 6), classes=["a", "b"]), 1),
-        (MultiScalePixelRNN(factors=(2,), levels=3, hidden=2, size=(4, 4)), None),
+        (PixelRNN(levels=2, hidden=2, size=(4, 6), classes=["a", "b"], orders=8), 1),
+        (MultiScalePixelRNN(factors=(2,), levels=3, hidden=2, size=(4, 4), orders=4), None),
     ],
 )
-def test_a_completion_grows_by_rows_to_that_of_the_model(model: ImageModel, label: int | None) -> None:
+def test_a_completion_is_that_of_the_model(model: ImageModel, label: int | None, share: float) -> None:
     assert model.size is not None
-    height, width = model.size
-    image = torch.randint(model.levels, (height, width)).tolist()
-    shown = list(buttons.completion(model, image, label, temperature=0.7, generator=generator(3)))
+    x = torch.randint(model.levels, model.size)
+    known = torch.rand(model.size) < share
+    known[-1, -1] = False
+    image = torch.where(known, x, EMPTY).tolist()
+    *_, shown = buttons.completion(model, image, label, temperature=0.7, generator=generator(3))
 
-    x = torch.tensor(buttons.top(image)).clamp(min=0).to(torch.uint8)[None, None]
-    known = (torch.arange(height) < height // 2)[:, None].expand(height, width)
     labels = None if label is None else torch.tensor([label])
-    whole = model.complete(x, known, labels=labels, temperature=0.7, generator=generator(3))[0, 0].tolist()
-    assert whole[: height // 2] == image[: height // 2]
-    empty = [[EMPTY] * width] * height
-    assert shown == [whole[:i] + empty[i:] for i in range(height // 2 + 1, height + 1)]
+    given = x.to(torch.uint8)[None, None]
+    whole = model.complete(given, known, labels=labels, temperature=0.7, generator=generator(3))[0, 0]
+    assert shown == whole.tolist()
+    assert torch.equal(whole[known], x[known])
+
+
+SIDES = {  # the erased half, and then the kept lines in the order in which the others join them
+    "bottom": (slice(2, 4), slice(6), [2, 3]),
+    "top": (slice(2), slice(6), [1, 0]),
+    "right": (slice(4), slice(3, 6), [3, 4, 5]),
+    "left": (slice(4), slice(3), [2, 1, 0]),
+}
+
+
+@pytest.mark.parametrize(("rows", "columns", "lines"), SIDES.values(), ids=SIDES)
+def test_a_completion_grows_from_the_kept_side(rows: slice, columns: slice, lines: list[int]) -> None:
+    model = PixelRNN(levels=2, hidden=2, size=(4, 6), orders=8)
+    x = torch.zeros(model.size or (), dtype=torch.long)
+    x[rows, columns] = EMPTY
+    shown = torch.tensor([*buttons.completion(model, x.tolist(), None)])
+    whole = shown[-1]
+    assert len(shown) == len(lines)
+    for n, image in enumerate(shown, start=1):
+        erased = torch.zeros_like(x, dtype=torch.bool)
+        erased[(lines[n:], columns) if columns == slice(6) else (rows, lines[n:])] = True
+        assert torch.equal(image, torch.where(erased, EMPTY, whole))
+
+
+def test_a_completion_of_many_rows_takes_few_steps() -> None:
+    model = PixelRNN(levels=2, hidden=2, size=(33, 2))
+    shown = [*buttons.completion(model, [[EMPTY] * 2] * 33, None)]
+    erased = [sum(row == [EMPTY] * 2 for row in image) for image in shown]
+    assert erased == [*range(30, -1, -3)]
+
+
+def test_there_must_be_something_to_complete() -> None:
+    model = PixelRNN(levels=2, hidden=2, size=(4, 4))
+    with pytest.raises(InputError, match="nothing is erased: erase a part first"):
+        next(buttons.completion(model, [[0] * 4] * 4, None))
 
 
 def test_samples_are_those_of_the_model() -> None:

@@ -1,4 +1,5 @@
 import shutil
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,11 +22,23 @@ def test_classes_are_shown_where_there_are_some() -> None:
         assert not blocks.analytics_enabled
 
 
+@pytest.mark.parametrize(
+    ("orders", "expected"), [(1, "erasing the lower part works best"), (2, "Any side works"), (8, "Any side works")]
+)
+def test_the_page_says_which_side_to_erase(orders: int, expected: str) -> None:
+    from pixelrnn.demo.page import page
+
+    blocks = page(PixelRNN(levels=4, hidden=2, size=(6, 4), orders=orders), "a model")
+    texts = [block.value for block in blocks.blocks.values() if isinstance(block, gradio.Markdown)]
+    assert any(text.startswith("**Complete**") and expected in text for text in texts)
+
+
 GREYS = """canvas => {
   const all = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
   return [...all].filter((_, k) => k % 4 === 0);
 }"""
-EMPTY = 232
+EMPTY = 220
+HALF = 14 * 28
 
 
 @pytest.mark.slow  # needs a server and a browser to see what the page does and which hosts it asks
@@ -37,7 +50,7 @@ def test_in_a_browser(address: str) -> None:
     with api.sync_playwright() as playwright:
         # No sandbox: it does not start for root, the user of containers. The page is our own.
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page()
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
         page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
         page.on("websocket", lambda websocket: hosts.add(urlsplit(websocket.url).hostname))
         page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
@@ -46,48 +59,79 @@ def test_in_a_browser(address: str) -> None:
         picture, samples = page.locator("#picture canvas"), page.locator("#samples canvas")
         api.expect(samples).to_have_count(15)
 
-        def halves() -> tuple[list[int], list[int]]:
-            """The picture as the page shows it, 28×28."""
-            greys = picture.evaluate(GREYS)
-            return greys[: 14 * 28], greys[14 * 28 :]
+        def shown() -> list[int]:
+            """The greys of the picture, 28×28."""
+            greys: list[int] = picture.evaluate(GREYS)
+            return greys
 
-        def lower_rows(wanted: int) -> set[int]:
-            """Waits until this many rows of the lower half are not empty. Returns the counts seen meanwhile."""
-            counts = {-1}
-            while wanted not in counts:
-                counts.add(sum(grey != EMPTY for grey in halves()[1]) // 28)
+        def until(done: Callable[[], bool]) -> set[int]:
+            """Waits for an event, at most about ten seconds. Returns the numbers of erased pixels seen meanwhile."""
+            seen = set()
+            for _ in range(500):
+                seen.add(shown().count(EMPTY))
+                if done():
+                    return seen
                 page.wait_for_timeout(20)
-            return counts
+            raise AssertionError(f"the event did not happen, the numbers of erased pixels were {seen}")
 
-        given = halves()[0]
-        assert lower_rows(0) == {-1, 0}
-        page.get_by_role("button", name="Complete").click()
-        assert len(lower_rows(14)) > 3  # rows appear one after the other
-        assert halves()[0] == given
-        assert set(halves()[1]) <= {0, 255}
+        def erased(wanted: int) -> set[int]:
+            return until(lambda: shown().count(EMPTY) == wanted)
 
-        page.get_by_role("button", name="Clear").click()
-        lower_rows(0)
-        assert set(halves()[0]) == {0}
-        box = picture.bounding_box()
-        page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 4)
-        page.mouse.down()
-        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.9)
-        page.mouse.up()
-        drawn = halves()[0]
-        assert set(drawn) == {0, 255}
-        assert set(halves()[1]) == {EMPTY}  # the user cannot draw on the model's half
-        page.get_by_role("button", name="Complete").click()
-        lower_rows(14)
-        assert halves()[0] == drawn
+        def press(name: str) -> None:
+            page.get_by_role("button", name=name, exact=True).click()
+
+        def completed() -> list[int]:
+            """Presses Complete, and waits until the pixels have appeared row by row."""
+            press("Complete")
+            until(lambda: EMPTY in shown())  # the page may show an earlier completion
+            assert len(erased(0)) > 3
+            page.wait_for_timeout(200)  # the server sends the last image twice
+            return shown()
+
+        def stroke(*, right: float, down: float) -> None:
+            """Moves a tool to the right and down from a place in the upper left, by fractions of the picture."""
+            box = picture.bounding_box()
+            x, y = box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.25
+            page.mouse.move(x, y)
+            page.mouse.down()
+            page.mouse.move(x + box["width"] * right, y + box["height"] * down)
+            page.mouse.up()
+
+        given = shown()[:HALF]
+        assert erased(HALF) == {HALF}
+        whole = completed()
+        assert whole[:HALF] == given
+        assert set(whole) <= {0, 255}
+
+        stroke(right=0.2, down=0.6)
+        drawn = shown()
+        assert drawn != whole
+        assert all(new in (old, 255) for new, old in zip(drawn, whole, strict=True))
+        whole = completed()  # draws the same half again, without the stroke
+        assert whole[:HALF] == drawn[:HALF]
+        cut = 18 * 28 + 12  # a pixel below the middle of the stroke
+        assert drawn[cut] == whole[cut] == 255
+
+        page.get_by_label("Eraser").check()
+        stroke(right=0.2, down=0.6)
+        hole = shown()
+        assert 100 < hole.count(EMPTY) < 200
+        assert completed() == [new if old == EMPTY else old for old, new in zip(hole, shown(), strict=True)]
+
+        press("Clear")
+        erased(HALF)
+        assert set(shown()[:HALF]) == {0}
+        press("left")
+        erased(HALF + HALF // 2)
 
         before = samples.nth(3).evaluate(GREYS)
         page.get_by_label("7", exact=True).click()
-        while (sample := samples.nth(3).evaluate(GREYS)) == before:
-            page.wait_for_timeout(20)
+        until(lambda: samples.nth(3).evaluate(GREYS) != before)
+        sample = samples.nth(3).evaluate(GREYS)
         samples.nth(3).click()
-        lower_rows(0)
-        assert halves()[0] == sample[: 14 * 28]
+        expected = [grey if p < HALF and p % 28 >= 14 else EMPTY for p, grey in enumerate(sample)]
+        until(lambda: shown() == expected)
+        assert page.locator("#picture path").get_attribute("d").count("M") == 28  # edges between kept and erased pixels
 
         at = (10, 11)
         pixel = at[0] * SIZE[1] + at[1]

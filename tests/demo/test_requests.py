@@ -13,6 +13,7 @@ pytestmark = pytest.mark.slow  # a server
 
 COMPLETE, CLEAR, DRAW, _, TAKE = range(5)  # the buttons, in the order in which the page lays them out
 IMAGE = [[0] * 28] * 28
+LEFT = [[-1] * 14 + [0] * 14] * 28
 JOIN, CONTEXTS = "/gradio_api/queue/join", "/gradio_api/component_server/"
 
 
@@ -42,15 +43,19 @@ def ask(page: Any, button: int, data: Any, event: Any = None) -> tuple[bool, Any
 
 
 def test_the_buttons_answer(page: Any) -> None:
-    done, data = ask(page, TAKE, [[image(level=1), image()]], {"index": 0})
+    done, data = ask(page, TAKE, [[image(), image(level=-1), [[1] * 28] * 28], [LEFT, IMAGE]], {"index": 2})
     assert done
-    assert data == [[[[1, *[0] * 27], *[[0] * 28] * 13, *[[-1] * 28] * 14]]]
+    assert data == [[[[-1] * 14 + [1] * 14] * 28]]
     assert ask(page, CLEAR, []) == (True, [[[[0] * 28] * 14 + [[-1] * 28] * 14]])
     assert ask(page, DRAW, [3, 1])[0]
-    assert ask(page, COMPLETE, [[IMAGE], 3, 0.5])[0]
+    done, [[picture, completed]] = ask(page, COMPLETE, [[LEFT], 3, 0.5])
+    assert done
+    assert picture == LEFT
+    assert [row[14:] for row in completed] == [row[14:] for row in LEFT]
+    assert {level for row in completed for level in row} <= {0, 1}
 
 
-LEVEL = "a level of the upper half must be"
+LEVEL = "a level (-1: erased) must be"
 UNCLEAR: list[Any] = [None, {}, 7, [], "index"]
 SIZE = "an image must be a list of 28 rows with 28 levels each"
 
@@ -66,7 +71,9 @@ SIZE = "an image must be a list of 28 rows with 28 levels each"
         (COMPLETE, [[], 3, 1], None, "the request holds no images"),
         (COMPLETE, [None, 3, 1], None, "the request holds no images"),
         (COMPLETE, [[7], 3, 1], None, SIZE),
-        *[(COMPLETE, [[image(level=level)], 3, 1], None, LEVEL) for level in (256, 2, -1, 0.5, "1", True, None, [0])],
+        (COMPLETE, [[IMAGE, LEFT], 3, 1], None, "nothing is erased: erase a part first"),
+        (COMPLETE, [[[*IMAGE[:27], [2] * 28]], 3, 1], None, LEVEL),
+        *[(COMPLETE, [[image(level=level)], 3, 1], None, LEVEL) for level in (256, 2, -2, 0.5, "1", True, None, [0])],
         *[(DRAW, [label, 1], None, "the class must be") for label in (10, -1, "3", 0.5, True, [3], 10**30)],
         (DRAW, [None, 1], None, "labels are missing, expected one of 10 classes"),
         *[
@@ -74,10 +81,13 @@ SIZE = "an image must be a list of 28 rows with 28 levels each"
             for hot in (0, -1, "1", None, True, float("nan"), float("inf"))
         ],
         *[(button, [], None, "enough input values") for button in (COMPLETE, DRAW, TAKE)],
-        *[(TAKE, [[IMAGE]], {"index": n}, "the number of the image must be") for n in (1, -1, "0", None, 0.5)],
-        *[(TAKE, [[IMAGE]], event, "which sample was clicked") for event in UNCLEAR],
-        (TAKE, [[image(level=256)]], {"index": 0}, LEVEL),
-        (TAKE, [[[[0] * 500] * 500]], {"index": 0}, SIZE),
+        *[(TAKE, [[IMAGE], [LEFT]], {"index": n}, "the number of the image must be") for n in (1, -1, "0", None, 0.5)],
+        *[(TAKE, [[IMAGE], [LEFT]], event, "which sample was clicked") for event in UNCLEAR],
+        (TAKE, [[image(level=256)], [LEFT]], {"index": 0}, LEVEL),
+        (TAKE, [[[[0] * 500] * 500], [LEFT]], {"index": 0}, SIZE),
+        (TAKE, [[IMAGE], [image(level="1")]], {"index": 0}, LEVEL),
+        (TAKE, [[IMAGE], [IMAGE[:27]]], {"index": 0}, SIZE),
+        (TAKE, [[IMAGE], []], {"index": 0}, "the request holds no images"),
     ],
 )
 def test_wrong_values_are_named(page: Any, button: int, data: Any, event: Any, expected: str) -> None:

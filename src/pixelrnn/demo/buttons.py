@@ -1,5 +1,6 @@
 """Answers to the requests of the page: images as lists of levels, and the pixels that a pixel sees."""
 
+import math
 from collections.abc import Iterator
 from functools import cache
 from itertools import chain
@@ -12,12 +13,14 @@ from torch import Tensor
 from pixelrnn.errors import InputError, check_number
 from pixelrnn.explain.context import NAMES, SIZE, of_random
 from pixelrnn.models import ImageModel
+from pixelrnn.models.orders import best, turn, turn_back
 from pixelrnn.nn import LayerKind
 
-Pixels = list[list[int]]  # the levels of an image, row by row; EMPTY marks pixels that are not drawn yet
+Pixels = list[list[int]]  # the levels of an image, row by row; EMPTY marks erased pixels
 
 EMPTY = -1
 SAMPLES = 15
+STEPS = 14  # of a completion, at most, because other requests wait meanwhile
 
 
 def picked(images: Any, index: Any) -> Any:
@@ -29,22 +32,19 @@ def picked(images: Any, index: Any) -> Any:
 
 
 def pixels(image: Any, model: ImageModel) -> Pixels:
-    """Checks an image of a request. Raises InputError unless it has the model's size and levels.
-
-    The lower half may hold any values, because nothing reads it.
-    """
+    """Checks an image of a request. Raises InputError unless it has the model's size, and levels or EMPTY."""
     height, width = model.size or (0, 0)
     rows = isinstance(image, list) and all(isinstance(row, list) for row in image)
     if not rows or [len(row) for row in image] != [width] * height:
         raise InputError(f"an image must be a list of {height} rows with {width} levels each")
-    for level in chain(*image[: height // 2]):
-        check_number("a level of the upper half", level, least=0, most=model.levels - 1)
+    for level in chain(*image):
+        check_number("a level (-1: erased)", level, least=EMPTY, most=model.levels - 1)
     checked: Pixels = image
     return checked
 
 
 def top(image: Pixels) -> Pixels:
-    """The upper half of an image; the rest is empty."""
+    """The upper half of an image; the rest is erased."""
     rows = len(image) // 2
     return image[:rows] + [[EMPTY] * len(row) for row in image[rows:]]
 
@@ -53,6 +53,12 @@ def blank(size: tuple[int, int]) -> Pixels:
     """An image whose upper half is black."""
     height, width = size
     return top([[0] * width for _ in range(height)])
+
+
+def without(image: Pixels, picture: Pixels) -> Pixels:
+    """An image without the pixels that are erased in a picture of the same size."""
+    rows = zip(image, picture, strict=True)
+    return [[EMPTY if p == EMPTY else level for level, p in zip(*row, strict=True)] for row in rows]
 
 
 @torch.no_grad()
@@ -64,18 +70,26 @@ def samples(model: ImageModel, label: int | None, **how: Any) -> list[Pixels]:
 
 @torch.no_grad()
 def completion(model: ImageModel, image: Pixels, label: int | None, **how: Any) -> Iterator[Pixels]:
-    """Keeps the upper half of a grey image and draws the rest. Yields the image after each row.
+    """Draws the erased pixels of a grey image from the best side. Yields the image as its rows appear.
 
-    It draws all rows before it yields the first: that takes less time than to look at one. ``how`` is as in
-    `ImageModel.complete`.
+    These are rows of the turned image, in the order of generation. All of them are drawn before the first appears: that
+    takes less time than to look at one. ``how`` is as in `ImageModel.complete`.
+
+    Raises:
+        InputError: nothing is erased; or as in `pixels` and `ImageModel.complete`.
     """
-    shown = top(pixels(image, model))
-    x = torch.tensor(shown).clamp(min=0).to(torch.uint8)[None, None]
-    known = (torch.arange(len(image)) < len(image) // 2)[:, None].expand(x.shape[2:])
-    drawn: Pixels = model.complete(x, known, labels=_labels(model, label, 1), **how)[0, 0].tolist()
-    for i in range(len(shown) // 2, len(shown)):
-        shown = [*drawn[: i + 1], *shown[i + 1 :]]
-        yield shown
+    shown = torch.tensor(pixels(image, model))[None, None]
+    known = shown[:, 0] != EMPTY
+    if known.all():
+        raise InputError("nothing is erased: erase a part first")
+    order = int(best(known, model.orders))
+    x = shown.clamp(min=0).to(torch.uint8)
+    drawn = turn(model.complete(x, known, order=order, labels=_labels(model, label, 1), **how), order)
+    shown = turn(shown, order)
+    rows = (shown[0, 0] == EMPTY).any(dim=1).nonzero().flatten().tolist()
+    for i in reversed(rows[:: -math.ceil(len(rows) / STEPS)]):  # the last of every few rows
+        shown[:, :, : i + 1] = drawn[:, :, : i + 1]
+        yield turn_back(shown, order)[0, 0].tolist()
 
 
 def _labels(model: ImageModel, label: int | None, n: int) -> Int[Tensor, " n"] | None:

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from pixelrnn.causality import MEANINGS
-from pixelrnn.demo.buttons import Pixels, blank, completion, contexts, picked, pixels, samples, top
+from pixelrnn.demo.buttons import Pixels, blank, completion, contexts, picked, pixels, samples, top, without
 from pixelrnn.demo.guard import HOST, MIDDLEWARE
 from pixelrnn.errors import input_error
 from pixelrnn.explain.context import AT, NAMES, SIZE
@@ -16,7 +16,7 @@ from pixelrnn.figures import BLACK, BLUE, GREY, LIGHT, ORANGE, SKY, WHITE
 from pixelrnn.models import ImageModel
 from pixelrnn.randomness import generator
 
-SECONDS_PER_ROW = 0.06
+SECONDS_PER_STEP = 0.06
 MOST_WAITING = 16  # requests of all browsers together: each takes about a second
 
 COLOURS = {"orange": ORANGE, "sky": SKY, "light": LIGHT, "white": WHITE, "grey": GREY, "black": BLACK}
@@ -26,10 +26,9 @@ def _file(name: str) -> str:
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
-def _pictures(images: list[Pixels], name: str, *, levels: int, rows: int = 0) -> gr.HTML:
-    """A view of images. The user can draw on the first ``rows`` rows of them."""
-    template, script = '<div class="pictures"></div>', _file("pictures.js")
-    return gr.HTML(images, html_template=template, js_on_load=script, elem_id=name, levels=levels, rows=rows)
+def _pictures(images: list[Pixels], name: str, levels: int, template: str = '<div class="pictures"></div>') -> gr.HTML:
+    """A view of images. If the template has tools, the user can erase and draw on the only image."""
+    return gr.HTML(images, html_template=template, js_on_load=_file("pictures.js"), elem_id=name, levels=levels)
 
 
 def _contexts() -> gr.HTML:
@@ -63,18 +62,23 @@ def page(model: ImageModel, name: str) -> gr.Blocks:
     noise = generator(0)
 
     def complete(images: list[Pixels], label: int | None, temperature: float) -> Iterator[list[Pixels]]:
-        for image in completion(model, picked(images, 0), label, temperature=temperature, generator=noise):
-            yield [image]
-            time.sleep(SECONDS_PER_ROW)
+        picture = picked(images, 0)
+        for image in completion(model, picture, label, temperature=temperature, generator=noise):
+            time.sleep(SECONDS_PER_STEP)
+            yield [picture, image]
 
     def draw(label: int | None, temperature: float) -> list[Pixels]:
         return samples(model, label, temperature=temperature, generator=noise)
 
-    def take(images: list[Pixels], event: gr.EventData) -> list[Pixels]:
+    def take(images: list[Pixels], picture: list[Pixels], event: gr.EventData) -> list[Pixels]:
         with input_error("the request does not say which sample was clicked", AttributeError, TypeError):
             index = event.index
-        return [top(pixels(picked(images, index), model))]
+        return [without(pixels(picked(images, index), model), pixels(picked(picture, 0), model))]
 
+    informed = "Kept pixels inform only later pixels, so erasing the lower part works best."
+    if model.orders > 1:
+        sides = "Any side works" if model.orders == 8 else "The upper and the lower part work best"
+        informed = f"{sides}: the model takes the best of its {model.orders} orders."
     first = draw(0 if classes else None, 1.0)
     with Page(title="PixelRNN", analytics_enabled=False, fill_width=True) as blocks:
         gr.Markdown(
@@ -86,14 +90,15 @@ def page(model: ImageModel, name: str) -> gr.Blocks:
             temperature = gr.Slider(0.1, 2, value=1, step=0.1, label="Temperature", scale=1)
         with gr.Row():
             with gr.Column(scale=3):
-                gr.Markdown("## Completions\nDraw in the upper half, or pick a sample.")
-                picture = _pictures([top(first[0])], "picture", levels=model.levels, rows=size[0] // 2)
+                gr.Markdown("## Completions\nErase and draw, or pick a sample.")
+                picture = _pictures([top(first[0])], "picture", model.levels, _file("picture.html"))
                 with gr.Row():
                     clear = gr.Button("Clear", min_width=100)
                     go = gr.Button("Complete", variant="primary", min_width=100)
+                gr.Markdown(f"**Complete** draws the erased pixels. {informed}")
             with gr.Column(scale=5):
-                gr.Markdown("## Samples\nDrawn whole. Click one to take its upper half.")
-                shown = _pictures(first, "samples", levels=model.levels)
+                gr.Markdown("## Samples\nDrawn whole. Click one to take all but the erased part.")
+                shown = _pictures(first, "samples", model.levels)
                 again = gr.Button("Draw samples", variant="primary")
         gr.Markdown(
             "## What a pixel sees\nThrough one layer of each kind, the prediction for a pixel depends on these earlier "
@@ -108,7 +113,7 @@ def page(model: ImageModel, name: str) -> gr.Blocks:
         clear.click(lambda: [blank(size)], None, picture, **how)
         again.click(draw, [label, temperature], shown, **how)
         label.change(draw, [label, temperature], shown, **how)
-        shown.select(take, shown, picture, **how)
+        shown.select(take, [shown, picture], picture, **how)
     return blocks.queue(max_size=MOST_WAITING, default_concurrency_limit=1, api_open=False)
 
 

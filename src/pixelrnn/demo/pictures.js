@@ -1,11 +1,12 @@
-// Images as canvases, pixel by pixel. If props.rows is above 0, the user can draw on the first props.rows rows of the
-// only image; otherwise a click selects an image.
-const box = element.querySelector(".pictures");
-const empty = 232; // LIGHT, as in the contexts
+// Images as canvases, pixel by pixel. Without tools, a click selects an image. With tools, the user draws and erases:
+// the first image is the picture, with erased pixels below 0, and the second, if any, its completion. We show the last.
+const box = element.querySelector(".pictures"), canvases = box.getElementsByTagName("canvas");
+const tools = element.querySelector(".tools"), outline = element.querySelector("path");
+const empty = 220; // LIGHT, as in the contexts
 
 function show() {
-  props.value.forEach((image, n) => {
-    const canvas = box.children[n] ?? box.appendChild(document.createElement("canvas"));
+  (tools ? props.value.slice(-1) : props.value).forEach((image, n) => {
+    const canvas = canvases[n] ?? box.appendChild(document.createElement("canvas"));
     const [height, width] = [image.length, image[0].length];
     Object.assign(canvas, { height, width });
     const pixels = new ImageData(width, height);
@@ -15,48 +16,82 @@ function show() {
     });
     canvas.getContext("2d").putImageData(pixels, 0, 0);
   });
+  if (tools) outline.setAttribute("d", edges(props.value[0]));
+}
+
+// The edges between kept and erased pixels, as an SVG path.
+function edges(image) {
+  const erased = image.map((row) => row.map((level) => level < 0));
+  const path = [];
+  erased.forEach((row, i) =>
+    row.forEach((here, j) => {
+      if (i && here !== erased[i - 1][j]) path.push(`M${j} ${i}h1`);
+      if (j && here !== row[j - 1]) path.push(`M${j} ${i}v1`);
+    })
+  );
+  return path.join("");
 }
 
 // Row and column under the pointer, as fractions of a pixel.
 function under(event) {
-  const canvas = box.firstElementChild, place = canvas.getBoundingClientRect();
+  const canvas = canvases[0], place = canvas.getBoundingClientRect();
   const row = ((event.clientY - place.top) / place.height) * canvas.height;
   return [row, ((event.clientX - place.left) / place.width) * canvas.width];
 }
 
-// Whitens the pixels under a pen that moves from one place to another, and empties the completed lower half.
-function stroke(from, to) {
-  const image = props.value[0].map((row, i) => (i < props.rows ? [...row] : row.map(() => -1)));
-  const steps = 1 + Math.ceil(2 * Math.hypot(to[0] - from[0], to[1] - from[1]));
-  const pen = image.length / 24; // as wide as the strokes of MNIST
-  for (let step = 0; step <= steps; step++) {
-    const [y, x] = [0, 1].map((k) => from[k] + ((to[k] - from[k]) * step) / steps);
-    for (let i = 0; i < props.rows; i++)
-      for (let j = 0; j < image[i].length; j++)
-        if ((Math.floor(y) === i && Math.floor(x) === j) || Math.hypot(i + 0.5 - y, j + 0.5 - x) < pen)
-          image[i][j] = props.levels - 1;
-  }
-  props.value = [image];
+// Draws a level on the pixels [i, j] of a place, or erases them if it is below 0. The pen also draws on a completion,
+// whose pixels can still be drawn again. The eraser makes the completion the picture: only what it erases is drawn
+// again.
+function paint(place, level) {
+  const images = level < 0 ? props.value.slice(-1) : props.value;
+  props.value = images.map((image) => image.map((row, i) => row.map((old, j) => (place(i, j) ? level : old))));
   show();
+}
+
+// Whitens or erases the pixels under a tool that moves from one place to another.
+function stroke([y, x], [toY, toX]) {
+  const [dy, dx] = [toY - y, toX - x];
+  const erasing = tools.querySelector(":checked").value === "eraser";
+  // The pen is as wide as the strokes of MNIST. Both reach the centre of the pixel under the pointer.
+  const radius = Math.max(props.value[0].length / (erasing ? 10 : 24), 0.71);
+  const near = (i, j) => {
+    const [p, q] = [i + 0.5 - y, j + 0.5 - x];
+    const t = Math.min(Math.max((p * dy + q * dx) / (dy * dy + dx * dx || 1), 0), 1);
+    return Math.hypot(p - t * dy, q - t * dx) < radius;
+  };
+  paint(near, erasing ? -1 : props.levels - 1);
 }
 
 show();
 watch("value", show);
-if (props.rows) {
-  box.style.setProperty("--cut", `${(100 * props.rows) / props.value[0].length}%`);
+if (tools) {
+  const { height, width } = canvases[0];
+  outline.parentNode.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  const [rows, columns] = [height, width].map((n) => Math.floor(n / 2));
+  const halves = {
+    top: (i) => i < rows,
+    bottom: (i) => i >= rows,
+    left: (i, j) => j < columns,
+    right: (i, j) => j >= columns,
+  };
+  tools.addEventListener("click", (event) => {
+    const half = halves[event.target.value];
+    if (half) paint(half, -1);
+  });
   let last = null;
   box.addEventListener("pointerdown", (event) => {
+    if (!event.isPrimary || event.button) return; // a second finger, or another button of the mouse
     box.setPointerCapture(event.pointerId);
     last = under(event);
     stroke(last, last);
   });
   box.addEventListener("pointermove", (event) => {
-    if (last) stroke(last, (last = under(event)));
+    if (last && event.isPrimary) stroke(last, (last = under(event)));
   });
   box.addEventListener("lostpointercapture", () => (last = null));
 } else {
   box.addEventListener("click", (event) => {
-    const index = [...box.children].indexOf(event.target);
+    const index = [...canvases].indexOf(event.target);
     if (index >= 0) trigger("select", { index });
   });
 }
