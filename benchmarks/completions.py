@@ -17,7 +17,7 @@ import torch
 from pixelrnn.cli.inputs import kept
 from pixelrnn.data import DataConfig, load
 from pixelrnn.models import ImageModel, from_pretrained
-from pixelrnn.models.orders import best, turn
+from pixelrnn.models.orders import turn
 from pixelrnn.pictures import save_grid, to_8_bit
 from pixelrnn.progress import track
 from pixelrnn.randomness import generator
@@ -27,13 +27,13 @@ SHOWN = 12
 
 def hidden_nats(model: ImageModel, x: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """−log p of the pixels of each image that are not known, in the order in which the model completes them."""
-    order = int(best(known[None], model.orders))
+    order = int(model.best_order(known[None]))
     return -model.log_prob_map(x, order=order).masked_fill(known, 0).sum(dim=(1, 2, 3))
 
 
-def comes_first(known: torch.Tensor, orders: int) -> bool:
-    """True if the known pixels come first in the best order."""
-    flat = turn(known[None], int(best(known[None], orders))).flatten()
+def comes_first(model: ImageModel, known: torch.Tensor) -> bool:
+    """True if the known pixels come first in the model's best order."""
+    flat = turn(known[None], int(model.best_order(known[None]))).flatten()
     return torch.equal(flat, flat.sort(descending=True).values)
 
 
@@ -53,7 +53,7 @@ def main() -> None:
         model = from_pretrained(name)
         nats = torch.cat([hidden_nats(model, part, known) for part in track(x.split(50), name)]).double()
         error = nats.std().item() / math.sqrt(len(nats))
-        how = "the kept half comes first" if comes_first(known, model.orders) else "the kept half does not come first"
+        how = "the kept half comes first" if comes_first(model, known) else "the kept half does not come first"
         print(
             f"{name}: {nats.mean().item():.2f} ± {error:.2f} nats for the hidden half of {len(x):,} test digits, {how}"
         )

@@ -32,7 +32,7 @@ def draw_epochs(runs: dict[str, Path]) -> Figure:
         rows = _metrics(run)
         epochs = [row["epoch"] for row in rows]
         how: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 3}
-        axes.plot(epochs, [row["valid_nats"] for row in rows], label=f"{name}, validation", **how)
+        axes.plot(epochs, [row["valid_nats"] for row in rows], label=f"{name}, validation{_orders(run)}", **how)
         axes.plot(epochs, [row["train_nats"] for row in rows], ":", label=f"{name}, training", **how)
     _finish(axes)
     return figure
@@ -47,15 +47,20 @@ def draw_minutes(runs: dict[str, Path]) -> Figure:
     for (name, run), (colour, marker) in zip(runs.items(), _styles(len(runs)), strict=True):
         rows, before = _metrics(run), _minutes_before(run)
         minutes = [before + row["seconds"] / 60 for row in rows]
-        axes.plot(minutes, [row["valid_nats"] for row in rows], color=colour, marker=marker, markersize=4, label=name)
+        nats, label = [row["valid_nats"] for row in rows], name + _orders(run)
+        axes.plot(minutes, nats, color=colour, marker=marker, markersize=4, label=label)
     axes.set(xscale="log")
     _finish(axes)
     return figure
 
 
+def _orders(run: Path) -> str:
+    orders = read_recipe(run / "config.yaml")["model"].get("orders", 1)
+    return f", mean of {orders} orders" if orders > 1 else ""
+
+
 def _minutes_before(run: Path) -> float:
-    config = run / "config.yaml"
-    start = read_recipe(config).get("train", {}).get("start") if config.is_file() else None
+    start = read_recipe(run / "config.yaml")["train"].get("start")
     return 0.0 if start is None else _minutes_before(SHIPPED[start]) + _metrics(SHIPPED[start])[-1]["seconds"] / 60
 
 

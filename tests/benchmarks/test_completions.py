@@ -15,7 +15,7 @@ def test_the_hidden_half_is_scored_given_what_comes_before_it(orders: int) -> No
     known = torch.tensor([[False, False], [True, True]])
     images = torch.tensor(list(itertools.product([0, 1], repeat=4)), dtype=torch.uint8).reshape(-1, 1, 2, 2)
     nats = hidden_nats(model, images, known)
-    assert comes_first(known, orders) is (orders == 8)
+    assert comes_first(model, known) is (orders == 8)
     # Conditional probabilities sum to 1 over the hidden half, for each lower half of its own.
     assert torch.allclose((-nats).exp().reshape(4, 4).sum(dim=0), torch.ones(4, dtype=torch.double))
     log_p = model.log_prob(images, order=1 if orders == 8 else 0)

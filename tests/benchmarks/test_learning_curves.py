@@ -13,10 +13,10 @@ def lines_of(figure: Any) -> dict[str, Any]:
     return {str(line.get_label()): np.asarray(line.get_xydata()).tolist() for line in axes.lines}
 
 
-def run_of(path: Path, *, start: str | None = None) -> Path:
+def run_of(path: Path, *, start: str | None = None, orders: int = 1) -> Path:
     path.mkdir()
     (path / "metrics.csv").write_text("epoch,train_nats,valid_nats,seconds\n1,90,88,60\n2,85,84,150\n")
-    (path / "config.yaml").write_text(f"train:\n  start: {start or 'null'}\n")
+    (path / "config.yaml").write_text(f"model:\n  orders: {orders}\ntrain:\n  start: {start or 'null'}\n")
     return path
 
 
@@ -29,8 +29,8 @@ def test_the_curves_by_epoch(tmp_path: Path) -> None:
 
 def test_the_curves_by_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine, second = run_of(tmp_path / "mine"), run_of(tmp_path / "second", start="mine")
-    third = run_of(tmp_path / "third", start="second")
+    third = run_of(tmp_path / "third", start="second", orders=8)
     monkeypatch.setattr(learning_curves, "SHIPPED", {"mine": mine, "second": second})
     lines = lines_of(draw_minutes({"mine": mine, "third": third}))
     assert lines["mine"] == [[1, 88], [2.5, 84]]
-    assert lines["third"] == [[6, 88], [7.5, 84]]  # after the minutes of both runs before it
+    assert lines["third, mean of 8 orders"] == [[6, 88], [7.5, 84]]  # after the minutes of both runs before it

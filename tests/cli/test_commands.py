@@ -11,6 +11,7 @@ from PIL import Image
 from pixelrnn import PixelRNN
 from pixelrnn.cli import app, main
 from pixelrnn.data import DataConfig, load
+from pixelrnn.training import evaluation
 from tests.cli.checks import SHORT, TINY, fails
 
 COMMANDS = [name for name in app if not name.startswith("-")]
@@ -57,9 +58,19 @@ def test_from_training_to_pictures(run: Path, tmp_path: Path, capsys: pytest.Cap
         assert not (arrays["completed"] == arrays["original"]).all()
 
 
-def test_a_model_of_several_orders(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "orders"
+def test_a_model_of_several_orders(
+    tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, asked = tmp_path / "orders", list[Any]()
     assert main(["train", "digits", "--run", str(path), *TINY, "--model.orders", "8"]) == 0
+
+    def accuracy(*_: Any, order: Any, **__: Any) -> float:
+        asked.append(order)
+        return 0.5
+
+    monkeypatch.setattr(evaluation, "accuracy", accuracy)
+    assert main(["evaluate", str(path), "--classify", "--order", "mixture"]) == 0
+    assert asked == ["mixture"]
     capsys.readouterr()
     printed = []
     for order, words in (("identity", "raster order"), ("mixture", "mixture of 8 orders")):
@@ -78,7 +89,7 @@ def test_a_model_of_several_orders(tmp_path: Path, run: Path, capsys: pytest.Cap
     assert drawn[0].shape == drawn[1].shape == (2, 8, 4)
     assert (drawn[0] != drawn[1]).any()
     fails(capsys, [*samples, str(path), "--order", "8"], "--order must be from 0 to 7, got 8")
-    fails(capsys, [*samples, str(run), "--order", "1"], "--order must be from 0 to 0, got 1")
+    fails(capsys, [*samples, str(run), "--order", "1"], "has one order of generation: omit --order 1")
 
     [data] = load(DataConfig(source="digits")).valid.spread(1).pixels
     known = torch.zeros(8, 8, dtype=torch.bool)

@@ -23,7 +23,8 @@ def test_classes_are_shown_where_there_are_some() -> None:
 
 
 @pytest.mark.parametrize(
-    ("orders", "expected"), [(1, "erasing the lower part works best"), (2, "The upper and the lower part"), (8, "Any side works")]
+    ("orders", "expected"),
+    [(1, "erasing the lower part works best"), (2, "The upper and the lower part"), (8, "Any side works")],
 )
 def test_the_page_says_which_side_to_erase(orders: int, expected: str) -> None:
     from pixelrnn.demo.page import page

@@ -1,5 +1,6 @@
 import itertools
 import math
+import re
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from pixelrnn import InputError, MultiScalePixelRNN, PixelRNN
 from pixelrnn.likelihood import log_prob_map
 from pixelrnn.models import ImageModel
-from pixelrnn.models.orders import best, turn, turn_back
+from pixelrnn.models.orders import turn, turn_back
 from pixelrnn.nn import LayerKind
 from pixelrnn.sampling import Row, naive
 from tests.checks import reach, sub_pixel_order
@@ -151,13 +152,12 @@ def test_a_class_is_scored_in_the_order() -> None:
             torch.testing.assert_close(by_class[:, k], alone)
 
 
-@pytest.mark.parametrize("options", [{}, {"layer": "row-lstm"}, {"layer": "pixel-cnn"}])
 @pytest.mark.parametrize("known", [[[0, 0], [1, 1]], [[0, 1], [0, 1]], [[0, 1], [1, 1]]])
-def test_a_completion_follows_the_density_given_what_is_known(options: dict[str, Any], known: list[list[int]]) -> None:
+def test_a_completion_follows_the_density_given_what_is_known(known: list[list[int]]) -> None:
     """From any side: in the best order, the known pixels come first."""
-    model, mask, n = model_of(**options), torch.tensor(known, dtype=torch.bool), 20_000
+    model, mask, n = model_of(layer="pixel-cnn"), torch.tensor(known, dtype=torch.bool), 10_000
     x = torch.tensor([[1, 0], [0, 1]], dtype=torch.uint8)
-    order = int(best(mask[None], 8))
+    order = int(model.best_order(mask[None]))
     images = every_image(1, 2, 2)
     fits = images[((images[:, 0] == x) | ~mask).all(dim=(1, 2))]
     log_p = model.log_prob(fits, order=order)
@@ -179,7 +179,33 @@ def test_each_mask_gets_its_best_order(options: dict[str, Any]) -> None:
     assert torch.equal(completed, asked)
     assert torch.equal(completed[:, 0][known], x[:, 0][known])
     raster = model_of(**options, orders=1)
-    raster.complete(x, known)
+    drawn = [raster.complete(x, known, generator=generator.manual_seed(1), **order) for order in ({}, {"order": 0})]
+    assert torch.equal(*drawn)
+
+
+@pytest.mark.parametrize("factors", [(2,), (3,), (2, 2)])
+def test_the_best_order_of_a_multi_scale_model_counts_the_pixels_as_they_are_drawn(factors: tuple[int, ...]) -> None:
+    model = model_of(factors=factors)
+    positions = torch.arange(42).reshape(1, 1, 7, 6)
+    scales = [image.flatten().tolist() for image in model._images(positions)]
+    drawn = dict.fromkeys(position for scale in scales for position in scale)  # each when it first appears
+    assert model._sequence(7, 6).tolist() == [*drawn]
+    assert torch.equal(model._sequence(7, 6).sort().values, torch.arange(42))
+
+
+def test_a_multi_scale_model_completes_in_the_order_that_is_best_for_its_scales() -> None:
+    known = torch.ones(1, 28, 28, dtype=torch.bool)
+    known[0, 9, 9] = False
+    # With factor 2, this pixel belongs to the small image of an order only if both its coordinates are even there.
+    assert int(model_of(factors=(2,)).best_order(known)) == 3
+    assert int(model_of().best_order(known)) == 1
+
+
+@pytest.mark.parametrize("order", [0, 1, 6])
+def test_the_terms_of_the_scales_add_up_in_every_order(order: int) -> None:
+    model, x = model_of(factors=(2, 2)), torch.randint(2, (3, 1, 5, 6), dtype=torch.uint8)
+    scales = [model.log_prob_map_of_scale(x, k, order=order).sum(dim=(1, 2, 3)) for k in range(3)]
+    torch.testing.assert_close(torch.stack(scales).sum(dim=0), model.log_prob(x, order=order))
 
 
 @pytest.mark.usefixtures("as_a_user")
@@ -205,5 +231,18 @@ def test_bad_orders_are_refused() -> None:
         model.complete(x, x[:, 0] > 0, order=torch.tensor([1]))
     with pytest.raises(InputError, match="the images are not square"):
         model_of().log_prob(x, order=torch.tensor([0, 4]))
-    with pytest.raises(InputError, match=r"x is|images are a|known is a"):
+    with pytest.raises(InputError, match=r"known is a bool tensor \(2, 1, 2\), expected bool"):
         model.complete(x, x[:, :, :2, 0] > 0)
+    with pytest.raises(InputError, match="known is on meta, expected cpu, the device of the images"):
+        model.complete(x, (x[:, 0] > 0).to("meta"))
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("order", [0, 1, 5, torch.tensor([3, 0])])
+@pytest.mark.parametrize("shape", [(2,), (2, 2, 3), (1, 2, 3, 3), (2, 2, 3, 4)])
+def test_bad_maps_are_refused_in_every_order(order: int | torch.Tensor, shape: tuple[int, ...]) -> None:
+    model, x = model_of(condition=2), torch.zeros(2, 1, 3, 3, dtype=torch.uint8)
+    message = rf"the condition is {re.escape(str(shape))}, expected \(2, c, 3, 3\)"
+    for call in (model, model.log_prob, lambda x, **given: model.complete(x, x[:, 0] > 0, **given)):
+        with pytest.raises(InputError, match=message):
+            call(x, condition=torch.zeros(shape), order=order)

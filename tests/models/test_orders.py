@@ -57,6 +57,7 @@ def test_the_orders_of_a_model_are_a_group(orders: int) -> None:
         (4, "order must be from 0 to 3, got 4"),
         (-1, "order must be from 0 to 3, got -1"),
         (True, "order must be a whole number, got True"),
+        ("mixture", "order is 'mixture', expected a whole number; only log_prob and log_prob_by_class take"),
         (torch.tensor([0, 4]), "order holds 4, expected 0 to 3"),
         (torch.tensor([-1, 0]), "order holds -1, expected 0 to 3"),
         (torch.tensor([0]), r"order: int64 tensor \(1,\), expected a whole number, or whole numbers \(2,\)"),
@@ -64,9 +65,13 @@ def test_the_orders_of_a_model_are_a_group(orders: int) -> None:
         (torch.tensor([True, False]), r"order: bool tensor \(2,\), expected"),
     ],
 )
-def test_wrong_orders_are_refused(wrong: int | torch.Tensor, message: str) -> None:
+def test_wrong_orders_are_refused(wrong: int | str | torch.Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_order(wrong, 2, 4)
+
+
+def raster(height: int, width: int) -> torch.Tensor:
+    return torch.arange(height * width)
 
 
 def masks(*texts: str) -> torch.Tensor:
@@ -77,26 +82,30 @@ def masks(*texts: str) -> torch.Tensor:
 def test_the_best_order_puts_the_known_pixels_first() -> None:
     top, bottom, left, right = "## ..", ".. ##", "#. #.", ".# .#"
     square = masks(top, bottom, left, right, "## ##", ".. ..")
-    assert best(square, 8).tolist() == [0, 1, 4, 5, 0, 0]
-    for mask, order in zip(square, best(square, 8), strict=True):
+    assert best(square, 8, raster).tolist() == [0, 1, 4, 5, 0, 0]
+    for mask, order in zip(square, best(square, 8, raster), strict=True):
         flat = turn(mask[None], int(order)).flatten()
         assert torch.equal(flat, flat.sort(descending=True, stable=True).values)
-    assert best(square, 1).tolist() == [0] * 6
-    assert best(square, 2).tolist() == [0, 1, 0, 1, 0, 0]
+    assert best(square, 1, raster).tolist() == [0] * 6
+    assert best(square, 2, raster).tolist() == [0, 1, 0, 1, 0, 0]
 
 
 def test_the_best_order_of_a_corner_and_of_a_hole() -> None:
+    def last_row_first(height: int, width: int) -> torch.Tensor:
+        return raster(height, width).roll(width)
+
+    assert best(masks("## ..", ".. ##"), 2, last_row_first).tolist() == [1, 0]
     corner = masks("#### #### ##.. ##..", "#### #### ..## ..##", "..## ..## #### ####")
-    assert best(corner, 8).tolist() == [0, 2, 1]
+    assert best(corner, 8, raster).tolist() == [0, 2, 1]
     hole = masks("##### #...# ##### ##### #####")  # most known pixels lie below it
-    assert best(hole, 8).item() in (1, 3)
+    assert best(hole, 8, raster).item() in (1, 3)
 
 
 def test_the_best_orders_of_masks_that_are_not_square_share_a_shape() -> None:
     wide = masks("#... #...", "...# ...#", "#... #...", "#### ....")
-    assert best(wide, 8).tolist() == [4, 5, 4, 4]
-    assert turn(wide, best(wide, 8)).shape == (4, 4, 2)
-    assert best(wide[3:], 8).tolist() == [0]
+    assert best(wide, 8, raster).tolist() == [4, 5, 4, 4]
+    assert turn(wide, best(wide, 8, raster)).shape == (4, 4, 2)
+    assert best(wide[3:], 8, raster).tolist() == [0]
 
 
 def test_numbers_become_orders() -> None:

@@ -135,7 +135,7 @@ def test_bad_conditions_are_refused() -> None:
     mapped = PixelRNN(levels=2, hidden=2, condition=3)
     with pytest.raises(InputError, match=r"the condition is none, expected \(2, 3, 3, 3\)"):
         mapped.log_prob(x)
-    with pytest.raises(InputError, match=r"the condition is \(2, 3, 2, 3\), expected \(2, 3, 3, 3\)"):
+    with pytest.raises(InputError, match=r"the condition is \(2, 3, 2, 3\), expected \(2, c, 3, 3\)"):
         mapped.complete(x, x[0, 0] > 0, condition=torch.zeros(2, 3, 2, 3))
     for names in (["a"], ["a", "a"], ["a", "a", "b"], [1, 2], "ab", {"a": 1, "b": 2}, 3):
         wrong: Any = names

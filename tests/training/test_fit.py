@@ -125,26 +125,34 @@ def test_validation_spreads_the_images_over_the_orders(tmp_path: Path, images: D
     r = recipe(images, batch=2, epochs=1, ema=0.0)  # validation batches of 8 and 2
     model = fit(replace(r, model=replace(r.model, orders=8)), tmp_path / "run")
     valid = torch.from_numpy(np.load(str(images.path))["valid"])[:, None]
-    order = torch.tensor([0, 1, 2, 3] * 2 + [1, 2])
-    expected = -model.log_prob(valid, order=order).mean().item()
+    by_rows, by_columns = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3]), torch.tensor([5, 6])
+    nats = -model.log_prob(valid[:8], order=by_rows), -model.log_prob(valid[8:], order=by_columns)
+    expected = torch.cat(nats).mean().item()
     assert float(rows(tmp_path / "run")[0]["valid_nats"]) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("factors", [(), (2,)])
+@pytest.mark.parametrize(("factors", "scale"), [((), None), ((2,), None), ((2,), 1)])
 def test_training_draws_all_orders(
-    tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch, factors: tuple[int, ...]
+    tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch, factors: tuple[int, ...], scale: int | None
 ) -> None:
     seen: list[list[int]] = []
     nats = LikelihoodTraining.nats
 
     def spied(self: LikelihoodTraining, batch: Batch, order: torch.Tensor) -> torch.Tensor:
+        loss, model = nats(self, batch, order), self.model.eval()
+        if scale is None:
+            expected = model.log_prob(batch.pixels, order=order)
+        else:
+            assert isinstance(model, MultiScalePixelRNN)
+            expected = model.log_prob_map_of_scale(batch.pixels, scale, order=order).sum(dim=(1, 2, 3))
+        torch.testing.assert_close(loss, -expected.mean())
         if self.training:
             seen.append(order.tolist())
-        return nats(self, batch, order)
+        return loss
 
     monkeypatch.setattr(LikelihoodTraining, "nats", spied)
-    r = recipe(images, epochs=4)
-    fit(replace(r, model=replace(r.model, orders=8, factors=factors)), tmp_path / "run")
+    r = recipe(images, epochs=4, scale=scale)
+    fit(replace(r, model=replace(r.model, orders=8, factors=factors, dropout=0.0)), tmp_path / "run")
     assert len(seen) == 20
     assert len({tuple(order) for order in seen}) == 20
     assert {k for order in seen for k in order} == set(range(8))

@@ -150,8 +150,8 @@ def sample(
         out: The PNG file to write. The .npz file gets the same name.
         height: The height of an image in pixels. Default: that of the training images.
         width: The width of an image in pixels. Default: that of the training images.
-        order: The order of generation, for a model of several orders. 0 is raster order; the documentation of
-            `pixelrnn.models.orders` lists the others.
+        order: The order of generation, for a model of several orders. 0 is raster order; `pixelrnn explain orders`
+            draws the others.
     """
     from pixelrnn import pictures, randomness
     from pixelrnn.cli import inputs, outputs
@@ -160,6 +160,8 @@ def sample(
     arrays = outputs.arrays_beside(out, overwrite=overwrite)
     loaded = inputs.load_model(model, device)
     pictures.check_drawable(loaded.channels)
+    if order and loaded.orders == 1:
+        raise InputError(f"{model} has one order of generation: omit --order {order}")
     check_number("--order", order, least=0, most=loaded.orders - 1)
     labels, noise = inputs.labels_of(loaded, label, n), randomness.generator(seed, "--seed")
     own = loaded.size or (0, 0)
@@ -217,7 +219,6 @@ def complete(
 
     from pixelrnn import pictures, randomness
     from pixelrnn.cli import inputs, outputs
-    from pixelrnn.models import orders
 
     check_number("--n", n, least=1)
     source = {"--data.path": data.path} if images is None else {"--images": images}
@@ -230,7 +231,7 @@ def complete(
     x = shown.pixels
     labels, noise = inputs.labels_of(loaded, label, len(x), own=shown), randomness.generator(seed, "--seed")
     known = inputs.kept(*x.shape[2:], side=keep, rows=keep_rows, box=box, mask=mask)
-    order = int(orders.best(known[None], loaded.orders))
+    order = int(loaded.best_order(known[None]))
     with rows("completing", known.shape[0 if order < 4 else 1]) as on_row:
         how: dict[str, Any] = {"labels": labels, "temperature": temperature, "generator": noise, "on_row": on_row}
         completed = loaded.complete(x.to(loaded.device), known.to(loaded.device), order=order, **how).cpu()

@@ -13,7 +13,7 @@ from torch import Tensor
 from pixelrnn.errors import InputError, check_number
 from pixelrnn.explain.context import NAMES, SIZE, of_random
 from pixelrnn.models import ImageModel
-from pixelrnn.models.orders import best, turn, turn_back
+from pixelrnn.models.orders import turn, turn_back
 from pixelrnn.nn import LayerKind
 
 Pixels = list[list[int]]  # the levels of an image, row by row; EMPTY marks erased pixels
@@ -82,7 +82,7 @@ def completion(model: ImageModel, image: Pixels, label: int | None, **how: Any) 
     known = shown[:, 0] != EMPTY
     if known.all():
         raise InputError("nothing is erased: erase a part first")
-    order = int(best(known, model.orders))
+    order = int(model.best_order(known))
     x = shown.clamp(min=0).to(torch.uint8)
     drawn = turn(model.complete(x, known, order=order, labels=_labels(model, label, 1), **how), order)
     shown = turn(shown, order)

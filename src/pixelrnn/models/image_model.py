@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from pixelrnn.errors import InputError, check_number
@@ -158,8 +158,8 @@ class ImageModel(nn.Module, ABC):
         Args:
             x: images; the values of unknown pixels are ignored.
             known: (H, W) for all images or (B, H, W) for each, true where a pixel is kept.
-            order: as in `sample`. If not given: for each image, the order of the model in which the most known pixels
-                precede the unknown ones (`pixelrnn.models.orders.best`).
+            order: as in `sample`. If not given, each image gets its `best_order`. To know which rows ``on_row``
+                receives, pass ``order=model.best_order(known)`` yourself.
             temperature: as in `sample`, like the arguments after it.
 
         Raises:
@@ -169,10 +169,18 @@ class ImageModel(nn.Module, ABC):
         check_images(x, 256, self.channels)  # unknown pixels may have any level
         known = check_completion(x, known, self.levels)
         if order is None:
-            order = best(known, self.orders) if self.orders > 1 else 0
+            order = self.best_order(known) if self.orders > 1 else 0
         turned, given = self._turned(x, order, given)
         how: dict[str, Any] = {"temperature": temperature, "generator": generator, "on_row": on_row}
         return turn_back(self._complete(turned, turn(known, order), given, **how), order)
+
+    def best_order(self, known: Bool[Tensor, "B H W"]) -> Int[Tensor, " B"]:
+        """For each mask, the order of the model in which the most known pixels precede the unknown ones.
+
+        Images of a batch that are not square have one shape once they are turned. So their orders are all by rows or
+        all by columns, whichever is better for the whole batch.
+        """
+        return best(known, self.orders, self._sequence)
 
     # The rest of a model works in raster order: on images that were turned, and with the order among the conditions.
 
@@ -188,6 +196,10 @@ class ImageModel(nn.Module, ABC):
     def _complete(self, x: Tensor, known: Tensor, given: dict[str, Any], **how: Any) -> Tensor:
         """See `complete`."""
 
+    @abstractmethod
+    def _sequence(self, height: int, width: int) -> Int[Tensor, " n"]:
+        """The positions of an image, numbered row by row, in the order in which the model draws them."""
+
     def _in_order(self, compute: Callable[..., Tensor], x: Tensor, order: Order, given: dict[str, Any]) -> Tensor:
         """Computes a map of the turned images and turns it back."""
         check_images(x, self.levels, self.channels)
@@ -198,6 +210,9 @@ class ImageModel(nn.Module, ABC):
         """The images and the conditions of the density, turned so that raster order visits them in ``order``."""
         check_order(order, len(x), self.orders)
         if (condition := given.get("condition")) is not None:
+            if condition.ndim != 4 or (len(condition), *condition.shape[2:]) != (len(x), *x.shape[2:]):
+                expected = f"({len(x)}, c, {x.shape[2]}, {x.shape[3]})"
+                raise InputError(f"the condition is {tuple(condition.shape)}, expected {expected}")
             given = {**given, "condition": turn(condition, order)}
         return turn(x, order), {**given, "order": order}
 

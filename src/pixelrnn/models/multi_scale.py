@@ -1,11 +1,12 @@
 """The Multi-Scale PixelRNN (paper §3.6): a small image first, then the pixels between its pixels."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from pixelrnn import likelihood
@@ -111,6 +112,13 @@ class MultiScalePixelRNN(ImageModel):
             last = on_row if k == len(self.factors) else None
             drawn = self.scales[k]._complete(image, mask, {**given, "condition": condition}, on_row=last, **how)
         return drawn
+
+    def _sequence(self, height: int, width: int) -> Int[Tensor, " n"]:
+        scale = torch.full((height, width), len(self.factors))  # the first scale that has the pixel
+        for k in reversed(range(len(self.factors))):
+            every = math.prod(self.factors[k:])
+            scale[::every, ::every] = k
+        return scale.flatten().argsort(stable=True)
 
     def _images(self, x: Tensor) -> list[Tensor]:
         """The image of every scale, the smallest first."""

@@ -13,6 +13,9 @@ The first 2, the first 4 and all 8 orders are groups: turning an image twice giv
 `pixelrnn explain orders` draws them.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -22,6 +25,8 @@ from pixelrnn.sampling import described
 
 Order = int | Int[Tensor, " B"]
 """The order of all images of a batch, or of each image."""
+
+Sequence = Callable[[int, int], Int[Tensor, " n"]]
 
 ORDERS = (1, 2, 4, 8)
 """The numbers of orders that a model may have: the first of the table above."""
@@ -50,7 +55,7 @@ def turn(x: Tensor, order: Order) -> Tensor:
 def turn_back(x: Tensor, order: Order) -> Tensor:
     """Undoes `turn`."""
     if isinstance(order, int):
-        return turn(x.mT, order - 4) if order >= 4 else turn(x, order)  # a flip undoes itself
+        return turn(x.mT, order - 4).contiguous() if order >= 4 else turn(x, order)  # a flip undoes itself
     return _stack([turn_back(image, k) for image, k in zip(x, order.tolist(), strict=True)])
 
 
@@ -60,8 +65,12 @@ def _stack(images: list[Tensor]) -> Tensor:
     return torch.stack(images)
 
 
-def check_order(order: Order, batch: int, orders: int) -> None:
+def check_order(order: Any, batch: int, orders: int) -> None:
     """Raises InputError unless the order is one of the first ``orders``, or a tensor of these for each image."""
+    if isinstance(order, str):
+        raise InputError(
+            f"order is {order!r}, expected a whole number; only log_prob and log_prob_by_class take 'mixture'"
+        )
     if not isinstance(order, Tensor):
         check_number("order", order, least=0, most=orders - 1)
     elif tuple(order.shape) != (batch,) or order.is_floating_point() or order.dtype == torch.bool:
@@ -79,13 +88,14 @@ def spread(k: Int[Tensor, " B"], orders: int, size: tuple[int, int]) -> Int[Tens
     return order if size[0] == size[1] else order[:1] // 4 * 4 + order % 4
 
 
-def best(known: Bool[Tensor, "B H W"], orders: int) -> Int[Tensor, " B"]:
+def best(known: Bool[Tensor, "B H W"], orders: int, sequence: Sequence) -> Int[Tensor, " B"]:
     """The order in which the most known pixels precede the unknown ones, for each mask: the first of several.
 
-    We count pairs of a known pixel and a later unknown one. For masks that are not square, either all orders are
-    transposed or none, whichever gives more pairs in total.
+    We count pairs of a known pixel and an unknown one that is drawn later. For masks that are not square, either all
+    orders are transposed or none, whichever gives more pairs in total. ``sequence`` maps a height and a width to the
+    positions of a turned image, numbered row by row, as the model draws them.
     """
-    pairs = torch.stack([_pairs(turn(known, k)) for k in range(orders)])
+    pairs = torch.stack([_pairs(turn(known, k), sequence) for k in range(orders)])
     if orders == 8 and known.shape[1] != known.shape[2]:
         halves = pairs.unflatten(0, (2, 4))
         transposed = int(halves.amax(dim=1).sum(dim=1).argmax())
@@ -93,7 +103,7 @@ def best(known: Bool[Tensor, "B H W"], orders: int) -> Int[Tensor, " B"]:
     return pairs.argmax(dim=0)
 
 
-def _pairs(known: Bool[Tensor, "B H W"]) -> Int[Tensor, " B"]:
-    """The number of pairs of a known pixel and an unknown one after it in raster order."""
-    flat = known.flatten(1)
-    return (flat.cumsum(dim=1) * ~flat).sum(dim=1)
+def _pairs(known: Bool[Tensor, "B H W"], sequence: Sequence) -> Int[Tensor, " B"]:
+    """The number of pairs of a known pixel and an unknown one that is drawn later."""
+    drawn = known.flatten(1)[:, sequence(*known.shape[1:]).to(known.device)]
+    return (drawn.cumsum(dim=1) * ~drawn).sum(dim=1)

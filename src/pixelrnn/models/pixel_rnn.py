@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -145,6 +145,9 @@ class PixelRNN(ImageModel):
         condition = self.condition_map(x, **given)
         return sampling.complete(self, x, known, levels=self.levels, condition=condition, method="logits", **how)
 
+    def _sequence(self, height: int, width: int) -> Int[Tensor, " n"]:
+        return torch.arange(height * width)
+
     def _intensities(self, x: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         return likelihood.intensities(x, self.levels, self.first.weight.dtype)
 
@@ -163,9 +166,12 @@ class PixelRNN(ImageModel):
             raise InputError(f"the condition is {given}, expected {expected}")
         dtype = self.first.weight.dtype
         maps = [] if condition is None else [condition.to(dtype)]
-        order = order if isinstance(order, Tensor) else torch.full((batch,), order, device=x.device)
-        for index, n in ((labels, len(self.classes or ())), (order, self.orders)):
-            if index is not None and n > 1:
+        if self.orders == 1:
+            each = None
+        else:
+            each = order if isinstance(order, Tensor) else torch.full((batch,), order, device=x.device)
+        for index, n in ((labels, len(self.classes or ())), (each, self.orders)):
+            if index is not None:
                 one_hot = F.one_hot(index.long(), n).to(x.device, dtype)
                 maps.append(one_hot[:, :, None, None].expand(-1, -1, height, width))
         return torch.cat(maps, dim=1) if maps else None

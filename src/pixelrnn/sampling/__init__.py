@@ -169,6 +169,8 @@ def check_completion(x: Tensor, known: Tensor, levels: int) -> Bool[Tensor, "B H
     """Returns the mask of each image. Raises InputError if x, its known levels or the mask is not valid."""
     check_images(x, levels=256)
     each, shared = (x.shape[0], *x.shape[2:]), tuple(x.shape[2:])
+    if known.device != x.device:
+        raise InputError(f"known is on {known.device}, expected {x.device}, the device of the images")
     if known.dtype != torch.bool or tuple(known.shape) not in (shared, each):
         raise InputError(f"known is a {described(known)}, expected bool {shared} or {each}")
     known = known.expand(each)

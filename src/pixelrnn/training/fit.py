@@ -88,7 +88,7 @@ def build(recipe: Recipe, data: Data) -> ImageModel:
 
 
 def _start_from(name: str, model: ImageModel) -> None:
-    """Copies the weights of another model. Its size and dropout may differ; and it may lack the new model's orders."""
+    """Copies the weights of another model. Its size and dropout may differ, and it may have fewer orders: one."""
     started = models.from_pretrained(name)
     same = {"size", "dropout", "orders"} if started.orders == 1 else {"size", "dropout"}
     for key in sorted((model.config.keys() | started.config.keys()) - same):

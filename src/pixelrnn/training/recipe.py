@@ -75,13 +75,14 @@ class TrainConfig:
     ema: float = 0.999
     """The decay of the moving average of the weights. We validate and export this average; 0 averages nothing."""
     seed: int = 0
-    """The seed of the initial weights, the order of the images, dropout and the sample grids."""
+    """The seed of the initial weights, shuffling, the orders of generation, dropout and the sample grids."""
     device: Device = "auto"
     """The device to train on; auto takes a GPU if there is one."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """The number format of matrix products; weights stay float32. bfloat16 is faster on processors with AVX512-BF16."""
     start: str | None = None
-    """The run folder or exported model whose weights training starts from. Default: random weights."""
+    """The run folder or exported model whose weights training starts from. A model of raster order may start one of
+    several orders. Default: random weights."""
     scale: int | None = None
     """The scale of a Multi-Scale model to train; 0 is the smallest. The run's scores then count only the terms of this
     scale, but bits/dim still divides by all dimensions. Default: all scales together."""
