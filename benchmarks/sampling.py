@@ -152,7 +152,7 @@ def main() -> None:
     with console.status("over batch and side"):
         print(over_batch_and_side())
     for layer in get_args(LayerKind):
-        print(f"{layer}, 16 RGB images of 32×32, 256 levels: sampling ÷ one forward pass {in_colour(layer):.1f}")
+        print(f"{layer}, 16 RGB images of 32×32, 256 levels: sampling ÷ one forward pass {in_colour(layer):.2f}")
     forward, sampling = memory_of("forward"), memory_of("sampling")
     print(f"memory, batch 256, depth 7, h = 16: sampling {sampling:.0f} MiB, one forward pass {forward:.0f} MiB")
 

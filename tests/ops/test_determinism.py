@@ -12,6 +12,7 @@ from torch import Tensor
 from pixelrnn import PixelRNN
 from pixelrnn.nn import LayerKind
 from pixelrnn.ops import build, cpu
+from tests.sampling.networks import rows
 
 every_layer = pytest.mark.parametrize("layer", ["diagonal-bilstm", "row-lstm", "pixel-cnn"])
 
@@ -26,8 +27,8 @@ def threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def model_of(layer: LayerKind, hidden: int = 21) -> PixelRNN:
-    model = PixelRNN(layer=layer, channels=3, levels=4, hidden=hidden, depth=2)
+def model_of(layer: LayerKind, hidden: int = 21, levels: int = 4) -> PixelRNN:
+    model = PixelRNN(layer=layer, channels=3, levels=levels, hidden=hidden, depth=2)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return model
@@ -68,6 +69,16 @@ def test_sampling_gives_the_same_bits_in_any_batch_and_on_any_threads(layer: Lay
                 assert torch.equal(computed, expected[:, :batch])
 
 
+@every_layer
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+@pytest.mark.parametrize("hidden", [5, 32])
+def test_known_columns_do_not_change_the_bits_of_others(layer: LayerKind, precision: torch.dtype, hidden: int) -> None:
+    """The sampler computes known columns at once, and others stage by stage."""
+    model, x = model_of(layer, hidden).to(precision), torch.randint(4, (3, 3, 6, 9), dtype=torch.uint8)
+    wanted = torch.rand(6, 9) < 0.5
+    assert torch.equal(rows(model, x, 4, wanted=wanted)[..., wanted], rows(model, x, 4)[..., wanted])
+
+
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[int, ctypes.CDLL]:
     """One library per vector width of this machine, in bytes. The test compiles the narrowest."""
@@ -90,11 +101,11 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[int, ctypes.CDLL
 def test_vectors_of_any_width_give_the_same_bits(
     libraries: dict[int, ctypes.CDLL], monkeypatch: pytest.MonkeyPatch, hidden: int, precision: torch.dtype
 ) -> None:
-    x = torch.randint(4, (5, 3, 6, 5), dtype=torch.uint8)
+    x = torch.randint(21, (5, 3, 6, 5), dtype=torch.uint8)
 
     def results(layer: LayerKind) -> list[Tensor]:
         torch.manual_seed(0)
-        model = model_of(layer, hidden).to(precision)
+        model = model_of(layer, hidden, levels=21).to(precision)
         logits = model(x)
         gradients = torch.autograd.grad(logits.pow(2).sum(), list(model.parameters()))
         rows: list[Tensor] = []

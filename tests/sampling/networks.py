@@ -136,6 +136,15 @@ class Random(nn.Module):
         return last(maps[-1]).unflatten(1, (-1, self.channels))
 
 
+def partly_closed(network: nn.Module, seed: int) -> nn.Module:
+    """Closes about half of the open taps at the centre, so features see any channels that the masks allow, or none."""
+    for layer in network.modules():
+        if isinstance(layer, MaskedConv2d):
+            centre = layer.mask[:, :, layer.margin[0], layer.margin[1]]
+            centre *= torch.rand(centre.shape, generator=seeded(seed)) < 0.5
+    return network
+
+
 def traced(network: nn.Module, channels: int = 1, levels: int = 4, **options: Any) -> trace.Program:
     """The program of a network, or of a PixelRNN."""
     if isinstance(network, PixelRNN):

@@ -201,9 +201,9 @@ def test_known_pixels_cost_no_more_than_what_others_read(monkeypatch: pytest.Mon
     computed: list[int] = []
     compute = steps.ConvolutionStep.compute
 
-    def counting(self: steps.ConvolutionStep, columns: range) -> None:
+    def counting(self: steps.ConvolutionStep, columns: range, stage: int) -> None:
         computed.append(len(columns))
-        compute(self, columns)
+        compute(self, columns, stage)
 
     monkeypatch.setattr(steps.ConvolutionStep, "compute", counting)
     wanted = torch.tensor([[False, False, True, False]])

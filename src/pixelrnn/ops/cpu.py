@@ -46,14 +46,14 @@ def load(path: Path) -> ctypes.CDLL:
         "line_lstm_backward": (c_int, [size] * 8 + [pointer] * 12),
         "conv": (c_int, [size] * 10 + [pointer] * 5),
         "conv_backward": (c_int, [size] * 10 + [pointer] * 6),
-        "network": (pointer, [size, size, size, c_double, size]),
+        "network": (pointer, [*[size] * 4, c_double, size]),
         "network_free": (None, [pointer]),
-        "network_input": (c_int, [pointer, *[size] * 3]),
+        "network_input": (c_int, [pointer, pointer, size, size]),
         "network_relu": (c_int, [pointer, *[size] * 4]),
         "network_concatenate": (c_int, [pointer, *[size] * 5]),
-        "network_conv": (c_int, [pointer, size, pointer, pointer, *[size] * 8]),
-        "network_line_lstm": (c_int, [pointer, size, size, *[pointer] * 4, *[size] * 4]),
-        "network_row": (c_int, [*[pointer] * 7, size, size, c_double]),
+        "network_conv": (c_int, [pointer, size, *[pointer] * 3, *[size] * 3, pointer, *[size] * 3]),
+        "network_line_lstm": (c_int, [pointer, size, size, *[pointer] * 5, *[size] * 3]),
+        "network_row": (c_int, [*[pointer] * 7, c_double]),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(library, f"pixelrnn_{name}")

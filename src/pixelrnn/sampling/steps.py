@@ -1,8 +1,8 @@
 """The steps in PyTorch, written for reading: any device, float32 and float64.
 
 A map is computed position by position, in the order of generation. A step reads no later position, so all positions
-together cost about one forward pass. Computing a position again replaces its values. This happens once per channel, as
-R, then G, then B become known.
+together cost about one forward pass. Within a position, each stage computes the features that see the channel drawn
+last (`pixelrnn.sampling.trace.Stages`). So every feature of every position is computed once.
 
 The mirror of the Diagonal BiLSTM runs from right to left, and its output moves down one row. So it scans a row once
 that row of the image is complete.
@@ -20,7 +20,7 @@ from pixelrnn.errors import InputError
 from pixelrnn.likelihood import draw, intensities, logits_per_channel
 from pixelrnn.ops.lines import LAYERS, Lines
 from pixelrnn.ops.threads import one_thread
-from pixelrnn.sampling.trace import Program
+from pixelrnn.sampling.trace import Program, Stages
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +38,11 @@ class RowOfImages:
 class Map:
     """The part of a map that later positions read: its current row, rows above, and zeros on both sides."""
 
-    def __init__(self, like: Tensor, width: int, batch: int, features: int, kept: tuple[int, int]) -> None:
+    def __init__(self, like: Tensor, width: int, batch: int, stages: Stages, kept: tuple[int, int]) -> None:
         above, self.beside = kept
-        self.width = width
-        self.rows = like.new_zeros(above + 1, width + 2 * self.beside, batch, features)  # the current row first
+        self.width, self.stages = width, stages
+        # The current row first; the features in the order of their stages.
+        self.rows = like.new_zeros(above + 1, width + 2 * self.beside, batch, len(stages.order))
 
     def next_row(self) -> None:
         """The current row becomes the one above."""
@@ -59,43 +60,55 @@ class PointStep:
     def __init__(self, to: Map, *read: Map) -> None:
         self.to, self.read = to, read
 
-    def compute(self, columns: range) -> None:
-        x, *others = (read.at(columns) for read in self.read)
-        if others:
-            torch.cat([x, *others], dim=-1, out=self.to.at(columns))
-        else:
-            torch.clamp(x, min=0, out=self.to.at(columns))
+    def compute(self, columns: range, stage: int) -> None:
+        # The features of a stage are those of x, then those of y. So a whole pixel goes stage by stage, too.
+        whole = len(self.to.stages.known) - 1
+        stages = range(whole) if stage == whole else [stage]
+        found = [read.at(columns)[..., read.stages.block(s)] for s in stages for read in self.read]
+        y = torch.cat(found, dim=-1)
+        self.to.at(columns)[..., self.to.stages.block(stage)] = y if len(self.read) == 2 else torch.clamp(y, min=0)
 
 
 class ConvolutionStep:
-    """A masked convolution: it reads all taps above, those to the left, and the centre."""
+    """A masked convolution: it reads all taps above, those to the left, and the known features of the centre."""
 
     def __init__(self, weights: tuple[Tensor, ...], to: Map, x: Map, plus: Map | None = None) -> None:
         weight, self.bias = weights
-        self.to, self.x, self.plus = to, x, plus
+        self.to, self.x = to, x
+        self.plus = None if plus is None else (plus, plus.stages.places(to.stages).to(weight.device))
         above, beside = weight.shape[2] - 1, weight.shape[3] // 2
         taps = weight.permute(2, 3, 1, 0).flatten(0, 1)  # (rows · columns, F, G)
-        self.offsets = [(di, dj) for di in range(-above, 1) for dj in range(-beside, beside + 1) if (di, dj) <= (0, 0)]
-        self.kernel = taps[: len(self.offsets)].flatten(0, 1).mT
+        self.offsets = [(di, dj) for di in range(-above, 1) for dj in range(-beside, beside + 1) if (di, dj) < (0, 0)]
+        self.kernel = taps[: len(self.offsets) + 1].flatten(0, 1).mT
 
-    def compute(self, columns: range) -> None:
-        seen = torch.cat([self.x.at(columns, *offset) for offset in self.offsets], dim=-1)
-        y = F.linear(seen, self.kernel, self.bias)
-        self.to.at(columns).copy_(y if self.plus is None else y + self.plus.at(columns))
+    def compute(self, columns: range, stage: int) -> None:
+        block, known = self.to.stages.block(stage), self.x.stages.known[stage]
+        earlier = [self.x.at(columns, *offset) for offset in self.offsets]
+        seen = torch.cat([*earlier, self.x.at(columns)[..., :known]], dim=-1)
+        y = F.linear(seen, self.kernel[block, : seen.shape[-1]], self.bias[block])
+        if self.plus is not None:
+            plus, places = self.plus
+            y += plus.at(columns)[..., places[block]]
+        self.to.at(columns)[..., block] = y
 
 
 class Scan:
     """One direction of an LSTM: its states and cells in the current row and the one above."""
 
-    def __init__(self, lines: Lines, d: int, weights: tuple[Tensor, ...], x: Map) -> None:
-        input_to_state, self.bias, state_to_state, initial_states = (weight[d] for weight in weights)
-        self.kernel = torch.cat([input_to_state.flatten(0, 1), state_to_state.flatten(0, 1)]).mT
+    def __init__(self, lines: Lines, d: int, weights: tuple[Tensor, ...], to: Map, x: Map) -> None:
+        input_to_state, bias, state_to_state, initial_states = (weight[d] for weight in weights)
+        kernel = torch.cat([state_to_state.flatten(0, 1), input_to_state.flatten(0, 1)]).mT
         self.x, self.inputs, self.taps, self.cell = x, lines.inputs[d], lines.taps[d], lines.taps[d][lines.cell]
+        # The gates of each stage, which see what is known of the last input.
+        seen = [kernel.shape[1] - len(x.stages.order) + known for known in x.stages.known]
+        blocks = [to.stages.block(stage) for stage in range(len(seen))]
+        gates = kernel.unflatten(0, (4, -1))
+        self.kernels = [gates[:, block, :n].flatten(0, 1) for block, n in zip(blocks, seen, strict=True)]
+        self.biases = [bias.unflatten(0, (4, -1))[:, block].flatten() for block in blocks]
         # The states of this direction may move down one row. Then its scan waits for the complete row, one row late.
         self.late = lines.outputs[d][0]
         self.row = -1 - self.late
-        batch, hidden = x.rows.shape[2], initial_states.shape[1]
-        self.h, self.c = (Map(x.rows, x.width, batch, hidden, (1, 1)) for _ in range(2))
+        self.h, self.c = (Map(x.rows, x.width, x.rows.shape[2], to.stages, (1, 1)) for _ in range(2))
         # Neighbours outside the image hold the initial state.
         self.h.rows[:], self.c.rows[:] = initial_states
 
@@ -105,34 +118,37 @@ class Scan:
             self.h.next_row()
             self.c.next_row()
             if self.late:
-                self.compute(range(self.x.width))
+                self.compute(range(self.x.width), len(self.kernels) - 1)
 
-    def compute(self, columns: range) -> None:
+    def compute(self, columns: range, stage: int) -> None:
+        block, kernel, bias = self.h.stages.block(stage), self.kernels[stage], self.biases[stage]
         # All columns at once; or one by one, starting at the side of the tap within the row.
         beside = sum(dj for di, dj in self.taps if di == 0)
         for j in [columns[n : n + 1] for n in range(len(columns))][::-beside] if beside else [columns]:
-            x = [self.x.at(j, di - self.late, dj) for di, dj in self.inputs]
             h = [self.h.at(j, di, dj) for di, dj in self.taps]
+            x = [self.x.at(j, di - self.late, dj) for di, dj in self.inputs]
+            seen = torch.cat(h + x, dim=-1)[..., : kernel.shape[1]]
             #   o, f, i = σ(Kss ⊛ h₋ + Kis ⊛ x)      g = tanh(Kss ⊛ h₋ + Kis ⊛ x)
-            o, f, i, g = F.linear(torch.cat(x + h, dim=-1), self.kernel, self.bias).chunk(4, dim=-1)
+            o, f, i, g = F.linear(seen, kernel, bias).chunk(4, dim=-1)
             #   c = f ⊙ c₋ + i ⊙ g                   h = o ⊙ tanh(c)
-            c = f.sigmoid() * self.c.at(j, *self.cell) + i.sigmoid() * g.tanh()
-            self.c.at(j).copy_(c)
-            self.h.at(j).copy_(o.sigmoid() * c.tanh())
+            c = f.sigmoid() * self.c.at(j, *self.cell)[..., block] + i.sigmoid() * g.tanh()
+            self.c.at(j)[..., block] = c
+            self.h.at(j)[..., block] = o.sigmoid() * c.tanh()
 
 
 class LineLSTMStep:
     """An LSTM: the sum of the states of all directions."""
 
     def __init__(self, lines: Lines, weights: tuple[Tensor, ...], to: Map, x: Map) -> None:
-        self.to, self.scans = to, [Scan(lines, d, weights, x) for d in range(len(lines.outputs))]
+        self.to, self.scans = to, [Scan(lines, d, weights, to, x) for d in range(len(lines.outputs))]
 
-    def compute(self, columns: range) -> None:
+    def compute(self, columns: range, stage: int) -> None:
         for scan in self.scans:
             if not scan.late:
-                scan.compute(columns)
-        states = [scan.h.at(columns) for scan in self.scans if scan.row >= 0]
-        self.to.at(columns).copy_(torch.stack(states).sum(dim=0))
+                scan.compute(columns, stage)
+        block = self.to.stages.block(stage)
+        states = [scan.h.at(columns)[..., block] for scan in self.scans if scan.row >= 0]
+        self.to.at(columns)[..., block] = torch.stack(states).sum(dim=0)
 
 
 class Network:
@@ -140,8 +156,8 @@ class Network:
 
     def __init__(self, program: Program, weights: list[tuple[Tensor, ...]], width: int, batch: int) -> None:
         self.program, self.like = program, weights[-1][0]
-        made = zip(program.steps, program.kept, strict=True)
-        self.maps = [Map(self.like, width, batch, len(step.sees), kept) for step, kept in made]
+        made = zip(program.stages, program.kept, strict=True)
+        self.maps = [Map(self.like, width, batch, stages, kept) for stages, kept in made]
         self.parts: list[Map | Scan] = [*self.maps]  # all that move on to the next row
         self.steps: list[PointStep | ConvolutionStep | LineLSTMStep] = []
         self.remembered = []
@@ -187,13 +203,12 @@ class Network:
                 run = range(columns[0], columns[-1] + 1)
                 show(run, slice(None))
                 for step in self.remembered:
-                    step.compute(run)
+                    step.compute(run, program.channels)
                 continue
-            for j, c in product(columns, range(program.channels)):  # recomputing a step replaces its values
+            for j, c in product(columns, range(program.channels)):
                 for step in self.steps:
-                    step.compute(range(j, j + 1))
-                # Feature l·C + c is level l of channel c.
-                logits[j, c] = last.at(range(j, j + 1))[0, :, c :: program.channels]
+                    step.compute(range(j, j + 1), stage=c)
+                logits[j, c] = last.at(range(j, j + 1))[0, :, last.stages.block(c)]
                 drawn = draw(logits[j, c], given.uniform[j, c], temperature=given.temperature)
                 levels[j, c] = torch.where(given.known[j], levels[j, c], drawn)
                 show(range(j, j + 1), slice(c, c + 1))

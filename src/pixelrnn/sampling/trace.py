@@ -20,6 +20,7 @@ import jaxtyping
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Int64
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
@@ -46,6 +47,29 @@ class Step:
     """The module with the weights."""
 
 
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """The features of a map, sorted by stage. The sampler stores them in this order.
+
+    At stage c of a position, the channels before c are known. The stage computes the features that see channel c − 1
+    and no later one, then the logits of channel c. Features that see no channel belong to stage 0. So each feature is
+    computed once. Stage C stands for all features of a pixel whose channels are known.
+    """
+
+    order: npt.NDArray[np.int64]
+    """The features, those of stage 0 first."""
+    known: list[int]
+    """For each stage 0 to C, the number of features that are known when it ends."""
+
+    def block(self, stage: int) -> slice:
+        """The places of the features that a stage computes; for stage C, those of all features."""
+        return slice(0 if stage in (0, len(self.known) - 1) else self.known[stage - 1], self.known[stage])
+
+    def places(self, of: "Stages") -> Int64[Tensor, " f"]:
+        """For the features of another map in their order, the places of the same features in this order."""
+        return torch.from_numpy(self.order.argsort()[of.order])
+
+
 @dataclass(frozen=True)
 class Program:
     """The steps of a network in their order, the inputs first.
@@ -56,6 +80,18 @@ class Program:
     channels: int
     levels: int
     steps: list[Step]
+
+    @cached_property
+    def stages(self) -> list[Stages]:
+        """The stages of each map."""
+        found = []
+        for step in self.steps:
+            stage = np.maximum(step.sees + 1, 0)
+            if step is self.steps[-1]:  # the logits of channel c, in the order of the levels
+                stage = np.arange(len(stage)) % self.channels
+            order, known = stage.argsort(stable=True), [int((stage <= c).sum()) for c in range(self.channels + 1)]
+            found.append(Stages(order, known))
+        return found
 
     @cached_property
     def kept(self) -> list[tuple[int, int]]:
@@ -77,7 +113,7 @@ class Program:
 
 
 def operands(program: Program) -> list[tuple[Tensor, ...]]:
-    """The current weights of each step. A batch reads the layers only here, when it begins.
+    """The current weights of each step, for maps in the order of their stages. A batch reads the layers only here.
 
     Returns:
         For a convolution its weight (G, F, rows, columns), where the last row is that of the centre, and its bias (G);
@@ -98,6 +134,25 @@ def operands(program: Program) -> list[tuple[Tensor, ...]]:
             found.append((layer.masked_weight[:, :, : layer.margin[0] + 1], layer.bias))
         else:
             found.append((layer.weight, like.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias))
+    return found if program.channels == 1 else _sorted(program, found)
+
+
+def _sorted(program: Program, weights: list[tuple[Tensor, ...]]) -> list[tuple[Tensor, ...]]:
+    """The weights of each step for features in the order of their stages."""
+    orders = [torch.from_numpy(stages.order).to(weights[-1][0].device) for stages in program.stages]
+    found: list[tuple[Tensor, ...]] = []
+    for step, given, order in zip(program.steps, weights, orders, strict=True):
+        x = orders[step.reads[0]] if given else order
+        if step.kind in ("convolution", "copy"):
+            weight, bias = given
+            found.append((weight[order][:, x], bias[order]))
+        elif given:
+            kernel, bias, state, initial = given
+            gates = torch.cat([order + gate * len(order) for gate in range(4)])
+            kernel, state = kernel[:, :, x], state[:, :, order]
+            found.append((kernel[..., gates], bias[:, gates], state[..., gates], initial[..., order]))
+        else:
+            found.append(())
     return found
 
 

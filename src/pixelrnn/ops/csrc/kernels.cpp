@@ -241,14 +241,16 @@ EXPORT int pixelrnn_conv_backward(int64_t type, int64_t threads, int64_t height,
 }
 
 // Makes a network that computes position by position, or returns null if out of memory. Maps are numbered in the order
-// in which the functions below add them.
-EXPORT AnyNetwork* pixelrnn_network(int64_t type, int64_t width, int64_t batch, double scale, int64_t threads) {
+// in which the functions below add them. known: for each of the stages 0 … channels, the number of features of the map
+// that are known then. The features of each map are sorted by stage.
+EXPORT AnyNetwork* pixelrnn_network(int64_t type, int64_t width, int64_t batch, int64_t channels, double scale,
+                                    int64_t threads) {
     AnyNetwork* network = nullptr;
     guarded([&] {
         if (type == FLOAT64)
-            network = new Network<double>(width, batch, scale, threads);
+            network = new Network<double>(width, batch, channels, scale, threads);
         else
-            network = new Network<float>(width, batch, scale, threads);
+            network = new Network<float>(width, batch, channels, scale, threads);
         return OK;
     });
     return network;
@@ -267,8 +269,8 @@ int of_network(AnyNetwork* network, const Run& run) {
 
 }  // namespace
 
-EXPORT int pixelrnn_network_input(AnyNetwork* network, int64_t features, int64_t above, int64_t beside) {
-    return of_network(network, [&](auto& n, auto) { return n.input(features, {above, beside}), OK; });
+EXPORT int pixelrnn_network_input(AnyNetwork* network, const int64_t* known, int64_t above, int64_t beside) {
+    return of_network(network, [&](auto& n, auto) { return n.input(known, {above, beside}), OK; });
 }
 EXPORT int pixelrnn_network_relu(AnyNetwork* network, int64_t x, int64_t above, int64_t beside, int64_t remembered) {
     return of_network(network, [&](auto& n, auto) { return n.relu(x, {above, beside}, remembered), OK; });
@@ -277,35 +279,35 @@ EXPORT int pixelrnn_network_concatenate(AnyNetwork* network, int64_t a, int64_t 
                                         int64_t remembered) {
     return of_network(network, [&](auto& n, auto) { return n.concatenate(a, b, {above, beside}, remembered), OK; });
 }
-// weight: (rows, columns, in, out); the last row is that of the centre.
-EXPORT int pixelrnn_network_conv(AnyNetwork* network, int64_t x, const void* weight, const void* bias, int64_t out_,
-                                 int64_t rows, int64_t columns, int64_t plus, int64_t channel, int64_t above,
-                                 int64_t beside, int64_t remembered) {
+// weight: (rows, columns, in, out); the last row is that of the centre. plus: the map to add, or −1; added: the place
+// of each feature in that map.
+EXPORT int pixelrnn_network_conv(AnyNetwork* network, int64_t x, const void* weight, const void* bias,
+                                 const int64_t* known, int64_t rows, int64_t columns, int64_t plus,
+                                 const int64_t* added, int64_t above, int64_t beside, int64_t remembered) {
     return of_network(network, [&](auto& n, auto zero) {
         using T = decltype(zero);
-        n.convolution(x, in<T>(weight), in<T>(bias), out_, {rows - 1, columns / 2}, plus, channel, {above, beside},
+        n.convolution(x, in<T>(weight), in<T>(bias), known, {rows - 1, columns / 2}, plus, added, {above, beside},
                       remembered);
         return OK;
     });
 }
 EXPORT int pixelrnn_network_line_lstm(AnyNetwork* network, int64_t x, int64_t layer, const void* input,
-                                      const void* bias, const void* state, const void* initial, int64_t hidden,
+                                      const void* bias, const void* state, const void* initial, const int64_t* known,
                                       int64_t above, int64_t beside, int64_t remembered) {
     return of_network(network, [&](auto& n, auto zero) {
         using T = decltype(zero);
-        n.line_lstm(x, LAYERS[layer], in<T>(input), in<T>(bias), in<T>(state), in<T>(initial), hidden, {above, beside},
+        n.line_lstm(x, LAYERS[layer], in<T>(input), in<T>(bias), in<T>(state), in<T>(initial), known, {above, beside},
                     remembered);
         return OK;
     });
 }
 // See RowOfImages. condition may be null.
 EXPORT int pixelrnn_network_row(AnyNetwork* network, uint8_t* levels, const bool* known, const bool* wanted,
-                                const double* uniform, void* logits, const void* condition, int64_t channels,
-                                int64_t logits_per_channel, double temperature) {
+                                const double* uniform, void* logits, const void* condition, double temperature) {
     return of_network(network, [&](auto& n, auto zero) {
         using T = decltype(zero);
-        const RowOfImages<T> row{levels,           known,   wanted,   uniform, out<T>(logits),
-                                 in<T>(condition), n.width, channels, n.batch, logits_per_channel,
+        const RowOfImages<T> row{levels,           known,   wanted,     uniform, out<T>(logits),
+                                 in<T>(condition), n.width, n.channels, n.batch, n.logits_per_channel(),
                                  temperature};
         return n.row(row) ? OK : NOT_FINITE;
     });

@@ -1,5 +1,8 @@
 // Computes a network position by position (pixelrnn/sampling), for a slice of the batch. Rows run from top to bottom.
 // Within a row, neighbouring columns may be computed at once if their inputs are known.
+//
+// Stage c of a position begins when its channels before c are known, and computes the features that had to wait for
+// channel c − 1. So each feature is computed once. Stage C computes all features of positions whose channels are known.
 #pragma once
 
 #include <algorithm>
@@ -11,59 +14,108 @@
 
 #include "scan.h"
 
-// The part of a map that later positions read: its current row, and rows above.
+// The features of a map by stage: neighbours belong to the same stage or the next.
+struct Stages {
+    std::vector<long> known;  // the number of features that are known at stages 0 … C; the last is that of all
+    long whole() const { return static_cast<long>(known.size()) - 1; }
+    long features() const { return known.back(); }
+    Block block(long stage) const {  // the features that a stage computes
+        const long first = stage == 0 || stage == whole() ? 0 : known[stage - 1];
+        return {first, known[stage] - first};
+    }
+    std::vector<Block> blocks() const {  // of the stages before the last
+        std::vector<Block> blocks;
+        for (long stage = 0; stage < whole(); ++stage) blocks.push_back(block(stage));
+        return blocks;
+    }
+    // The features that a row needs room for. Products write whole vectors, so beyond a block.
+    template <class T>
+    long room() const {
+        long most = round_up(features(), WIDTH<T>);
+        for (const Block& b : blocks()) most = std::max(most, b.first + round_up(b.features, WIDTH<T>));
+        return most;
+    }
+};
+
+// The part of a map that later positions read: its current row, and rows above. A stage may leave anything in features
+// of later stages, which nothing reads before they are computed.
 template <class T>
 struct Map {
-    long features;
-    std::vector<Row<T>> rows;  // features padded to whole grains
-    Map(long width, long images, long features, long above, long beside)
-        : features(features), rows(above + 1, Row<T>(width, images, round_up(features, GRAIN), beside)) {}
+    const Stages stages;
+    std::vector<Row<T>> rows;
+    Map(long width, long images, const Stages& stages, long above, long beside)
+        : stages(stages), rows(above + 1, Row<T>(width, images, stages.room<T>(), beside)) {}
     Row<T>& row() { return rows[0]; }
     void next_row() { std::rotate(rows.begin(), rows.end() - 1, rows.end()); }
 };
 
-// A step of the network. Recomputing columns replaces their values.
+// A step of the network.
 template <class T>
 struct Step {
     Map<T>& y;
     const bool remembered;  // later positions depend on its map
     Step(Map<T>& y, bool remembered) : y(y), remembered(remembered) {}
     virtual ~Step() = default;
-    virtual long channel() const { return -1; }  // the channel whose logits it computes, or −1
-    virtual void next_row() {}                   // called when the row above is complete in all maps
-    virtual void columns(long from, long to) = 0;
+    virtual void next_row() {}  // called when the row above is complete in all maps
+    virtual void columns(long from, long to, long stage) = 0;
 };
 
 template <class T>
 struct Relu : Step<T> {
     Map<T>& x;
     Relu(Map<T>& x, Map<T>& y, bool remembered) : Step<T>(y, remembered), x(x) {}
-    void columns(long from, long to) override {
-        const T *a = x.row().at(from), *end = x.row().at(to);
-        for (T* b = this->y.row().at(from); a < end; ++a, ++b) *b = *a <= 0 ? T(0) : *a;  // NaN stays NaN
+    void columns(long from, long to, long stage) override {
+        const Block b = this->y.stages.block(stage);
+        const long row = this->y.row().features;  // that of x too
+        const T* a = x.row().at(from) + b.first;
+        T* y = this->y.row().at(from) + b.first;
+        for (long r = 0; r < (to - from) * x.row().images; ++r, a += row, y += row)
+            for (long k = 0; k < b.features; k += WIDTH<T>) {
+                const Vec<T> v = load(a + k);
+                store(y + k, v <= 0 ? Vec<T>{} : v);  // NaN stays NaN
+            }
     }
 };
 
+// The features of a stage are those of a, then those of b.
 template <class T>
 struct Concatenate : Step<T> {
     Map<T>&a, &b;
     Concatenate(Map<T>& a, Map<T>& b, Map<T>& y, bool remembered) : Step<T>(y, remembered), a(a), b(b) {}
-    void columns(long from, long to) override {
-        Row<T>&first = a.row(), &second = b.row(), &y = this->y.row();
-        for (long r = 0; r < (to - from) * y.images; ++r) {
-            T* both = y.at(from) + r * y.features;
-            std::copy_n(second.at(from) + r * second.features, b.features,
-                        std::copy_n(first.at(from) + r * first.features, a.features, both));
+    void columns(long from, long to, long stage) override {
+        const long whole = this->y.stages.whole();
+        if (stage == whole) {
+            for (long s = 0; s < whole; ++s) columns(from, to, s);
+            return;
         }
+        const Block first = a.stages.block(stage), second = b.stages.block(stage);
+        Row<T>& y = this->y.row();
+        T* both = y.at(from) + this->y.stages.block(stage).first;
+        for (long r = 0; r < (to - from) * y.images; ++r, both += y.features)
+            std::copy_n(b.row().at(from) + r * b.row().features + second.first, second.features,
+                        std::copy_n(a.row().at(from) + r * a.row().features + first.first, first.features, both));
     }
 };
 
-// A masked convolution: `upper` holds its taps above the centre; `lower` those in the row, up to the centre, then the
-// bias. The logits are split into one convolution per channel; `channel` is −1 for all others.
+// Weights for each stage, and for the whole pixel if a step needs them: with one channel they are those of stage 0.
+template <class Part>
+const Part& at_stage(const std::vector<Part>& parts, long stage) {
+    return parts[std::min<size_t>(stage, parts.size() - 1)];
+}
+
+// A masked convolution: `upper` holds its taps above the centre; each part those in the row, up to the centre, then the
+// bias.
 template <class T>
 struct Kernel {
-    long in, above, beside, out, channels, channel;
-    Packed<T> upper, lower;
+    struct Part {
+        long known;  // the features that it reads at the centre
+        Packed<T> weights;
+    };
+    long in, above, beside;
+    Packed<T> upper;
+    std::vector<Part> parts;
+    std::vector<long> added;  // the place of each feature in the map to add
+    bool alike;               // that map has the same stages and order
 };
 
 template <class T>
@@ -79,38 +131,57 @@ struct Convolution : Step<T> {
           kernel(k),
           width(width),
           upper(k->above ? width : 0, y.row().images, y.row().features) {}
-    long channel() const override { return kernel->channel; }
     void next_row() override {
         if (!kernel->above) return;
-        const long f = upper.features;
-        Sum<T> sum{kernel->upper, nullptr, 0, upper.at(0), f, width * upper.images, f};
+        const long f = upper.features, columns = round_up(this->y.stages.features(), WIDTH<T>);
+        Sum<T> sum{kernel->upper, nullptr, 0, upper.at(0), f, width * upper.images, columns};
         for (long k = kernel->above; k > 0; --k)
             for (long dj = -kernel->beside; dj <= kernel->beside; ++dj)
                 sum.add({x.rows[k].at(dj), x.row().features, 1, kernel->in});
         sum.finish();
     }
-    void columns(long from, long to) override {
-        Row<T>& y = this->y.row();
-        const long rows = (to - from) * y.images, f = y.features;
+    void columns(long from, long to, long stage) override {
+        const Block b = this->y.stages.block(stage);
+        if (!b.features) return;
+        const typename Kernel<T>::Part& part = at_stage(kernel->parts, stage);
+        const long rows = (to - from) * x.row().images, f = this->y.row().features;
+        T* y = this->y.row().at(from) + b.first;
         const T one = 1, *added = plus ? plus->row().at(from) : nullptr;
-        const bool after = added && (kernel->above || kernel->channel >= 0);  // `product` cannot add it
-        Sum<T> sum{kernel->lower, kernel->above ? upper.at(from) : after ? nullptr : added, f, y.at(from), f, rows, f};
-        for (long dj = -kernel->beside; dj <= 0; ++dj)
-            sum.add({x.row().at(from + dj), x.row().features, 1, kernel->in});
+        const long added_row = plus ? plus->row().features : 0;
+        const bool after = added && (kernel->above || !kernel->alike);  // `product` cannot add it
+        Sum<T> sum{part.weights, nullptr, 0, y, f, rows, round_up(b.features, WIDTH<T>)};
+        if (kernel->above)
+            sum.from = upper.at(from) + b.first, sum.from_row = f;
+        else if (added && !after)
+            sum.from = added + b.first, sum.from_row = added_row;
+        for (long dj = -kernel->beside; dj < 0; ++dj) sum.add({x.row().at(from + dj), x.row().features, 1, kernel->in});
+        sum.add({x.row().at(from), x.row().features, 1, part.known});
         sum.add({&one, 0, 0, 1});
         sum.finish();
-        if (after) {
-            const long every = kernel->channel < 0 ? 1 : kernel->channels, first = std::max(0L, kernel->channel);
-            for (long r = 0; r < rows; ++r, added += plus->row().features)
-                for (long k = 0; k < kernel->out; ++k) y.at(from)[r * f + k] += added[k * every + first];
-        }
+        if (after)
+            for (long r = 0; r < rows; ++r, added += added_row, y += f)
+                for (long k = b.first; k < b.first + b.features; ++k) y[k - b.first] += added[kernel->added[k]];
     }
+};
+
+// The weights of one direction of an LSTM. The gates of each block lie side by side.
+template <class T>
+struct Direction {
+    struct Part {
+        std::vector<Block> blocks;
+        long known;                // the features of the map that it reads at the position itself
+        Packed<T> inputs, beside;  // the map, and the tap within the row
+    };
+    bool late;  // the output moves down one row, so each row is scanned once it is complete, one row late
+    std::vector<T> h0, c0, bias;
+    Packed<T> above;
+    std::vector<Part> parts;
 };
 
 template <class T>
 struct Recurrence {
     Shape shape;
-    std::vector<Weights<T>> weights;
+    std::vector<Direction<T>> directions;
 };
 
 template <class T>
@@ -125,61 +196,90 @@ struct LineLSTM : Step<T> {
         : Step<T>(y, remembered),
           x(x),
           layer(l),
-          upper(l->shape.layer.directions, Row<T>(width, y.row().images, 4 * y.row().features)),
+          upper(l->directions.size(), Row<T>(width, y.row().images, static_cast<long>(l->directions[0].bias.size()))),
           a(upper[0]) {
-        for (const Weights<T>& w : l->weights) scans.emplace_back(w, width, y.row().images);
+        for (const Direction<T>& w : l->directions) scans.emplace_back(w.h0, w.c0, width, y.row().images);
     }
-    // A direction whose output moves down one row scans each row once it is complete, so one row late.
-    bool late(long d) const { return layer->shape.layer.down[d] > 0; }
     void next_row() override {
         const Shape& s = layer->shape;
-        const long width = s.width, images = a.images, gates = a.features;
         ++i;
-        for (long d = 0; d < s.layer.directions; ++d) {
-            if (late(d) && i == 0) continue;
-            const Weights<T>& w = layer->weights[d];
+        for (size_t d = 0; d < scans.size(); ++d) {
+            const Direction<T>& w = layer->directions[d];
+            if (w.late && i == 0) continue;
             scans[d].next_row();
             Terms<T> terms;
             add_above(terms, s, d, scans[d].h_above, 0);
-            product(terms, w.batched.right(s.layer.inputs.size() * s.in), width * images, gates, w.bias.data(), 0,
-                    upper[d].at(0), gates);
-            if (late(d)) scan(d, x.rows[1], 0, width);
+            product(terms, w.above.right(), s.width * a.images, round_up(4 * s.hidden, WIDTH<T>), w.bias.data(), 0,
+                    upper[d].at(0), a.features);
+            if (w.late) scan(d, x.rows[1], 0, s.width, x.stages.whole());
         }
     }
-    void columns(long from, long to) override {
+    void columns(long from, long to, long stage) override {
+        const Block b = this->y.stages.block(stage);
+        if (!b.features) return;
         Row<T>& y = this->y.row();
-        const long n = (to - from) * y.images * y.features;
-        std::fill_n(y.at(from), n, T(0));
-        for (long d = 0; d < layer->shape.layer.directions; ++d) {
-            if (!late(d)) scan(d, x.row(), from, to);
-            if (late(d) && i == 0) continue;
-            const T* h = scans[d].h.at(from);
-            for (T *to = y.at(from), *end = to + n; to < end; ++to, ++h) *to += *h;
+        const T* states[2];
+        int n = 0;
+        for (size_t d = 0; d < scans.size(); ++d) {
+            const bool late = layer->directions[d].late;
+            if (!late) scan(d, x.row(), from, to, stage);
+            if (!late || i > 0) states[n++] = scans[d].h.at(from) + b.first;
         }
+        T* sums = y.at(from) + b.first;
+        for (long r = 0; r < (to - from) * y.images; ++r)
+            for (long k = r * y.features; k < r * y.features + b.features; k += WIDTH<T>) {
+                Vec<T> sum{};
+                for (int q = 0; q < n; ++q) sum += load(states[q] + k);
+                store(sums + k, sum);
+            }
     }
-    void scan(long d, Row<T>& in, long from, long to) {
-        const Weights<T>& w = layer->weights[d];
+    void scan(long d, Row<T>& in, long from, long to, long stage) {
+        const Shape& s = layer->shape;
+        const typename Direction<T>::Part& part = at_stage(layer->directions[d].parts, stage);
+        const long first = part.blocks.front().first, end = part.blocks.back().first + part.blocks.back().features;
         Terms<T> terms;
-        add_inputs(terms, layer->shape, in, from);
-        product(terms, w.batched.right(), (to - from) * a.images, a.features, upper[d].at(from), a.features, a.at(from),
-                a.features);
-        scan_columns(layer->shape, d, w, scans[d], a, from, to, Saved<T>{}, 0);
+        for (const Tap& tap : s.layer.inputs)
+            terms.add({in.at(from + tap.dj), in.features, tap.dj == 0 ? part.known : s.in});
+        product(terms, part.inputs.right(), (to - from) * a.images, round_up(4 * (end - first), WIDTH<T>),
+                upper[d].at(from) + 4 * first, a.features, a.at(from) + 4 * first, a.features);
+        scan_columns(s, d, part.beside, std::span<const Block>(part.blocks), scans[d], a, from, to, Saved<T>{}, 0);
     }
 };
 
 // Draws a level by inverting the distribution function at one uniform number. A single logit is that of a Bernoulli
-// variable. `weights` is scratch space for the levels.
+// variable. `weights` is scratch space for the levels, rounded up to GRAIN.
 template <class T>
-int64_t draw(const T* logits, long count, double temperature, double uniform, std::vector<double>& weights) {
-    const bool bernoulli = count == 1;
-    const long levels = bernoulli ? 2 : count;
-    const auto logit = [&](long k) -> double { return bernoulli ? (k ? logits[0] : T(0)) : logits[k]; };
-    double largest = logit(0), sum = 0;
-    for (long k = 1; k < levels; ++k) largest = std::max(largest, logit(k));
-    for (long k = 0; k < levels; ++k) sum += weights[k] = std::exp((logit(k) - largest) / temperature);
+long draw(const T* logits, long levels, double temperature, double uniform, std::vector<double>& weights) {
+    if (levels == 1) return uniform * (1 + std::exp(logits[0] / temperature)) >= 1;
+    const long padded = round_up(levels, GRAIN);
+    double* w = weights.data();
+    std::copy_n(logits, levels, w);
+    std::fill(w + levels, w + padded, -std::numeric_limits<double>::infinity());
+    Vec<double> most = load(w);
+    for (long k = 0; k < padded; k += WIDTH<double>) {
+        const Vec<double> x = load(w + k);
+        most = x > most ? x : most;
+    }
+    double largest = most[0], total = 0, sums[256 / GRAIN];
+    for (long k = 1; k < WIDTH<double>; ++k) largest = std::max(largest, most[k]);
+    for (long k = 0; k < padded; k += WIDTH<double>) {
+        Vec<double> x = load(w + k) - largest;
+        if (temperature != 1) x /= temperature;
+        store(w + k, x < -300 ? Vec<double>{} : exp_(x));
+    }
+    // Sum the levels by GRAIN, to find the one drawn in few steps.
+    for (long k = 0; k < padded; k += GRAIN) {
+        double sum = 0;
+        for (long n = k; n < k + GRAIN; ++n) sum += w[n];
+        total += sums[k / GRAIN] = sum;
+    }
     double below = 0;
-    for (long k = 0; k < levels - 1; ++k)
-        if (uniform < (below += weights[k] / sum)) return k;
+    for (long k = 0; k < padded; k += GRAIN) {
+        if (uniform * total < below + sums[k / GRAIN])
+            for (long n = k; n < levels; ++n)
+                if (uniform * total < (below += w[n])) return n;
+        below += sums[k / GRAIN];
+    }
     return levels - 1;  // the last level takes the rest, so rounding cannot exceed it
 }
 
@@ -197,7 +297,7 @@ struct RowOfImages {
 };
 
 // The network for a slice of the batch. The first map is the image, the second the condition if there is one, the last
-// ones are the logits of each channel.
+// the logits.
 template <class T>
 struct Slice {
     long first, images;
@@ -222,15 +322,14 @@ struct Slice {
                 for (long c = 0; c < r.channels; ++c) show(r, to, c);
             if (to > j) {  // known columns at once: only what later positions read
                 for (auto& step : steps)
-                    if (step->remembered) step->columns(j, to);
+                    if (step->remembered) step->columns(j, to, r.channels);
                 for (long k = j * r.channels; k < to * r.channels; ++k)
                     std::fill_n(r.logits + (k * r.batch + first) * r.logits_per_channel, images * r.logits_per_channel,
                                 std::numeric_limits<T>::quiet_NaN());
             }
             if ((j = to) == r.width) break;
             for (long c = 0; c < r.channels; ++c) {
-                for (auto& step : steps)
-                    if (step->channel() < 0 || step->channel() == c) step->columns(j, j + 1);
+                for (auto& step : steps) step->columns(j, j + 1, c);
                 finite &= give(r, j, c);
                 show(r, j, c);
             }
@@ -240,7 +339,7 @@ struct Slice {
     }
     void take_condition(const RowOfImages<T>& r) {
         Row<T>& row = maps[1].row();
-        const long f = maps[1].features;
+        const long f = maps[1].stages.features();
         for (long j = 0; j < r.width; ++j)
             for (long b = 0; b < images; ++b)
                 std::copy_n(r.condition + (j * r.batch + first + b) * f, f, row.at(j) + b * row.features);
@@ -251,15 +350,16 @@ struct Slice {
         for (long b = 0; b < images; ++b) image.at(j)[b * image.features + c] = from[b] * scale - 1;
     }
     bool give(const RowOfImages<T>& r, long j, long c) {  // stores the logits and draws unknown levels
-        Row<T>& y = maps[maps.size() - r.channels + c].row();
+        Row<T>& y = maps.back().row();
         const long at = (j * r.channels + c) * r.batch + first, count = r.logits_per_channel;
-        bool finite = true;
+        int odd = 0;  // the difference is zero unless the logit is NaN or infinite; the compiler makes vectors of this
         for (long b = 0; b < images; ++b) {
-            const T* logits = y.at(j) + b * y.features;
-            for (long l = 0; l < count; ++l) finite &= std::isfinite(r.logits[(at + b) * count + l] = logits[l]);
+            const T* logits = y.at(j) + b * y.features + c * count;
+            std::copy_n(logits, count, r.logits + (at + b) * count);
+            for (long l = 0; l < count; ++l) odd |= logits[l] - logits[l] != 0;
             if (!r.known[j * r.batch + first + b])
                 r.levels[at + b] = static_cast<uint8_t>(draw(logits, count, r.temperature, r.uniform[at + b], weights));
         }
-        return finite;
+        return !odd;
     }
 };

@@ -142,16 +142,23 @@ inline Kept<T> kept(const P* p) {
     }
 }
 
-// Equation 3 for some positions: o, f, i = σ(·), g = tanh(·), c = f ⊙ c₋ + i ⊙ g, h = o ⊙ tanh(c).
+// Neighbouring features of an LSTM. Their four gates lie side by side, from the number 4·first of the gates on.
+struct Block {
+    long first, features;
+};
+
+// Equation 3 for one block at some positions: o, f, i = σ(·), g = tanh(·), c = f ⊙ c₋ + i ⊙ g, h = o ⊙ tanh(c). `gates`
+// and `row` are the numbers from one position to the next, of the gates and of c and h. Computes whole vectors, so c
+// and h need room for more features than the block has.
 template <class P, class T = Wide<P>>
-void cell_forward(const T* gates, const T* c_before, T* c, P* h, P* saved_gates, P* saved_c, P* saved_h, long rows,
-                  long padded) {
-    for (long r = 0; r < rows; ++r, gates += 4 * padded)
-        for (long a = 0; a < padded; a += WIDTH<T>) {
-            const long at = r * padded + a;
+void cell_forward(const T* a, long gates, const T* c_before, T* c, P* h, long row, P* saved_gates, P* saved_c,
+                  P* saved_h, long rows, long features) {
+    for (long r = 0; r < rows; ++r, a += gates)
+        for (long k = 0; k < features; k += WIDTH<T>) {
+            const long at = r * row + k;
             // σ(x) = 1 / (1 + e⁻ˣ), tanh(x) = 1 − 2 / (1 + e²ˣ); each division serves two of them.
-            const Vec<T> eo = 1 + exp_(-load(gates + a)), ef = 1 + exp_(-load(gates + padded + a));
-            const Vec<T> ei = 1 + exp_(-load(gates + 2 * padded + a)), eg = 1 + exp_(2 * load(gates + 3 * padded + a));
+            const Vec<T> eo = 1 + exp_(-load(a + k)), ef = 1 + exp_(-load(a + features + k));
+            const Vec<T> ei = 1 + exp_(-load(a + 2 * features + k)), eg = 1 + exp_(2 * load(a + 3 * features + k));
             const Vec<T> of = 1 / (eo * ef), ig = 1 / (ei * eg);
             const Vec<T> o = of * ef, f = of * eo, i = ig * eg, g = 1 - 2 * ig * ei;
             const Vec<T> now = fma(f, load(c_before + at), i * g);
@@ -159,9 +166,9 @@ void cell_forward(const T* gates, const T* c_before, T* c, P* h, P* saved_gates,
             const Vec<T> state = o * tanh_(now);
             store(h + at, state);
             if (saved_gates) {
-                P* to = saved_gates + 4 * r * padded + a;
-                stream(to, to_keep<P>(o)), stream(to + padded, to_keep<P>(f));
-                stream(to + 2 * padded, to_keep<P>(i)), stream(to + 3 * padded, to_keep<P>(g));
+                P* to = saved_gates + r * gates + k;
+                stream(to, to_keep<P>(o)), stream(to + features, to_keep<P>(f));
+                stream(to + 2 * features, to_keep<P>(i)), stream(to + 3 * features, to_keep<P>(g));
                 stream(saved_c + at, now), stream(saved_h + at, state);
             }
         }
@@ -236,9 +243,9 @@ template <class P>
 struct Scan {
     Row<P> h, h_above;
     Row<Wide<P>> c, c_above;
-    Scan(const Weights<P>& w, long width, long images)
-        : h(width, images, w.h0.size()), h_above(h), c(width, images, w.c0.size()), c_above(c) {
-        h.fill(w.h0.data()), c.fill(w.c0.data());
+    Scan(const std::vector<P>& h0, const std::vector<Wide<P>>& c0, long width, long images)
+        : h(width, images, h0.size()), h_above(h), c(width, images, c0.size()), c_above(c) {
+        h.fill(h0.data()), c.fill(c0.data());
         h_above = h, c_above = c;
     }
     void next_row() { std::swap(h, h_above), std::swap(c, c_above); }
@@ -256,26 +263,29 @@ void add_above(Terms<P>& terms, const Shape& s, long d, Row<P>& h_above, long j)
         if (tap.di < 0) terms.add({h_above.at(j + tap.dj), h_above.features, s.hidden});
 }
 
-// Completes equation 3 in the columns from … to − 1 of row i: the tap within the row, and the cells.
+// Completes equation 3 for neighbouring blocks in the columns from … to − 1 of row i: the tap within the row, whose
+// weights are `beside`, and the cells.
 template <class P, class T = Wide<P>>
-void scan_columns(const Shape& s, long d, const Weights<P>& w, Scan<P>& scan, Row<T>& a, long from, long to,
-                  Saved<P> saved, long i) {
-    const long images = a.images, gates = a.features, padded = gates / 4;
+void scan_columns(const Shape& s, long d, const Packed<P>& beside, std::span<const Block> blocks, Scan<P>& scan,
+                  Row<T>& a, long from, long to, Saved<P> saved, long i) {
+    const long images = a.images, gates = a.features, row = scan.h.features;
     const Tap cell = s.layer.taps[d][s.layer.cell];
     Row<T>& c_before = cell.di < 0 ? scan.c_above : scan.c;
-    const int beside = s.layer.beside(d);
-    if (beside < 0) {
-        cell_forward(a.at(from), c_before.at(from + cell.dj), scan.c.at(from), scan.h.at(from), saved.gates(d, i, from),
-                     saved.cells(d, i, from), saved.states(d, i, from), (to - from) * images, padded);
-        return;
-    }
-    const long dj = s.layer.taps[d][beside].dj;
+    const auto cells = [&](long j, long n) {
+        for (const Block& b : blocks)
+            cell_forward(a.at(j) + 4 * b.first, gates, c_before.at(j + cell.dj) + b.first, scan.c.at(j) + b.first,
+                         scan.h.at(j) + b.first, row, saved.gates(d, i, j), saved.cells(d, i, j), saved.states(d, i, j),
+                         n * images, b.features);
+    };
+    const int tap = s.layer.beside(d);
+    if (tap < 0) return cells(from, to - from);
+    const long dj = s.layer.taps[d][tap].dj, first = 4 * blocks.front().first;
+    const long columns = round_up(4 * (blocks.back().first + blocks.back().features) - first, WIDTH<T>);
     for (long n = 0; n < to - from; ++n) {
         const long j = dj < 0 ? from + n : to - 1 - n;
-        product(Terms<P>({scan.h.at(j + dj), padded, s.hidden}), w.beside.right(), images, gates, a.at(j), gates,
-                a.at(j), gates);
-        cell_forward(a.at(j), c_before.at(j + cell.dj), scan.c.at(j), scan.h.at(j), saved.gates(d, i, j),
-                     saved.cells(d, i, j), saved.states(d, i, j), images, padded);
+        product(Terms<P>({scan.h.at(j + dj), row, s.hidden}), beside.right(), images, columns, a.at(j) + first, gates,
+                a.at(j) + first, gates);
+        cells(j, 1);
     }
 }
 
@@ -286,8 +296,9 @@ void forward(const Shape& s, const std::vector<Weights<P>>& weights, const T* x,
     const long images = saved.images, padded = saved.padded, W = s.width, gates = 4 * padded;
     Row<P> in(W, images, round_up(s.in, GROUP<P>));
     Row<T> a(W, images, gates), out(W, images, padded);
+    const Block all[] = {{0, padded}};
     std::vector<Scan<P>> scans;
-    for (long d = 0; d < s.layer.directions; ++d) scans.emplace_back(weights[d], W, images);
+    for (long d = 0; d < s.layer.directions; ++d) scans.emplace_back(weights[d].h0, weights[d].c0, W, images);
     for (long i = 0; i < s.height; ++i) {
         read_row(in, x, s.in, s.batch, W, i, first);
         for (long d = 0; d < s.layer.directions; ++d) {
@@ -295,7 +306,7 @@ void forward(const Shape& s, const std::vector<Weights<P>>& weights, const T* x,
             Terms<P> terms;
             add_inputs(terms, s, in, 0), add_above(terms, s, d, scans[d].h_above, 0);
             product(terms, weights[d].batched.right(), W * images, gates, weights[d].bias.data(), 0, a.at(0), gates);
-            scan_columns(s, d, weights[d], scans[d], a, 0, W, saved, i);
+            scan_columns(s, d, weights[d].beside, all, scans[d], a, 0, W, saved, i);
         }
         // Add the directions; the mirror contributes the row above.
         out.clear();
