@@ -13,7 +13,7 @@ from pixelrnn import PixelRNN
 from pixelrnn.likelihood import intensities, logits_per_channel
 from pixelrnn.nn import DiagonalBiLSTM, LayerKind, MaskedConv2d, RowLSTM
 from pixelrnn.ops import Backend
-from pixelrnn.sampling import cpu, start, steps, trace
+from pixelrnn.sampling import cpu, reference, start, trace
 
 LAYERS: list[LayerKind] = ["diagonal-bilstm", "row-lstm", "pixel-cnn"]
 BACKENDS: list[Backend] = ["reference", "cpu"]
@@ -163,7 +163,7 @@ def rows(network: nn.Module, x: Tensor, levels: int, **options: Any) -> Tensor:
     running = start(traced(network, channels, levels, condition=features), width, batch)
     computed = [
         running.row(
-            steps.RowOfImages(
+            reference.RowOfImages(
                 levels=x[:, :, i].permute(2, 1, 0).contiguous(),
                 known=torch.ones(width, batch, dtype=torch.bool),
                 uniform=noise,
@@ -186,4 +186,4 @@ def parallel(network: nn.Module, levels: int, condition: Tensor | None = None) -
     return logits
 
 
-KINDS: dict[str, Any] = {"reference": steps.Network, "cpu": cpu.Network}
+KINDS: dict[str, Any] = {"reference": reference.Network, "cpu": cpu.Network}

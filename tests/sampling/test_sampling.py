@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pixelrnn import InputError, PixelRNN
 from pixelrnn.nn import LayerKind
 from pixelrnn.ops import Backend, backend
-from pixelrnn.sampling import Row, complete, naive, rows, sample, steps
+from pixelrnn.sampling import Row, complete, naive, reference, rows, sample
 from tests.sampling.networks import BACKENDS, KINDS, LAYERS, Mixed, Random, model_of, parallel, randomized, seeded
 
 
@@ -114,7 +114,7 @@ def test_rows_below_the_last_unknown_pixel_are_not_computed(name: Backend, monke
     known[1, 2] = False
     row = KINDS[name].row
 
-    def counting(self: Any, given: steps.RowOfImages) -> Tensor:
+    def counting(self: Any, given: reference.RowOfImages) -> Tensor:
         computed.append(len(given.levels))
         logits: Tensor = row(self, given)
         return logits

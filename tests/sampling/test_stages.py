@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pixelrnn import PixelRNN
 from pixelrnn.nn import LayerKind, MaskedConv2d
 from pixelrnn.ops import Backend, backend
-from pixelrnn.sampling import complete, naive, steps, trace
+from pixelrnn.sampling import complete, naive, reference, trace
 from tests.sampling.networks import (
     BACKENDS,
     LAYERS,
@@ -54,9 +54,9 @@ def test_every_feature_of_every_position_is_computed_once(
     made = Mixed(channels, 4) if seed % 2 and channels != 2 else Random(seed, channels, 4, 0)
     network = partly_closed(randomized(made), seed)
     x, wanted = torch.randint(4, (2, channels, 5, 6), dtype=torch.uint8), torch.rand(5, 6) < 0.6
-    forget = steps.Map.next_row
+    forget = reference.Map.next_row
 
-    def poisoned(self: steps.Map) -> None:
+    def poisoned(self: reference.Map) -> None:
         forget(self)
         self.at(range(self.width)).fill_(torch.nan)
 
@@ -69,17 +69,17 @@ def test_every_feature_of_every_position_is_computed_once(
 
         return watching
 
-    monkeypatch.setattr(steps.Map, "next_row", poisoned)
-    for kind in (steps.PointStep, steps.ConvolutionStep, steps.LineLSTMStep):
+    monkeypatch.setattr(reference.Map, "next_row", poisoned)
+    for kind in (reference.PointStep, reference.ConvolutionStep, reference.LineLSTMStep):
         monkeypatch.setattr(kind, "compute", watched(kind.compute))
-    row = steps.Network.row
+    row = reference.Network.row
 
-    def complete_row(self: steps.Network, given: steps.RowOfImages) -> Tensor:
+    def complete_row(self: reference.Network, given: reference.RowOfImages) -> Tensor:
         logits = row(self, given)
         assert all(each.at(range(6))[given.wanted].isfinite().all() for each in self.maps)
         return logits
 
-    monkeypatch.setattr(steps.Network, "row", complete_row)
+    monkeypatch.setattr(reference.Network, "row", complete_row)
     with backend("reference"), torch.no_grad():
         logits, expected = rows(network, x, 4, wanted=wanted), parallel(network, 4)(x)
     torch.testing.assert_close(logits[..., wanted], expected[..., wanted], rtol=0, atol=1e-10)

@@ -1,232 +1,100 @@
-from collections.abc import Callable
+"""The generator of steps: the caller chooses each level."""
+
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
-from pixelrnn import InputError, PixelRNN
-from pixelrnn.likelihood import draw
-from pixelrnn.nn import DiagonalBiLSTM, LayerKind, MaskedConv2d, RowLSTM
+from pixelrnn import InputError, MultiScalePixelRNN, PixelRNN
+from pixelrnn.models.orders import turn
 from pixelrnn.ops import Backend, backend
-from pixelrnn.sampling import start, steps
-from tests.sampling.networks import BACKENDS, LAYERS, Mixed, Network, model_of, parallel, randomized, rows, traced
+from pixelrnn.sampling import Step, steps
+from tests.sampling.networks import randomized
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-@pytest.mark.parametrize("layer", LAYERS)
+def followed(generator: Any, levels: torch.Tensor | None) -> tuple[list[Step], torch.Tensor]:
+    """Goes through all steps and sets these levels, or the given ones. Returns the steps and the completed images."""
+    found: list[Step] = []
+    try:
+        while True:
+            found.append(step := next(generator))
+            step.set(step.given if levels is None else levels[:, step.channel, step.row, step.column])
+    except StopIteration as end:
+        return found, end.value
+
+
+def model_of(**options: Any) -> PixelRNN:
+    model: PixelRNN = randomized(PixelRNN(**{"levels": 4, "hidden": 3, **options})).double()
+    return model
+
+
+@pytest.mark.parametrize("name", ["reference", "cpu"])
+@pytest.mark.parametrize("layer", ["diagonal-bilstm", "row-lstm", "pixel-cnn"])
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [(1, 1), (1, 6), (5, 1), (5, 3), (4, 9)])
-@pytest.mark.parametrize("levels", [2, 5])
-def test_the_logits_are_those_of_the_parallel_forward(
-    name: Backend, layer: LayerKind, channels: int, size: tuple[int, int], levels: int
-) -> None:
-    model = model_of(layer, channels=channels, levels=levels)
-    x = torch.randint(levels, (3, channels, *size), dtype=torch.uint8)
+@pytest.mark.parametrize("levels", [2, 4])
+def test_the_logits_are_those_of_the_network(name: Backend, layer: Any, channels: int, levels: int) -> None:
+    model = model_of(layer=layer, channels=channels, levels=levels)
+    x = torch.randint(levels, (3, channels, 4, 5), dtype=torch.uint8)
+    known = torch.rand(3, 4, 5) < 0.5
+    known[:, 2, 1:3] = True
     with backend(name):
-        logits = rows(model, x, levels)
-        # Unwanted columns do not change later ones; a whole row or part of one is computed at once.
-        wanted = torch.rand(size) < 0.5
-        wanted[0] = False
-        some = rows(model, x, levels, wanted=wanted)
-    with torch.no_grad():
-        expected = model(x)
-    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-10)
-    torch.testing.assert_close(some[..., wanted], expected[..., wanted], rtol=0, atol=1e-10)
-    assert some[..., ~wanted].isnan().all()
+        found, completed = followed(model.steps(x.masked_fill(~known[:, None], 0), known), x)
+    assert torch.equal(completed, x)
+    places = [(i, j, c) for i in range(4) for j in range(5) if not known[:, i, j].all() for c in range(channels)]
+    assert [(step.row, step.column, step.channel) for step in found] == places
+    logits = model(x)
+    for step in found:
+        expected = logits[:, :, step.channel, step.row, step.column]
+        torch.testing.assert_close(step.logits, expected, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-@pytest.mark.parametrize(("residual", "skip"), [(True, False), (False, True), (False, False)])
-@pytest.mark.parametrize("layer", LAYERS)
-def test_without_residual_or_skip_connections(name: Backend, residual: bool, skip: bool, layer: LayerKind) -> None:
-    model = model_of(layer, residual=residual, skip=skip, hidden=9, head=4)
-    x = torch.randint(4, (2, 1, 3, 4), dtype=torch.uint8)
-    with backend(name), torch.no_grad():
-        torch.testing.assert_close(rows(model, x, 4), model(x), rtol=0, atol=1e-10)
+def test_the_given_levels_are_those_of_x_and_are_not_read() -> None:
+    model = model_of()
+    x = torch.randint(4, (2, 1, 3, 3), dtype=torch.uint8)
+    unknown = torch.zeros(3, 3, dtype=torch.bool)
+    found, _ = followed(model.steps(x, unknown), x)
+    others, _ = followed(model.steps(3 - x, unknown), x)
+    for step, other in zip(found, others, strict=True):
+        assert torch.equal(step.given, x[:, 0, step.row, step.column])
+        assert torch.equal(step.logits, other.logits)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-@pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("channels", [1, 3])
-def test_conditioned_on_a_class_and_a_map(name: Backend, layer: LayerKind, channels: int) -> None:
-    model = model_of(layer, channels=channels, condition=3, classes=["a", "b"])
-    x, labels = torch.randint(4, (3, channels, 5, 4), dtype=torch.uint8), torch.tensor([1, 0, 1])
-    condition = torch.randn(3, 3, 5, 4, dtype=torch.double)
-    one_hot = torch.eye(2, dtype=torch.double)[labels][:, :, None, None].expand(-1, -1, 5, 4)
-    with backend(name), torch.no_grad():
-        logits = rows(model, x, 4, condition=torch.cat([condition, one_hot], dim=1))
-        expected = model(x, labels=labels, condition=condition)
-    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-10)
+@pytest.mark.parametrize("order", [0, 1, 6, torch.tensor([7, 0])])
+def test_the_steps_of_an_order_are_those_of_the_turned_images(order: int | torch.Tensor) -> None:
+    model, x = model_of(orders=8), torch.randint(4, (2, 1, 4, 4), dtype=torch.uint8)
+    found, completed = followed(model.steps(x, x[:, 0] > 3, order=order), turn(x, order))
+    assert torch.equal(completed, x)
+    logits = turn(model(x, order=order), order)
+    for step in found:
+        torch.testing.assert_close(step.logits, logits[:, :, 0, step.row, step.column], rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("batch", [1, 7, 30])
-def test_the_compiled_network_in_float32(layer: LayerKind, batch: int) -> None:
-    model = PixelRNN(layer=layer, channels=3, levels=4, hidden=17)
-    x = torch.randint(4, (batch, 3, 6, 5), dtype=torch.uint8)
-    with backend("cpu"), torch.no_grad():
-        torch.testing.assert_close(rows(model, x, 4), model(x), rtol=0, atol=1e-5)
+def test_a_multi_scale_model_steps_through_its_scales() -> None:
+    model: MultiScalePixelRNN = randomized(MultiScalePixelRNN(factors=(2,), levels=4, hidden=3)).double()
+    x = torch.randint(4, (2, 1, 4, 6), dtype=torch.uint8)
+    found, completed = followed(model.steps(x, x[:, 0] > 3), None)
+    assert torch.equal(completed, x)
+    assert len(found) == 24
+    logits = model(x)
+    for step in found[:6]:
+        torch.testing.assert_close(step.logits, logits[:, :, 0, 2 * step.row, 2 * step.column], rtol=0, atol=1e-10)
+    for step in found[6:]:
+        torch.testing.assert_close(step.logits, logits[:, :, 0, step.row, step.column], rtol=0, atol=1e-10)
 
 
-def wide_kernels() -> Network:
-    return Network(
-        # Also with a map added to a kernel that reads rows above.
-        lambda own, x: own.both(own.wide(x), relu=True, plus=own.first(x)).unflatten(1, (4, 3)),
-        wide=MaskedConv2d("A", 3, 6, 11, channels=3),
-        first=MaskedConv2d("A", 3, 12, 3, channels=3),
-        both=MaskedConv2d("B", 6, 12, (1, 19), channels=3),
-    )
-
-
-def added_to_a_kernel_that_reads_rows_above() -> Network:
-    def forward(own: Any, x: torch.Tensor) -> torch.Tensor:
-        x = own.first(x)
-        return own.second(x, plus=x).unflatten(1, (4, 1))
-
-    return Network(forward, first=MaskedConv2d("A", 1, 4, 3), second=MaskedConv2d("B", 4, 4, 5))
-
-
-def an_lstm_last() -> Network:
-    return Network(
-        lambda own, x: own.row(own.first(x)).unflatten(1, (4, 3)),
-        first=MaskedConv2d("A", 3, 3, 3, channels=3),
-        row=RowLSTM(3, 12, channels=3),
-    )
-
-
-def a_sum_last() -> Network:
-    return Network(
-        lambda own, x: (own.row(own.first(x)) + own.diagonal(own.first(x))).unflatten(1, (4, -1)),
-        first=MaskedConv2d("A", 3, 3, 3, channels=3),
-        row=RowLSTM(3, 12, channels=3),
-        diagonal=DiagonalBiLSTM(3, 12, channels=3),
-    )
-
-
-def a_concatenation_last() -> Network:
-    def forward(own: Any, x: torch.Tensor) -> torch.Tensor:
-        x = own.first(x)
-        return own.unflatten(torch.cat([x, x.relu()], dim=1))
-
-    return Network(forward, first=MaskedConv2d("A", 1, 2, 3), unflatten=nn.Unflatten(1, (4, 1)))
-
-
-def an_lstm_conditioned_on_earlier_pixels() -> Network:
-    return Network(
-        lambda own, x: own.diagonal(own.first(x), own.first(x)).unflatten(1, (4, 1)),
-        first=MaskedConv2d("A", 1, 3, 3),
-        diagonal=DiagonalBiLSTM(3, 4, condition=3),
-    )
-
-
-@pytest.mark.parametrize("name", BACKENDS)
-@pytest.mark.parametrize(
-    "build",
-    [
-        *(wide_kernels, added_to_a_kernel_that_reads_rows_above, an_lstm_last, a_sum_last, a_concatenation_last),
-        an_lstm_conditioned_on_earlier_pixels,
-    ],
-)
-def test_networks_of_other_shapes(name: Backend, build: Callable[[], Network]) -> None:
-    network = randomized(build())
-    x = torch.randint(4, (2, network.first.in_channels, 4, 6), dtype=torch.uint8)
-    with backend(name), torch.no_grad():
-        torch.testing.assert_close(rows(network, x, 4), parallel(network, 4)(x), rtol=0, atol=1e-10)
-
-
-@pytest.mark.parametrize("name", BACKENDS)
-@pytest.mark.parametrize(("channels", "levels"), [(1, 2), (3, 4)])
-@pytest.mark.parametrize("condition", [0, 2])
-def test_a_network_that_the_package_does_not_have(name: Backend, channels: int, levels: int, condition: int) -> None:
-    network, x = randomized(Mixed(channels, levels, condition)), torch.randint(levels, (3, channels, 5, 4))
-    given = torch.randn(3, condition, 5, 4, dtype=torch.double) if condition else None
-    wanted = torch.rand(5, 4) < 0.5
-    with backend(name), torch.no_grad():
-        expected = parallel(network, levels, given)(x.byte())
-        logits = rows(network, x.byte(), levels, condition=given)
-        some = rows(network, x.byte(), levels, condition=given, wanted=wanted)
-    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-10)
-    torch.testing.assert_close(some[..., wanted], expected[..., wanted], rtol=0, atol=1e-10)
-
-
-@pytest.mark.parametrize("levels", [2, 7, 256])
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_the_compiled_draw_is_that_of_the_likelihood(levels: int, temperature: float) -> None:
-    model = PixelRNN(levels=levels, hidden=4).double()
-    nn.init.normal_(model.head.layers[1].bias, std=2.0)  # every sub-pixel of the first image has these logits
-    noise = torch.rand(1, 1, 500, dtype=torch.double)
-    noise[..., :2] = torch.tensor([0.0, 1 - 2**-53])
-    drawn = torch.zeros(1, 1, 500, dtype=torch.uint8)
-    with backend("cpu"):
-        unknown, wanted = torch.zeros(1, 500, dtype=torch.bool), torch.ones(1, dtype=torch.bool)
-        row = steps.RowOfImages(drawn, unknown, noise, wanted, temperature)
-        logits = start(traced(model), 1, 500).row(row)
-    assert torch.equal(drawn[0, 0], draw(logits[0, 0], noise[0, 0], temperature=temperature))
-    assert drawn.max() > 0
-
-
-def test_a_named_backend_that_cannot_run_says_so() -> None:
-    model = PixelRNN(levels=2, hidden=2).bfloat16()
-    with backend("cpu"), pytest.raises(InputError, match="expected float32 or float64 on a CPU for the backend cpu"):
-        model.sample(1, height=2, width=2)
-
-
-def reached_through_an_added_map() -> Network:
-    def forward(own: Any, x: torch.Tensor) -> torch.Tensor:
-        x = own.a(x)
-        return own.d(own.c(x, plus=own.b(x))).unflatten(1, (3, 1))
-
-    b, c = MaskedConv2d("B", 4, 4, 1), MaskedConv2d("B", 4, 4, 1)
-    return Network(forward, a=MaskedConv2d("A", 1, 4, 3), b=b, c=c, d=MaskedConv2d("B", 4, 3, 3))
-
-
-def reached_from_the_side_alone() -> Network:
-    a, b = MaskedConv2d("A", 1, 4, 3), MaskedConv2d("B", 4, 3, (1, 5))
-    return Network(lambda own, x: own.b(own.a(x)).unflatten(1, (3, 1)), a=a, b=b)
-
-
-@pytest.mark.parametrize("name", BACKENDS)
-@pytest.mark.parametrize("build", [reached_through_an_added_map, reached_from_the_side_alone])
-def test_known_columns_are_computed_as_far_as_others_read_them(name: Backend, build: Callable[[], Network]) -> None:
-    network = build().double()
-    x, wanted = torch.randint(3, (2, 1, 4, 6), dtype=torch.uint8), torch.zeros(4, 6, dtype=torch.bool)
-    wanted[:, 1::2] = True
-    with backend(name), torch.no_grad():
-        logits, expected = rows(network, x, 3, wanted=wanted), parallel(network, 3)(x)
-    torch.testing.assert_close(logits[..., wanted], expected[..., wanted], rtol=0, atol=1e-10)
-
-
-def test_known_pixels_cost_no_more_than_what_others_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    computed: list[int] = []
-    compute = steps.ConvolutionStep.compute
-
-    def counting(self: steps.ConvolutionStep, columns: range, stage: int) -> None:
-        computed.append(len(columns))
-        compute(self, columns, stage)
-
-    monkeypatch.setattr(steps.ConvolutionStep, "compute", counting)
-    wanted = torch.tensor([[False, False, True, False]])
-    x = torch.zeros(1, 1, 1, 4, dtype=torch.uint8)
-    with backend("reference"):
-        rows(model_of("row-lstm", depth=1), x, 4, wanted=wanted)
-    # The first convolution, for the neighbours at once; where logits are wanted also 1×1, skip and both of the head.
-    assert computed == [2, 1, 1, 1, 1, 1, 1]
-
-
-@pytest.mark.parametrize("name", BACKENDS)
-@pytest.mark.parametrize("where", ["first.weight", "first.bias", "head.layers.0.bias", "head.layers.1.bias"])
-@pytest.mark.parametrize("layer", LAYERS)
-def test_a_weight_that_is_no_number_is_noticed(name: Backend, where: str, layer: LayerKind) -> None:
-    model = model_of(layer, channels=3)
-    with torch.no_grad():
-        model.get_parameter(where).view(-1)[0] = torch.nan  # of one feature, level or channel
-    with backend(name), pytest.raises(InputError, match="the network returned logits that are NaN or infinite"):
-        model.sample(2, height=2, width=2)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("layer", LAYERS)
-def test_weights_of_half_precision_sample(layer: LayerKind, dtype: torch.dtype) -> None:
-    model = PixelRNN(layer=layer, channels=3, levels=4, hidden=4, condition=2).to(dtype)
-    assert model.sample(2, height=3, width=4, condition=torch.zeros(2, 2, 3, 4)).shape == (2, 3, 3, 4)
+@pytest.mark.usefixtures("as_a_user")
+def test_bad_choices_are_refused() -> None:
+    model, x = model_of(), torch.zeros(2, 1, 2, 2, dtype=torch.uint8)
+    generator = steps(model, x, x[:, 0] > 0, levels=4, method="logits")
+    step = next(generator)
+    for wrong in (torch.zeros(1, dtype=torch.long), torch.zeros(2), torch.zeros(2, 1, dtype=torch.long)):
+        with pytest.raises(InputError, match=r"levels: .* tensor \(.*\), expected whole numbers \(2,\)"):
+            step.set(wrong)
+    with pytest.raises(InputError, match=r"row 0, column 0, channel 0 has no levels: call set\(\) before"):
+        next(generator)
+    generator = steps(model, x, x[:, 0] > 0, levels=4, method="logits")
+    next(generator).set(torch.tensor([0, 4]))
+    with pytest.raises(InputError, match="a step was set to level 4, expected 0 to 3"):
+        next(generator)
+    with pytest.raises(InputError, match="known is a bool tensor"):
+        next(steps(model, x, x > 0, levels=4, method="logits"))

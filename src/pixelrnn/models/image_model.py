@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pixelrnn.errors import InputError, check_number
 from pixelrnn.models import pretrained
 from pixelrnn.models.orders import ORDERS, Order, best, check_order, turn, turn_back
-from pixelrnn.sampling import Row, blank_images, check_completion, check_images, described
+from pixelrnn.sampling import Row, Step, blank_images, check_completion, check_images, described
 
 Model = TypeVar("Model", bound="ImageModel")
 
@@ -174,6 +174,25 @@ class ImageModel(nn.Module, ABC):
         how: dict[str, Any] = {"temperature": temperature, "generator": generator, "on_row": on_row}
         return turn_back(self._complete(turned, turn(known, order), given, **how), order)
 
+    def steps(
+        self,
+        x: UInt8[Tensor, "B C H W"],
+        known: Bool[Tensor, "*B H W"],
+        *,
+        order: Order = 0,
+        **given: Tensor | None,
+    ) -> Generator[Step, None, UInt8[Tensor, "B C H W"]]:
+        """Goes through the unknown pixels of x in the order of generation; see `pixelrnn.sampling.steps`.
+
+        Arguments and errors as in `complete`. The rows and columns of the steps are those of the turned images. A
+        Multi-Scale model goes through one scale after the other, and its rows and columns are those of the scale.
+        """
+        check_images(x, 256, self.channels)
+        known = check_completion(x, known, self.levels)
+        turned, given = self._turned(x, order, given)
+        completed = yield from self._steps(turned, turn(known, order), given)
+        return turn_back(completed, order)
+
     def best_order(self, known: Bool[Tensor, "B H W"]) -> Int[Tensor, " B"]:
         """For each mask, the order of the model in which the most known pixels precede the unknown ones.
 
@@ -195,6 +214,10 @@ class ImageModel(nn.Module, ABC):
     @abstractmethod
     def _complete(self, x: Tensor, known: Tensor, given: dict[str, Any], **how: Any) -> Tensor:
         """See `complete`."""
+
+    @abstractmethod
+    def _steps(self, x: Tensor, known: Tensor, given: dict[str, Any]) -> Generator[Step, None, Tensor]:
+        """See `steps`."""
 
     @abstractmethod
     def _sequence(self, height: int, width: int) -> Int[Tensor, " n"]:

@@ -1,7 +1,7 @@
 """The Multi-Scale PixelRNN (paper §3.6): a small image first, then the pixels between its pixels."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from pixelrnn.models.image_model import ImageModel
 from pixelrnn.models.orders import Order
 from pixelrnn.models.pixel_rnn import PixelRNN
 from pixelrnn.nn import UpsamplingNetwork
+from pixelrnn.sampling import Step
 
 
 class MultiScalePixelRNN(ImageModel):
@@ -102,16 +103,32 @@ class MultiScalePixelRNN(ImageModel):
 
     def _complete(self, x: Tensor, known: Tensor, given: dict[str, Any], *, on_row: Any = None, **how: Any) -> Tensor:
         # The logits of a row are NaN for known pixels, and so for the pixels that the scale before has drawn.
-        images, masks = self._images(x), self._images(known[:, None])
-        drawn = self.scales[0]._complete(images[0], masks[0][:, 0], given, **how)
-        for k, factor in enumerate(self.factors, start=1):
-            image, mask = images[k].clone(), masks[k][:, 0].clone()
-            image[:, :, ::factor, ::factor], mask[:, ::factor, ::factor] = drawn, True
-            with torch.no_grad():
-                condition = self._upsampled(drawn, k, image.shape)
+        drawn: Tensor | None = None
+        for k, network in enumerate(self.scales):
+            image, mask, conditions = self._scale(k, x, known, drawn, given)
             last = on_row if k == len(self.factors) else None
-            drawn = self.scales[k]._complete(image, mask, {**given, "condition": condition}, on_row=last, **how)
+            drawn = network._complete(image, mask, conditions, on_row=last, **how)
+        assert drawn is not None
         return drawn
+
+    def _steps(self, x: Tensor, known: Tensor, given: dict[str, Any]) -> Generator[Step, None, Tensor]:
+        drawn: Tensor | None = None
+        for k, network in enumerate(self.scales):
+            drawn = yield from network._steps(*self._scale(k, x, known, drawn, given))
+        assert drawn is not None
+        return drawn
+
+    @torch.no_grad()
+    def _scale(
+        self, k: int, x: Tensor, known: Tensor, drawn: Tensor | None, given: dict[str, Any]
+    ) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """Image, mask and conditions of scale k, around the image that the scale before has drawn."""
+        image, mask = self._images(x)[k].clone(), self._images(known[:, None])[k][:, 0].clone()
+        if drawn is None:
+            return image, mask, given
+        factor = self.factors[k - 1]
+        image[:, :, ::factor, ::factor], mask[:, ::factor, ::factor] = drawn, True
+        return image, mask, {**given, "condition": self._upsampled(drawn, k, image.shape)}
 
     def _sequence(self, height: int, width: int) -> Int[Tensor, " n"]:
         scale = torch.full((height, width), len(self.factors))  # the first scale that has the pixel

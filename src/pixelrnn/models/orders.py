@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from pixelrnn.errors import InputError, check_number
@@ -91,16 +91,23 @@ def spread(k: Int[Tensor, " B"], orders: int, size: tuple[int, int]) -> Int[Tens
 def best(known: Bool[Tensor, "B H W"], orders: int, sequence: Sequence) -> Int[Tensor, " B"]:
     """The order in which the most known pixels precede the unknown ones, for each mask: the first of several.
 
-    We count pairs of a known pixel and an unknown one that is drawn later. For masks that are not square, either all
-    orders are transposed or none, whichever gives more pairs in total. ``sequence`` maps a height and a width to the
-    positions of a turned image, numbered row by row, as the model draws them.
+    We count pairs of a known pixel and an unknown one that is drawn later (`highest`). ``sequence`` maps a height and a
+    width to the positions of a turned image, numbered row by row, as the model draws them.
     """
     pairs = torch.stack([_pairs(turn(known, k), sequence) for k in range(orders)])
-    if orders == 8 and known.shape[1] != known.shape[2]:
-        halves = pairs.unflatten(0, (2, 4))
+    return highest(pairs, (known.shape[1], known.shape[2]))
+
+
+def highest(scores: Shaped[Tensor, "orders B"], size: tuple[int, int]) -> Int[Tensor, " B"]:
+    """The order with the highest score, for each image of a batch: the first of several.
+
+    If the images of this size are not square, either all orders are transposed or none, whichever scores more in total.
+    """
+    if len(scores) == 8 and size[0] != size[1]:
+        halves = scores.unflatten(0, (2, 4))
         transposed = int(halves.amax(dim=1).sum(dim=1).argmax())
         return halves[transposed].argmax(dim=0) + 4 * transposed
-    return pairs.argmax(dim=0)
+    return scores.argmax(dim=0)
 
 
 def _pairs(known: Bool[Tensor, "B H W"], sequence: Sequence) -> Int[Tensor, " B"]:

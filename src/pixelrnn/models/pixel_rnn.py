@@ -1,6 +1,6 @@
 """The PixelRNN (paper §3, Table 1): a density of images with any of the paper's three layers."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import torch
@@ -144,6 +144,10 @@ class PixelRNN(ImageModel):
     def _complete(self, x: Tensor, known: Tensor, given: dict[str, Any], **how: Any) -> Tensor:
         condition = self.condition_map(x, **given)
         return sampling.complete(self, x, known, levels=self.levels, condition=condition, method="logits", **how)
+
+    def _steps(self, x: Tensor, known: Tensor, given: dict[str, Any]) -> Generator[sampling.Step, None, Tensor]:
+        condition = self.condition_map(x, **given)
+        return sampling.steps(self, x, known, levels=self.levels, condition=condition, method="logits")
 
     def _sequence(self, height: int, width: int) -> Int[Tensor, " n"]:
         return torch.arange(height * width)

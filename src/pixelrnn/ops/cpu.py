@@ -53,6 +53,9 @@ def load(path: Path) -> ctypes.CDLL:
         "network_concatenate": (c_int, [pointer, *[size] * 5]),
         "network_conv": (c_int, [pointer, size, *[pointer] * 3, *[size] * 3, pointer, *[size] * 3]),
         "network_line_lstm": (c_int, [pointer, size, size, *[pointer] * 5, *[size] * 3]),
+        "network_begin": (c_int, [pointer] * 4),
+        "network_next": (c_int, [pointer] * 2),
+        "weights": (c_int, [size, size, pointer, pointer]),
         "network_row": (c_int, [*[pointer] * 7, c_double]),
     }
     for name, (result, arguments) in signatures.items():

@@ -1,12 +1,13 @@
 """Draws images from a network, one sub-pixel after the other, for about the cost of one forward pass.
 
-The network is any module composed of the layers of `pixelrnn.nn`. `trace` turns its ``forward`` into steps; `steps` (in
-PyTorch) or `cpu` (in C++) computes these position by position.
+The network is any module composed of the layers of `pixelrnn.nn`. `trace` turns its ``forward`` into steps;
+`reference` (in PyTorch) or `cpu` (in C++) computes these position by position.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,9 +18,9 @@ from pixelrnn.errors import InputError, check_number
 from pixelrnn.likelihood import logits_per_channel
 from pixelrnn.ops import choose
 from pixelrnn.randomness import uniform_row
-from pixelrnn.sampling import cpu, steps, trace
+from pixelrnn.sampling import cpu, reference, trace
 
-__all__ = ["Row", "complete", "rows", "sample"]
+__all__ = ["Row", "Step", "complete", "rows", "sample", "steps"]
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,122 @@ def rows(
         InputError: an argument is out of range, has a wrong shape or type, or is on another device than the weights; an
             operation of the network cannot be computed position by position; its logits are NaN or infinite.
     """
-    check_number("levels", levels, least=2, most=256)
     check_number("temperature", temperature, above=0, below=math.inf, whole=False)
+    batch = _begin(network, x, known, levels, condition, method)
+    for i, row in enumerate(batch.rows(generator=generator, temperature=temperature)):
+        if i < batch.drawn_rows:
+            logits = batch.network.row(row).permute(2, 3, 1, 0)
+        else:  # no draw depends on this row
+            logits = batch.network.like.new_full(
+                (len(x), logits_per_channel(levels), *row.levels.shape[1::-1]), torch.nan
+            )
+        yield Row(i, row.levels.permute(2, 1, 0), logits)
+
+
+class Step:
+    """A sub-pixel of all images, whose level the caller chooses."""
+
+    __slots__ = "_levels", "channel", "column", "given", "is_set", "logits", "row"
+
+    def __init__(self, row: int, column: int, channel: int, logits: Tensor, levels: Tensor) -> None:
+        self.row, self.column, self.channel = row, column, channel
+        self.logits: Float[Tensor, "B logits"] = logits
+        """The logits given all sub-pixels before it."""
+        self.given: UInt8[Tensor, " B"] = levels.clone()
+        """The levels of x here. `steps` does not read them where they are unknown; an encoder may."""
+        self._levels, self.is_set = levels, False
+
+    def set(self, levels: Tensor) -> None:
+        """Chooses the level of each image, whole numbers (B). Raises InputError for another shape or type."""
+        if levels.shape != self._levels.shape or levels.is_floating_point():
+            raise InputError(f"levels: {described(levels)}, expected whole numbers {tuple(self._levels.shape)}")
+        self._levels.copy_(levels)
+        self.is_set = True
+
+
+def steps(
+    network: nn.Module,
+    x: UInt8[Tensor, "B C H W"],
+    known: Bool[Tensor, "*B H W"],
+    *,
+    levels: int = 256,
+    condition: Float[Tensor, "B c H W"] | None = None,
+    method: str = "forward",
+) -> Generator[Step, None, UInt8[Tensor, "B C H W"]]:
+    """Goes through the unknown pixels of x in the order of generation, sub-pixel by sub-pixel.
+
+    The caller chooses each level: to decode a compressed image, for instance, or to search for a likely one.
+
+        for step in steps(network, x, known):
+            step.set(step.logits.argmax(dim=1))
+
+    Arguments as in `rows`. Pixels that are known only in some of the images are steps too; there, the others keep their
+    known levels whatever the caller chooses.
+
+    Yields:
+        A step for each sub-pixel of a pixel that is unknown in at least one image.
+
+    Returns:
+        The completed images, as the value of the generator (``x = yield from steps(…)``).
+
+    Raises:
+        InputError: as in `rows`; a step was not set; or a level is not below K.
+    """
+    batch = _begin(network, x, known, levels, condition, method)
+    for i, row in enumerate(batch.rows()):
+        if i >= batch.drawn_rows:
+            break
+        for j, c, logits in batch.network.positions(row):
+            step = Step(i, j, c, logits, row.levels[j, c])
+            yield step
+            if not step.is_set:
+                raise InputError(f"row {i}, column {j}, channel {c} has no levels: call set() before the next step")
+            chosen = row.levels[j, c]
+            if batch.is_partly_known:
+                chosen[row.known[j]] = step.given[row.known[j]]
+            if levels < 256 and int(chosen.max()) >= levels:
+                raise InputError(f"a step was set to level {int(chosen.max())}, expected 0 to {levels - 1}")
+    return batch.pixels.permute(3, 2, 0, 1).contiguous()
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Images to complete, positions outermost."""
+
+    network: reference.Network | cpu.Network
+    pixels: UInt8[Tensor, "H W C B"]
+    known: Bool[Tensor, "H W B"]
+    condition: Float[Tensor, "B c H W"] | None
+
+    @cached_property
+    def wanted(self) -> Bool[Tensor, "H W"]:
+        """The columns in which an image needs a draw."""
+        return ~self.known.all(dim=2)
+
+    @cached_property
+    def drawn_rows(self) -> int:
+        """The number of rows up to the last draw."""
+        return int(self.wanted.any(dim=1).nonzero().max()) + 1 if self.wanted.any() else 0
+
+    @cached_property
+    def is_partly_known(self) -> bool:
+        """True if a pixel is known in some images and unknown in others."""
+        return bool((self.known.any(dim=2) & self.wanted).any())
+
+    def rows(
+        self, *, generator: torch.Generator | None = None, temperature: float = 1.0
+    ) -> Iterator[reference.RowOfImages]:
+        """Each row with its noise."""
+        _, width, channels, batch = self.pixels.shape
+        for i, levels in enumerate(self.pixels):
+            uniform = uniform_row(width, channels, batch, generator=generator, device=levels.device)
+            given = None if self.condition is None else self.condition[:, :, i].permute(2, 0, 1)
+            given = None if given is None else given.to(self.network.like.dtype)
+            yield reference.RowOfImages(levels, self.known[i], uniform, self.wanted[i], temperature, given)
+
+
+def _begin(network: nn.Module, x: Tensor, known: Tensor, levels: int, condition: Tensor | None, method: str) -> _Batch:
+    check_number("levels", levels, least=2, most=256)
     for name, given in {"x": x, "known": known, "condition": condition}.items():
         if given is not None and given.device != (device := _device(network)):
             raise InputError(f"{name} is on {given.device}, expected {device}, the device of the network")
@@ -115,26 +230,12 @@ def rows(
     if condition is not None and (not features or condition.shape != (batch, features, height, width)):
         raise InputError(f"condition has shape {tuple(condition.shape)}, expected ({batch}, c, {height}, {width})")
     program = trace.trace(network, channels=channels, levels=levels, condition=features, method=method)
-    running = start(program, width, batch)
-
-    # Positions outermost: (H, W, C, B), (H, W, B), and (H, W) for the columns in which an image needs a draw.
     pixels = x.permute(2, 3, 1, 0).clone(memory_format=torch.contiguous_format)
-    known = known.permute(1, 2, 0).contiguous()
-    wanted = ~known.all(dim=2)
-    drawn_rows = int(wanted.any(dim=1).nonzero().max()) + 1 if wanted.any() else 0
-    for i in range(height):
-        uniform = uniform_row(width, channels, batch, generator=generator, device=x.device)
-        if i < drawn_rows:
-            given = None if condition is None else condition[:, :, i].permute(2, 0, 1).to(running.like.dtype)
-            row = steps.RowOfImages(pixels[i], known[i], uniform, wanted[i], temperature, given)
-            logits = running.row(row).permute(2, 3, 1, 0)
-        else:  # no draw depends on this row
-            logits = running.like.new_full((batch, logits_per_channel(levels), channels, width), torch.nan)
-        yield Row(i, pixels[i].permute(2, 1, 0), logits)
+    return _Batch(start(program, width, batch), pixels, known.permute(1, 2, 0).contiguous(), condition)
 
 
 @torch.no_grad()
-def start(program: trace.Program, width: int, batch: int) -> steps.Network | cpu.Network:
+def start(program: trace.Program, width: int, batch: int) -> reference.Network | cpu.Network:
     """Begins a batch of images with the current weights, in C++ if `pixelrnn.ops.choose` selects it.
 
     Raises:
@@ -142,7 +243,7 @@ def start(program: trace.Program, width: int, batch: int) -> steps.Network | cpu
     """
     weights = trace.operands(program)
     alike = len({(weight.dtype, weight.device) for given in weights for weight in given}) == 1
-    kind = cpu.Network if choose(weights[-1][0])[0] == "cpu" and alike else steps.Network
+    kind = cpu.Network if choose(weights[-1][0])[0] == "cpu" and alike else reference.Network
     return kind(program, weights, width, batch)
 
 

@@ -1,6 +1,8 @@
 """The steps in C++: a row runs without Python and without allocation, parallel over the batch."""
 
 import weakref
+from collections.abc import Iterator
+from itertools import product
 
 import torch
 from jaxtyping import Float
@@ -9,12 +11,12 @@ from torch import Tensor
 from pixelrnn.errors import InputError
 from pixelrnn.likelihood import logits_per_channel
 from pixelrnn.ops import cpu
-from pixelrnn.sampling.steps import RowOfImages
+from pixelrnn.sampling.reference import RowOfImages
 from pixelrnn.sampling.trace import Program
 
 
 class Network:
-    """See `pixelrnn.sampling.steps.Network`."""
+    """See `pixelrnn.sampling.reference.Network`."""
 
     def __init__(self, program: Program, weights: list[tuple[Tensor, ...]], width: int, batch: int) -> None:
         assert cpu.library is not None
@@ -41,8 +43,21 @@ class Network:
                 how = bias, known, *weight.shape[:2], plus, added
                 cpu.call("network_conv", self.network, x, weight, *how, *state)
 
+    def positions(self, given: RowOfImages) -> Iterator[tuple[int, int, Float[Tensor, "B logits"]]]:
+        """See `pixelrnn.sampling.reference.Network`."""
+        levels, wanted = given.levels, given.wanted.contiguous()
+        condition = None if given.condition is None else given.condition.contiguous()
+        cpu.call("network_begin", self.network, levels, wanted, condition)
+        columns, channels = wanted.nonzero().flatten().tolist(), range(self.program.channels)
+        for j, c in product(columns, channels):
+            logits = self.like.new_empty(levels.shape[2], logits_per_channel(self.program.levels))
+            if cpu.call("network_next", self.network, logits):
+                raise InputError("the network returned logits that are NaN or infinite")
+            yield j, c, logits
+        cpu.call("network_next", self.network, self.like.new_empty(0))  # to the end of the row
+
     def row(self, given: RowOfImages) -> Float[Tensor, "W C B logits"]:
-        """See `pixelrnn.sampling.steps.Network`."""
+        """See `pixelrnn.sampling.reference.Network`."""
         logits = self.like.new_empty(*given.levels.shape, logits_per_channel(self.program.levels))
         arrays = given.levels, given.known, given.wanted, given.uniform, logits, given.condition
         if cpu.call("network_row", self.network, *arrays, given.temperature):

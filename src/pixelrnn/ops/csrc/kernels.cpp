@@ -301,6 +301,27 @@ EXPORT int pixelrnn_network_line_lstm(AnyNetwork* network, int64_t x, int64_t la
         return OK;
     });
 }
+// See RowOfImages. condition may be null. The arrays must live until the end of the row.
+EXPORT int pixelrnn_network_begin(AnyNetwork* network, uint8_t* levels, const bool* wanted, const void* condition) {
+    return of_network(network, [&](auto& n, auto zero) {
+        using T = decltype(zero);
+        n.begin({levels, nullptr, wanted, nullptr, nullptr, in<T>(condition), n.width, n.channels, n.batch,
+                 n.logits_per_channel(), 1});
+        return OK;
+    });
+}
+// logits: (B, L).
+EXPORT int pixelrnn_network_next(AnyNetwork* network, void* logits) {
+    return of_network(network, [&](auto& n, auto zero) {
+        using T = decltype(zero);
+        return n.next(out<T>(logits)) ? OK : NOT_FINITE;
+    });
+}
+// The probabilities (n, K) that a coder needs, up to a factor for each row, from logits (n, L): exp(l − max l), or of
+// one logit those of 0 and 1. Every machine computes the same bits.
+EXPORT int pixelrnn_weights(int64_t n, int64_t count, const float* logits, double* weights) {
+    return guarded([&] { return ::weights(n, count, logits, weights), OK; });
+}
 // See RowOfImages. condition may be null.
 EXPORT int pixelrnn_network_row(AnyNetwork* network, uint8_t* levels, const bool* known, const bool* wanted,
                                 const double* uniform, void* logits, const void* condition, double temperature) {

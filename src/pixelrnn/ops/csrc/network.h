@@ -18,6 +18,7 @@ template <class T>
 struct Network : AnyNetwork {
     const long width, batch, channels, threads;
     std::deque<Slice<T>> slices;
+    RowOfImages<T> current{};
 
     // scale: the intensity of a level is level·scale − 1.
     Network(long width, long batch, long channels, double scale, long threads)
@@ -132,7 +133,21 @@ struct Network : AnyNetwork {
             s.steps.push_back(std::make_unique<LineLSTM<T>>(s.maps[x], y, recurrence, remembered, width));
         }
     }
-    // Returns false if a wanted logit is NaN or infinite.
+    // Begins the next row, to compute it sub-pixel by sub-pixel.
+    void begin(const RowOfImages<T>& r) {
+        current = r;
+        parallel(slices.size(), threads, [&](long n) { slices[n].begin(current); });
+    }
+    // Gives the logits (B, L) of the next wanted sub-pixel of that row, once the one before has its level; at the end
+    // of the row, nothing. Returns false if a logit is NaN or infinite.
+    bool next(T* logits) {
+        std::atomic<bool> finite{true};
+        parallel(slices.size(), threads, [&](long n) {
+            if (slices[n].next(current) && !slices[n].give(logits, logits_per_channel())) finite = false;
+        });
+        return finite;
+    }
+    // Draws the next row. Returns false if a wanted logit is NaN or infinite.
     bool row(const RowOfImages<T>& r) {
         std::atomic<bool> finite{true};
         parallel(slices.size(), threads, [&](long n) {

@@ -283,6 +283,27 @@ long draw(const T* logits, long levels, double temperature, double uniform, std:
     return levels - 1;  // the last level takes the rest, so rounding cannot exceed it
 }
 
+// The probabilities (n, K) of the levels up to a factor for each row, from logits (n, L): exp(l − max l). A single
+// logit is that of a Bernoulli variable.
+inline void weights(long n, long count, const float* logits, double* to) {
+    const long levels = count == 1 ? 2 : count, all = n * levels;
+    for (long r = 0; r < n; ++r) {
+        const float* l = logits + r * count;
+        double *w = to + r * levels, most = count == 1 ? 0 : l[0];
+        for (long k = 0; k < count; ++k) most = std::max<double>(most, l[k]);
+        if (count == 1)
+            w[0] = -most, w[1] = l[0] - most;
+        else
+            for (long k = 0; k < count; ++k) w[k] = l[k] - most;
+    }
+    double rest[WIDTH<double>] = {};
+    const long whole = all / WIDTH<double> * WIDTH<double>;
+    for (long k = 0; k < whole; k += WIDTH<double>) store(to + k, exp_(load(to + k)));
+    std::copy(to + whole, to + all, rest);
+    store(rest, exp_(load(rest)));
+    std::copy_n(rest, all - whole, to + whole);
+}
+
 // One row of all images, positions outermost: its known pixels, the noise for the others, and the results.
 template <class T>
 struct RowOfImages {
@@ -300,7 +321,7 @@ struct RowOfImages {
 // the logits.
 template <class T>
 struct Slice {
-    long first, images;
+    long first, images, j = -1, c = 0;
     T scale;
     std::deque<Map<T>> maps;
     std::vector<std::unique_ptr<Step<T>>> steps;
@@ -308,33 +329,59 @@ struct Slice {
 
     Slice(long first, long images, T scale) : first(first), images(images), scale(scale), weights(256) {}
 
-    // Draws the row. Returns false if a wanted logit is NaN or infinite.
-    bool row(const RowOfImages<T>& r) {
+    // Begins the next row.
+    void begin(const RowOfImages<T>& r) {
         const bool any = std::any_of(r.wanted, r.wanted + r.width, [](bool wanted) { return wanted; });
         for (Map<T>& map : maps) map.next_row();
         for (auto& step : steps)
             if (step->remembered || any) step->next_row();
         if (r.condition) take_condition(r);
-        bool finite = true;
-        for (long j = 0; j < r.width;) {
-            long to = j;
-            for (; to < r.width && !r.wanted[to]; ++to)
-                for (long c = 0; c < r.channels; ++c) show(r, to, c);
-            if (to > j) {  // known columns at once: only what later positions read
+        j = -1, c = r.channels - 1;
+    }
+    // Computes the logits of the next wanted sub-pixel, (j, c), once the one before has its level. Returns false at the
+    // end of the row.
+    bool next(const RowOfImages<T>& r) {
+        if (j >= 0) show(r, j, c);
+        if (++c == r.channels) {
+            c = 0;
+            const long from = ++j;
+            for (; j < r.width && !r.wanted[j]; ++j)
+                for (long known = 0; known < r.channels; ++known) show(r, j, known);
+            if (j > from)  // known columns at once: only what later positions read
                 for (auto& step : steps)
-                    if (step->remembered) step->columns(j, to, r.channels);
-                for (long k = j * r.channels; k < to * r.channels; ++k)
-                    std::fill_n(r.logits + (k * r.batch + first) * r.logits_per_channel, images * r.logits_per_channel,
-                                std::numeric_limits<T>::quiet_NaN());
-            }
-            if ((j = to) == r.width) break;
-            for (long c = 0; c < r.channels; ++c) {
-                for (auto& step : steps) step->columns(j, j + 1, c);
-                finite &= give(r, j, c);
-                show(r, j, c);
-            }
-            ++j;
+                    if (step->remembered) step->columns(from, j, r.channels);
         }
+        if (j == r.width) return false;
+        for (auto& step : steps) step->columns(j, j + 1, c);
+        return true;
+    }
+    // Copies the logits of the sub-pixel (j, c) to (B, L). Returns false if one is NaN or infinite.
+    bool give(T* to, long count) {
+        Row<T>& y = maps.back().row();
+        int odd = 0;  // the difference is zero unless the logit is NaN or infinite; the compiler makes vectors of this
+        for (long b = 0; b < images; ++b) {
+            const T* logits = y.at(j) + b * y.features + c * count;
+            std::copy_n(logits, count, to + (first + b) * count);
+            for (long l = 0; l < count; ++l) odd |= logits[l] - logits[l] != 0;
+        }
+        return !odd;
+    }
+    // Draws the row. Returns false if a wanted logit is NaN or infinite.
+    bool row(const RowOfImages<T>& r) {
+        const long count = r.logits_per_channel;
+        bool finite = true;
+        for (begin(r); next(r);) {
+            const long at = (j * r.channels + c) * r.batch;
+            finite &= give(r.logits + at * count, count);
+            for (long b = first; b < first + images; ++b)
+                if (!r.known[j * r.batch + b])
+                    r.levels[at + b] = static_cast<uint8_t>(
+                        draw(r.logits + (at + b) * count, count, r.temperature, r.uniform[at + b], weights));
+        }
+        for (long k = 0; k < r.width * r.channels; ++k)
+            if (!r.wanted[k / r.channels])
+                std::fill_n(r.logits + (k * r.batch + first) * count, images * count,
+                            std::numeric_limits<T>::quiet_NaN());
         return finite;
     }
     void take_condition(const RowOfImages<T>& r) {
@@ -348,18 +395,5 @@ struct Slice {
         Row<T>& image = maps[0].row();
         const uint8_t* from = r.levels + (j * r.channels + c) * r.batch + first;
         for (long b = 0; b < images; ++b) image.at(j)[b * image.features + c] = from[b] * scale - 1;
-    }
-    bool give(const RowOfImages<T>& r, long j, long c) {  // stores the logits and draws unknown levels
-        Row<T>& y = maps.back().row();
-        const long at = (j * r.channels + c) * r.batch + first, count = r.logits_per_channel;
-        int odd = 0;  // the difference is zero unless the logit is NaN or infinite; the compiler makes vectors of this
-        for (long b = 0; b < images; ++b) {
-            const T* logits = y.at(j) + b * y.features + c * count;
-            std::copy_n(logits, count, r.logits + (at + b) * count);
-            for (long l = 0; l < count; ++l) odd |= logits[l] - logits[l] != 0;
-            if (!r.known[j * r.batch + first + b])
-                r.levels[at + b] = static_cast<uint8_t>(draw(logits, count, r.temperature, r.uniform[at + b], weights));
-        }
-        return !odd;
     }
 };

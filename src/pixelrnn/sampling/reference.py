@@ -8,6 +8,7 @@ The mirror of the Diagonal BiLSTM runs from right to left, and its output moves 
 that row of the image is complete.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby, product
 
@@ -185,13 +186,29 @@ class Network:
         Raises:
             InputError: a wanted logit is NaN or infinite.
         """
+        logits = self.like.new_full((*given.levels.shape, logits_per_channel(self.program.levels)), torch.nan)
+        for j, c, at in self.positions(given):
+            logits[j, c] = at
+            drawn = draw(at, given.uniform[j, c], temperature=given.temperature)
+            given.levels[j, c] = torch.where(given.known[j], given.levels[j, c], drawn)
+        return logits
+
+    @torch.no_grad()
+    def positions(self, given: RowOfImages) -> Iterator[tuple[int, int, Float[Tensor, "B logits"]]]:
+        """Computes the next row. Yields column, channel and logits of each sub-pixel of a wanted column.
+
+        The caller writes the level of each image into ``given.levels`` before it asks for the next sub-pixel. It must
+        go through the whole row.
+
+        Raises:
+            InputError: a logit is NaN or infinite.
+        """
         program, levels = self.program, given.levels
         image, last, width = self.maps[0], self.maps[-1], len(levels)
         for part in self.parts:
             part.next_row()
         if given.condition is not None:
             self.maps[1].at(range(width)).copy_(given.condition)
-        logits = self.like.new_full((*levels.shape, logits_per_channel(program.levels)), torch.nan)
 
         def show(columns: range, channels: slice) -> None:
             shown = levels[columns.start : columns.stop, channels].transpose(1, 2)
@@ -208,10 +225,8 @@ class Network:
             for j, c in product(columns, range(program.channels)):
                 for step in self.steps:
                     step.compute(range(j, j + 1), stage=c)
-                logits[j, c] = last.at(range(j, j + 1))[0, :, last.stages.block(c)]
-                drawn = draw(logits[j, c], given.uniform[j, c], temperature=given.temperature)
-                levels[j, c] = torch.where(given.known[j], levels[j, c], drawn)
+                logits = last.at(range(j, j + 1))[0, :, last.stages.block(c)].clone()
+                if not logits.isfinite().all():
+                    raise InputError("the network returned logits that are NaN or infinite")
+                yield j, c, logits
                 show(range(j, j + 1), slice(c, c + 1))
-        if not logits[given.wanted].isfinite().all():
-            raise InputError("the network returned logits that are NaN or infinite")
-        return logits
