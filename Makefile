@@ -58,7 +58,7 @@ test: .venv/all
 
 # All extras, including train.
 .venv/all: .venv/torch pyproject.toml $(COMPILED)
-	$(INSTALL) --editable '.[demo,dev,docs,hf,train]'
+	$(INSTALL) --editable '.[compress,demo,dev,docs,hf,train]'
 	touch .venv/train $@
 
 clean:

@@ -30,11 +30,22 @@ def check_drawable(channels: int) -> None:
         raise InputError(f"an image file cannot hold {channels} channels, expected 1 (grey) or 3 (RGB)")
 
 
+def picture(x: UInt8[Tensor, "C H W"]) -> Image.Image:
+    """An 8-bit image of one or three channels."""
+    check_drawable(len(x))
+    array = x.movedim(0, -1).contiguous().numpy()
+    return Image.fromarray(array[..., 0] if len(x) == 1 else array)
+
+
+def save(path: Path, x: UInt8[Tensor, "C H W"]) -> None:
+    """Writes an 8-bit image as a PNG."""
+    with replacing(path) as temporary:
+        picture(x).save(temporary, "PNG")
+
+
 def save_grid(path: Path, x: UInt8[Tensor, "N C H W"], *, columns: int | None = None) -> None:
     """Writes a grid of 8-bit images as a PNG. Small images are magnified to make their pixels visible."""
-    check_drawable(x.shape[1])
-    array = grid(x, columns=columns or max(1, round(len(x) ** 0.5))).movedim(0, -1).contiguous().numpy()
-    picture = Image.fromarray(array[..., 0] if x.shape[1] == 1 else array)
+    drawn = picture(grid(x, columns=columns or max(1, round(len(x) ** 0.5))))
     zoom = max(1, 64 // max(x.shape[2:]))
     with replacing(path) as temporary:
-        picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST).save(temporary, "PNG")
+        drawn.resize((drawn.width * zoom, drawn.height * zoom), Image.Resampling.NEAREST).save(temporary, "PNG")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
 from pixelrnn import models
@@ -13,7 +13,7 @@ from pixelrnn.cli.options import Side
 from pixelrnn.data import DataConfig, Images, Mode, SplitName, describe, folder, load, pillow, requantise
 from pixelrnn.errors import InputError, check_number
 from pixelrnn.models import ImageModel
-from pixelrnn.pictures import check_drawable
+from pixelrnn.pictures import check_drawable, to_8_bit
 from pixelrnn.training.evaluation import check_fit
 from pixelrnn.training.recipe import Device, resolve
 
@@ -39,6 +39,18 @@ def chosen_images(
     own.pixels = requantise(own.pixels, 256, model.levels)
     own.labels = folder.labels(own.names, model.classes or [])
     return {"all": own}, describe(path.name, 256, model.levels, size=model.size, mode=mode)
+
+
+def levels_of(file: Path, model: ImageModel) -> UInt8[Tensor, "C H W"]:
+    """The levels of an image file. Raises InputError unless the model's levels and channels hold it without loss."""
+    x = torch.from_numpy(pillow.read(file).copy()).movedim(-1, 0)
+    kinds = {1: "grey", 3: "RGB"}
+    if len(x) != model.channels:
+        raise InputError(f"{file} is {kinds[len(x)]}, expected {kinds[model.channels]} like the model")
+    levels = requantise(x, 256, model.levels)
+    if not torch.equal(to_8_bit(levels, model.levels), x):
+        raise InputError(f"{file} has intensities between the {model.levels} levels of the model, and would lose them")
+    return levels
 
 
 def labels_of(

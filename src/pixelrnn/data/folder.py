@@ -53,13 +53,19 @@ def named(files: Iterable[AnyPath], root: PurePath) -> dict[str, AnyPath]:
 
 def read(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> Images:
     """Reads one image file, or all images below a folder, sorted by name and without hidden files."""
+    found = files(path)
+    progress = track(found, f"reading {path.name}")
+    return pillow.stack((name, pillow.read(found[name], size=size, mode=mode)) for name in progress)
+
+
+def files(path: Path) -> dict[str, Path]:
+    """One image file, or all image files below a folder, by their path below it, sorted and without hidden files."""
     if path.is_dir():
         endings = {ending for ending, form in Image.registered_extensions().items() if form in pillow.FORMATS}
         seen = (p for p in path.rglob("*") if not any(part.startswith(".") for part in p.relative_to(path).parts))
-        files = named((p for p in seen if p.suffix.lower() in endings and p.is_file()), path)
+        found = named((p for p in seen if p.suffix.lower() in endings and p.is_file()), path)
     else:
-        files = {path.name: path} if path.is_file() else {}
-    if not files:
+        found = {path.name: path} if path.is_file() else {}
+    if not found:
         raise InputError(f"no images in {path}" if path.is_dir() else f"{path} is not an existing folder or file")
-    progress = track(files, f"reading {path.name}")
-    return pillow.stack((name, pillow.read(files[name], size=size, mode=mode)) for name in progress)
+    return found

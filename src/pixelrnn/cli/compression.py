@@ -1,0 +1,163 @@
+"""The commands that compress images, and decompress them."""
+
+import lzma
+from collections.abc import Iterator
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from cyclopts import Parameter
+
+from pixelrnn.cli import options
+from pixelrnn.cli.commands import app
+from pixelrnn.errors import InputError, extra
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@app.command
+def compress(
+    model: options.ModelName,
+    *images: Annotated[Path, Parameter(negative="")],
+    out: Path,
+    report: bool = False,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Compress images without loss into one file. The more likely the model finds an image, the fewer bytes it takes.
+
+    Example: `pixelrnn compress mnist-diagonal-1x32 digits --out digits.pxr`
+
+    `pixelrnn decompress` gives the same pixels back, on any machine with the compiled library. It needs the same model.
+
+    Args:
+        images: Image files, or folders of them. The images may differ in size. They keep their names. With a
+            class-conditional model, they lie in folders that are named after the classes.
+        out: The file to write. Its name ends in .pxr.
+        report: Also compress the images as PNG, WebP and JPEG XL, one file for each, and all together as xz. Print
+            the bits/dim and bytes of each.
+    """
+    with extra("compress", wanted_by="pixelrnn compress"):
+        from pixelrnn import coding
+    from pixelrnn.cli import inputs, outputs
+    from pixelrnn.data import folder
+    from pixelrnn.files import replacing
+    from pixelrnn.pictures import check_drawable, to_8_bit
+    from pixelrnn.progress import track
+
+    if not images:
+        raise InputError("no images to compress: name image files or folders after the model")
+    outputs.keep_what_is_read([out], {str(path): path for path in images})
+    outputs.check_new(out, "--out", ".pxr", overwrite=overwrite)
+    loaded = inputs.load_model(model, "cpu")
+    check_drawable(loaded.channels)
+    files: dict[str, Path] = {}
+    for path in images:
+        for name, file in folder.files(path).items():
+            if name in files:
+                raise InputError(f"{files[name]} and {file} have the same name, {name}: compress them apart")
+            files[name] = file
+    labels = None
+    if loaded.classes and (labels := folder.labels([*files], loaded.classes)) is None:
+        raise InputError(f"the images need a class: put each into a folder named {', '.join(loaded.classes)}")
+    sizes = Sizes()
+
+    def read() -> Iterator["Tensor"]:
+        for file in track([*files.values()], "compressing"):
+            x = inputs.levels_of(file, loaded)
+            if report:
+                sizes.add(to_8_bit(x, loaded.levels))
+            yield x
+
+    with replacing(out) as temporary, temporary.open("wb") as stream:
+        coding.write(stream, loaded, read(), labels=labels, names=[*files], model_name=model)
+    print(f"{out}: {len(files):,} images, {out.stat().st_size:,} bytes")
+    if report:
+        print(sizes.table(out.stat().st_size))
+
+
+@app.command
+def decompress(
+    file: Path,
+    /,
+    *,
+    out: Path,
+    model: str | None = None,
+    keep_going: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Decompress the images of `pixelrnn compress` into a folder, as PNG files.
+
+    Example: `pixelrnn decompress digits.pxr --out digits-again`
+
+    Args:
+        file: The compressed file.
+        out: The folder to write, new or empty. An image that was no PNG file gets .png after its name.
+        model: The model that compressed the images, if it has moved. Default: the name that was given to compress.
+        keep_going: Pass over damaged parts of the file with a warning, and write all other images.
+    """
+    with extra("compress", wanted_by="pixelrnn decompress"):
+        from pixelrnn import coding
+    from pixelrnn import models
+    from pixelrnn.files import opened
+    from pixelrnn.pictures import save, to_8_bit
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is not empty: choose another --out")
+    with opened(file) as stream:
+        loaded = models.from_pretrained(model or coding.model_of(stream, name=str(file)))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
+            folder, count = Path(beside) / out.name, 0
+            folder.mkdir()
+            for each in coding.read(stream, loaded, name=str(file), keep_going=keep_going):
+                count += 1
+                save(folder / _inside(each.name), to_8_bit(each.image, loaded.levels))
+            if out.exists():
+                out.rmdir()
+            folder.rename(out)
+    print(f"{out}: {count:,} images")
+
+
+def _inside(name: str) -> PurePosixPath:
+    """The path of an image below the output folder. Raises InputError for a name that leads out of it."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.name or "\\" in name or "\0" in name:
+        raise InputError(f"the file holds an image with the name {name!r}, which leads out of --out")
+    return path if path.suffix.lower() == ".png" else path.with_name(f"{path.name}.png")
+
+
+class Sizes:
+    """The bytes of the same images in formats that everybody has: a file for each image, and all raw pixels as xz."""
+
+    def __init__(self) -> None:
+        self.bytes = dict.fromkeys(("PNG", "WebP lossless", "JPEG XL lossless"), 0)
+        self.packer = lzma.LZMACompressor(preset=9 | lzma.PRESET_EXTREME)
+        self.xz = self.sub_pixels = 0
+
+    def add(self, x: "Tensor") -> None:
+        """Compresses an image, uint8 (C, H, W), in each format."""
+        from pixelrnn.pictures import picture
+
+        image = picture(x)
+        encoders: dict[str, dict[str, Any]] = {
+            "PNG": {"optimize": True},
+            "WebP lossless": {"lossless": True, "quality": 100, "method": 6},
+        }
+        for name, how in encoders.items():
+            image.save(packed := BytesIO(), name.split()[0], **how)
+            self.bytes[name] += packed.tell()
+        with suppress(ImportError):
+            from imagecodecs import jpegxl_encode
+
+            self.bytes["JPEG XL lossless"] += len(jpegxl_encode(np.asarray(image), lossless=True, effort=7))
+        self.xz += len(self.packer.compress(x.numpy().tobytes()))
+        self.sub_pixels += x.numel()
+
+    def table(self, ours: int) -> str:
+        """A line for each format."""
+        rows = {"pixelrnn, one file": ours, **{f"{name}, a file each": n for name, n in self.bytes.items() if n}}
+        rows["xz of all raw pixels"] = self.xz + len(self.packer.flush())
+        return "\n".join(f"{name:28} {n:14,} bytes {8 * n / self.sub_pixels:8.4f} bits/dim" for name, n in rows.items())

@@ -1,0 +1,188 @@
+"""Lossless compression of images with any model, bit-exact on any machine that has the compiled library.
+
+    data = encode(model, images)      # about −log₂ p(x) bits
+    images = decode(model, data)      # the same pixels
+
+A file holds chunks of images of one size (`pixelrnn.coding.container`). Threads code several chunks at a time.
+"""
+
+import itertools
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import version
+from io import BufferedIOBase, BytesIO
+from typing import NamedTuple, TypeVar
+
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+from pixelrnn.coding import codec
+from pixelrnn.coding.container import Chunk, Header, Reader, Writer
+from pixelrnn.errors import InputError
+from pixelrnn.models import ImageModel
+from pixelrnn.sampling import check_images
+
+__all__ = ["Decoded", "decode", "encode", "read", "write"]
+
+TILE = 64  # pixels: larger images are coded as tiles of at most this side, many at a time
+MOST_IMAGES, MOST_SUB_PIXELS = 256, 2**20  # of a chunk, but at least one image
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
+
+
+class Decoded(NamedTuple):
+    """An image of a compressed file."""
+
+    name: str
+    """Its number, if the file has no names."""
+    image: UInt8[Tensor, "C H W"]
+    label: int | None
+
+
+def encode(
+    model: ImageModel,
+    images: UInt8[Tensor, "N C H W"] | Iterable[UInt8[Tensor, "C _ _"]],
+    *,
+    labels: Int[Tensor, " N"] | Sequence[int] | None = None,
+) -> bytes:
+    """Compresses images without loss, to about −log₂ p(x) bits each.
+
+    Args:
+        model: the density, in float32 on the CPU.
+        images: levels 0 to K − 1. Images of a sequence may differ in size; neighbours of one size are coded together.
+        labels: the class of each image, if the model is conditional on a class.
+
+    Raises:
+        InputError: the model cannot compute the same bits everywhere, or an image or label does not fit it.
+    """
+    file = BytesIO()
+    write(file, model, images, labels=labels)
+    return file.getvalue()
+
+
+def decode(model: ImageModel, data: bytes) -> list[UInt8[Tensor, "C _ _"]]:
+    """The images of `encode`.
+
+    Raises:
+        InputError: the bytes are damaged, or belong to another model.
+    """
+    return [each.image for each in read(BytesIO(data), model)]
+
+
+def write(
+    file: BufferedIOBase,
+    model: ImageModel,
+    images: Iterable[UInt8[Tensor, "C _ _"]],
+    *,
+    labels: Int[Tensor, " N"] | Sequence[int] | None = None,
+    names: Sequence[str] | None = None,
+    model_name: str = "",
+) -> None:
+    """Compresses images into a file. Holds a few chunks in memory, whatever their number. Arguments as in `encode`.
+
+    The file records the ``names`` of the images, and that of the model for `model_of`.
+    """
+    codec.check_exact(model)
+    model = model.eval()
+    header = Header(codec.hash_of(model), codec.numerics(model), version("pixelrnn"), TILE, model_name)
+    writer, given = Writer(file, header), None if labels is None else torch.as_tensor(labels)
+
+    def coded(chunk: tuple[Tensor, Tensor | None]) -> tuple[bytes, Tensor]:
+        return codec.encode(model, *chunk, tile=TILE), chunk[0]
+
+    for payload, x in _in_threads(coded, _chunks(model, images, given)):
+        count, _, height, width = x.shape
+        writer.add(payload, images=count, height=height, width=width, crc=codec.crc(x))
+    if not writer.chunks:
+        raise InputError("there are no images, expected at least one")
+    total = sum(chunk.images for chunk in writer.chunks)
+    for what, n in {"labels": None if given is None else len(given), "names": names and len(names)}.items():
+        if n not in (None, total):
+            raise InputError(f"{n} {what} for {total} images, expected one for each")
+    writer.finish(names)
+
+
+def model_of(file: BufferedIOBase, *, name: str = "the compressed file") -> str:
+    """The name of the model that compressed a file. Raises InputError if the file is damaged or does not name one."""
+    if not (model := Reader(file, name).header.model):
+        raise InputError(f"{name} does not name its model: pass one")
+    return model
+
+
+def read(
+    file: BufferedIOBase, model: ImageModel, *, name: str = "the compressed file", keep_going: bool = False
+) -> Iterator[Decoded]:
+    """Decodes the images of a file, chunk by chunk. ``name`` is that of the file in errors.
+
+    Args:
+        keep_going: pass over damaged chunks, with a warning for each, instead of raising an error.
+
+    Raises:
+        InputError: the file is damaged, or was written with another model, or by a machine that computes other bits.
+    """
+    codec.check_exact(model)
+    model = model.eval()
+    reader = Reader(file, name)
+    if reader.header.weights != codec.hash_of(model):
+        raise InputError(f"{name} was compressed with another model, or with other weights")
+    if reader.header.numerics != codec.numerics(model):
+        wrote = f"pixelrnn {reader.header.version} wrote it, this is {version('pixelrnn')}"
+        raise InputError(f"{name} needs other bits of the logits than this machine computes ({wrote})")
+
+    def decoded(item: tuple[Chunk, bytes]) -> tuple[Tensor, Tensor | None] | None:
+        chunk, payload = item
+        shape = chunk.images, model.channels, chunk.height, chunk.width
+        try:
+            x, labels = codec.decode(model, payload, shape, tile=reader.header.tile)
+        except (AssertionError, ValueError):  # constriction refuses some damaged bytes
+            return None
+        return (x, labels) if codec.crc(x) == chunk.crc else None
+
+    chunks, first = reader.index.chunks, 0
+    payloads = ((chunk, reader.payload(number)) for number, chunk in enumerate(chunks))
+    for chunk, found in zip(chunks, _in_threads(decoded, payloads), strict=True):
+        images, first = range(first, first + chunk.images), first + chunk.images
+        if found is None:
+            damaged = f"{name}: the chunk of the images {images.start} to {images.stop - 1} is damaged"
+            if not keep_going:
+                raise InputError(damaged)
+            logging.getLogger("pixelrnn").warning(damaged)
+            continue
+        x, labels = found
+        for k, n in enumerate(images):
+            label = None if labels is None else int(labels[k])
+            yield Decoded(reader.index.names[n] if reader.index.names else str(n), x[k], label)
+
+
+def _chunks(
+    model: ImageModel, images: Iterable[Tensor], labels: Tensor | None
+) -> Iterator[tuple[UInt8[Tensor, "B C H W"], Int[Tensor, " B"] | None]]:
+    """Groups of neighbouring images of one size, with their labels."""
+    first = 0
+    for shape, group in itertools.groupby(images, key=lambda image: (*image.shape,)):
+        most = max(1, min(MOST_IMAGES, MOST_SUB_PIXELS // max(1, math.prod(shape))))
+        while chunk := [*itertools.islice(group, most)]:
+            x = torch.stack(chunk)
+            check_images(x, model.levels, model.channels)
+            own = None if labels is None else labels[first : first + len(x)]
+            model.check_labels(own, len(x))
+            first += len(x)
+            yield x, own
+
+
+def _in_threads(function: Callable[[Given], Found], items: Iterable[Given]) -> Iterator[Found]:
+    """Calls a function on each item, a few at a time, and yields the results in their order."""
+    workers = torch.get_num_threads()
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        waiting: deque[Future[Found]] = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -1,0 +1,166 @@
+"""Turns images of one size into bytes, and back.
+
+Both sides go through the sub-pixels in the order of generation (`ImageModel.steps`). At each one the model gives a
+distribution, and a range coder (constriction) writes or reads the levels of all images. Both sides must compute the
+same bits of every logit. The compiled library does, for any batch size, number of threads and vector width.
+"""
+
+import hashlib
+import itertools
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import constriction
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pixelrnn.errors import InputError
+from pixelrnn.models import ImageModel, MultiScalePixelRNN
+from pixelrnn.models.orders import highest
+from pixelrnn.models.pretrained import checksum
+from pixelrnn.ops import choose, cpu
+from pixelrnn.sampling import Step
+
+Array: TypeAlias = NDArray[Any]
+Code = Callable[[Any, Array, Array], Array]
+"""Codes a symbol of each image: given a model of constriction, its parameters, and the symbols (to encode)."""
+
+_LEVELS = constriction.stream.model.Categorical(perfect=False)  # exact integer frequencies from any weights
+
+
+def check_exact(model: ImageModel) -> None:
+    """Raises InputError unless the compiled library computes the model in float32, the same bits on every machine."""
+    if isinstance(model, MultiScalePixelRNN):  # its upsampling network runs in PyTorch
+        raise InputError("a Multi-Scale model does not compute the same bits everywhere: compress with a PixelRNN")
+    weight = next(model.parameters())
+    if weight.dtype != torch.float32 or weight.device.type != "cpu":
+        kind = str(weight.dtype).removeprefix("torch.")
+        raise InputError(f"the model is {kind} on {weight.device}, expected float32 on the CPU to compress images")
+    if choose(weight)[0] != "cpu":
+        raise InputError(f"compression needs the compiled library, but {cpu.variant}: run python -m pixelrnn.ops")
+
+
+def hash_of(model: ImageModel) -> str:
+    """The SHA-256 of a model's configuration and weights."""
+    return checksum(json.dumps(model.config, sort_keys=True).encode(), model.state_dict())
+
+
+def numerics(model: ImageModel) -> str:
+    """The SHA-256 of the logits of a made-up image. Another one means that this machine computes other bits."""
+    shape = 1, model.channels, 9, 7
+    levels = torch.arange(model.channels * 63) ** 2 % 251 % model.levels
+    x, digest = levels.to(torch.uint8).reshape(shape), hashlib.sha256()
+
+    def code(_: Any, weights: Array, given: Any) -> Array:
+        digest.update(weights.tobytes())
+        return np.asarray(given)
+
+    labels = torch.zeros(1, dtype=torch.long) if model.classes else None
+    _run(model, x, labels, torch.zeros(1, dtype=torch.long), code)
+    return digest.hexdigest()
+
+
+def encode(model: ImageModel, x: UInt8[Tensor, "B C H W"], labels: Int[Tensor, " B"] | None, *, tile: int) -> bytes:
+    """The bytes of images of one size. ``tile`` is the greatest height and width of the parts that are coded alone."""
+    encoder = constriction.stream.queue.RangeEncoder()
+
+    def code(family: Any, weights: Any, given: Any) -> Any:
+        encoder.encode(np.asarray(given, np.int32), family, *([] if weights is None else [weights]))
+        return given
+
+    if labels is not None:
+        code(_uniform(len(model.classes or ())), None, labels.numpy())
+    for part, owner in _parts(x.shape, tile):
+        own = torch.cat([x[:, :, at[0], at[1]] for at in part])
+        order = _best_order(model, own, None if labels is None else labels[owner])
+        if model.orders > 1:
+            code(_uniform(model.orders), None, order.numpy())
+        _run(model, own, None if labels is None else labels[owner], order, code)
+    return encoder.get_compressed().astype("<u4").tobytes()
+
+
+def decode(
+    model: ImageModel, payload: bytes, shape: tuple[int, int, int, int], *, tile: int
+) -> tuple[UInt8[Tensor, "B C H W"], Int[Tensor, " B"] | None]:
+    """The images of `encode` and their labels. Damaged bytes give other images, or any error."""
+    words = np.frombuffer(payload, "<u4").astype(np.uint32)
+    decoder = constriction.stream.queue.RangeDecoder(words)
+    x, labels = torch.zeros(shape, dtype=torch.uint8), None
+    if model.classes:
+        labels = torch.from_numpy(decoder.decode(_uniform(len(model.classes)), shape[0])).long()
+    for part, owner in _parts(x.shape, tile):
+        own = torch.cat([x[:, :, at[0], at[1]] for at in part])
+        order = torch.zeros(len(own), dtype=torch.long)
+        if model.orders > 1:
+            order = torch.from_numpy(decoder.decode(_uniform(model.orders), len(own))).long()
+        found = _run(
+            model,
+            own,
+            None if labels is None else labels[owner],
+            order,
+            lambda family, weights, _: decoder.decode(family, weights),
+        )
+        for at, images in zip(part, found.split(shape[0]), strict=True):
+            x[:, :, at[0], at[1]] = images
+    return x, labels
+
+
+def crc(x: UInt8[Tensor, "B C H W"]) -> int:
+    """The CRC-32 of the pixels."""
+    return zlib.crc32(x.contiguous().numpy().tobytes())
+
+
+def _run(
+    model: ImageModel,
+    x: UInt8[Tensor, "B C H W"],
+    labels: Int[Tensor, " B"] | None,
+    order: Int[Tensor, " B"],
+    code: Code,
+) -> UInt8[Tensor, "B C H W"]:
+    """Codes every sub-pixel of x. A decoder ignores x, and returns the images that it found."""
+    steps = model.steps(
+        x, torch.zeros(x.shape[2:], dtype=torch.bool), order=order if model.orders > 1 else 0, labels=labels
+    )
+    try:
+        while True:
+            step: Step = next(steps)
+            step.set(torch.from_numpy(code(_LEVELS, _weights(step.logits), step.given.numpy())))
+    except StopIteration as end:
+        images: Tensor = end.value
+        return images
+
+
+def _weights(logits: Float[Tensor, "B logits"]) -> Array:
+    """Weights of the levels, float64 (B, K), from which constriction makes frequencies."""
+    n, count = logits.shape
+    weights = torch.empty(n, max(2, count), dtype=torch.float64)
+    cpu.call("weights", n, count, logits, weights)
+    return weights.numpy()
+
+
+def _uniform(n: int) -> Any:
+    return constriction.stream.model.Uniform(n)
+
+
+@torch.no_grad()
+def _best_order(model: ImageModel, x: Tensor, labels: Tensor | None) -> Int[Tensor, " B"]:
+    """The order that gives each image the highest probability, and so the fewest bytes."""
+    if model.orders == 1:
+        return torch.zeros(len(x), dtype=torch.long)
+    log_p = torch.stack([model.log_prob(x, order=k, labels=labels) for k in range(model.orders)])
+    return highest(log_p, (x.shape[2], x.shape[3]))
+
+
+def _parts(shape: tuple[int, ...], tile: int) -> Iterator[tuple[list[tuple[slice, ...]], Int[Tensor, " B"]]]:
+    """For each size of a tile, the places of such tiles, and the image of each tile when all are in one batch."""
+    images, _, height, width = shape
+    sides = [[slice(a, min(a + tile, n)) for a in range(0, n, tile)] for n in (height, width)]
+    places = sorted(itertools.product(*sides), key=lambda at: [at[k].start - at[k].stop for k in (0, 1)])
+    for _, group in itertools.groupby(places, key=lambda at: [at[k].start - at[k].stop for k in (0, 1)]):
+        part = [*group]
+        yield part, torch.arange(images).repeat(len(part))

@@ -1,0 +1,158 @@
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from pixelrnn import InputError, MultiScalePixelRNN, PixelRNN
+from pixelrnn.models import ImageModel
+from pixelrnn.nn import LayerKind
+
+coding = pytest.importorskip("pixelrnn.coding", reason="the extra compress is not installed")
+
+
+def model_of(**options: Any) -> PixelRNN:
+    model = PixelRNN(**{"levels": 2, "hidden": 3, **options})
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    return model
+
+
+def images_of(model: ImageModel, *sizes: tuple[int, int]) -> list[torch.Tensor]:
+    return [torch.randint(model.levels, (model.channels, *size), dtype=torch.uint8) for size in sizes]
+
+
+def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return len(a) == len(b) and all(torch.equal(*pair) for pair in zip(a, b, strict=True))
+
+
+KINDS: list[dict[str, Any]] = [
+    *({"layer": layer} for layer in ("diagonal-bilstm", "row-lstm", "pixel-cnn")),
+    {"channels": 3, "levels": 256},
+    {"channels": 2, "levels": 5, "depth": 2, "layer": "pixel-cnn"},
+    {"orders": 8},
+    {"orders": 2, "levels": 3, "channels": 3},
+    {"classes": ["a", "b", "c"]},
+]
+
+
+@pytest.mark.parametrize("options", KINDS)
+def test_the_images_come_back(options: dict[str, Any]) -> None:
+    model = model_of(**options)
+    images = images_of(model, (4, 4), (4, 4), (1, 1), (1, 7), (7, 1), (3, 5), (4, 4))
+    labels = [0, 1, 2, 0, 1, 2, 0] if model.classes else None
+    data = coding.encode(model, images, labels=labels)
+    assert same(coding.decode(model, data), images)
+
+
+@pytest.mark.parametrize("options", [{}, {"orders": 8}, {"channels": 3, "levels": 4}])
+@pytest.mark.parametrize("size", [(64, 64), (61, 47), (65, 30), (130, 70)])
+def test_large_images_are_coded_as_tiles(options: dict[str, Any], size: tuple[int, int]) -> None:
+    model = model_of(**options)
+    images = images_of(model, size, size)
+    assert same(coding.decode(model, coding.encode(model, images)), images)
+
+
+@pytest.mark.parametrize("options", KINDS)
+def test_the_size_is_that_of_the_density(options: dict[str, Any]) -> None:
+    """To 0.1 % and 8 bytes, beside the header, whose size does not depend on the images."""
+    model = model_of(**options)
+    few, many = images_of(model, *[(5, 5)] * 1), images_of(model, *[(5, 5)] * 65)
+    labels = torch.arange(65) % 3 if model.classes else None
+    sizes = [len(coding.encode(model, x, labels=None if labels is None else labels[: len(x)])) for x in (few, many)]
+    x = torch.stack(many)
+    with torch.no_grad():
+        each = torch.stack([model.log_prob(x, order=k, labels=labels) for k in range(model.orders)]).amax(dim=0)
+    bits = -each.double() / math.log(2) + math.log2(model.orders) + math.log2(len(model.classes or "?"))
+    assert sizes[1] - sizes[0] == pytest.approx(bits[1:].sum().item() / 8, rel=1e-3, abs=8)
+
+
+def test_a_tensor_of_images_is_a_sequence_of_them() -> None:
+    model = model_of()
+    x = torch.stack(images_of(model, (3, 4), (3, 4)))
+    assert coding.encode(model, x) == coding.encode(model, [*x])
+
+
+@pytest.mark.parametrize("options", [{}, {"channels": 3, "levels": 8}, {"orders": 8}])
+def test_the_bytes_do_not_depend_on_the_number_of_threads(options: dict[str, Any]) -> None:
+    model = model_of(**options)
+    images, threads = images_of(model, *[(9, 9)] * 300, (4, 4)), torch.get_num_threads()
+    written = []
+    try:
+        for n in (1, 2, 3):
+            torch.set_num_threads(n)
+            written.append(coding.encode(model, images))
+            assert same(coding.decode(model, written[0]), images)
+    finally:
+        torch.set_num_threads(threads)
+    assert written[0] == written[1] == written[2]
+
+
+def test_training_mode_and_dropout_change_nothing() -> None:
+    model = model_of(dropout=0.5).train()
+    images = images_of(model, (4, 4))
+    data = coding.encode(model, images)
+    assert same(coding.decode(model.eval(), data), images)
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_what_cannot_be_coded_is_refused() -> None:
+    model, classes = model_of(channels=3, levels=4), model_of(classes=["a", "b"])
+    good = images_of(model, (2, 2))
+    for wrong, message in (
+        (torch.zeros(2, 2, 2, dtype=torch.uint8), r"images are a uint8 tensor \(1, 2, 2, 2\), expected uint8 \(B, 3"),
+        (torch.zeros(3, 2, 2), "images are a float32 tensor"),
+        (torch.full((3, 2, 2), 4, dtype=torch.uint8), "images have a level 4, expected 0 to 3"),
+        (torch.zeros(3, 0, 2, dtype=torch.uint8), r"images are a uint8 tensor \(1, 3, 0, 2\)"),
+    ):
+        with pytest.raises(InputError, match=message):
+            coding.encode(model, [*good, wrong])
+    with pytest.raises(InputError, match="there are no images, expected at least one"):
+        coding.encode(model, [])
+    with pytest.raises(InputError, match="labels are missing, expected one of 2 classes"):
+        coding.encode(classes, images_of(classes, (2, 2)))
+    with pytest.raises(InputError, match="3 labels for 1 images, expected one for each"):
+        coding.encode(classes, images_of(classes, (2, 2)), labels=[0, 1, 1])
+    with pytest.raises(InputError, match=r"labels: int64 tensor \(1,\), expected whole numbers \(2,\)"):
+        coding.encode(classes, images_of(classes, (2, 2), (2, 2)), labels=[0])
+    with pytest.raises(InputError, match="the model is float64 on cpu, expected float32 on the CPU"):
+        coding.encode(model_of(channels=3, levels=4).double(), good)
+    with pytest.raises(InputError, match="the model is float32 on meta, expected float32 on the CPU"):
+        coding.encode(model_of(channels=3, levels=4).to("meta"), good)
+
+
+def test_another_model_is_refused() -> None:
+    model, images = model_of(), [torch.zeros(1, 4, 4, dtype=torch.uint8)]
+    data, other = coding.encode(model, images), model_of()
+    with pytest.raises(InputError, match="file was compressed with another model, or with other weights"):
+        coding.decode(other, data)
+    other.load_state_dict(model.state_dict())
+    assert same(coding.decode(other, data), images)
+    with torch.no_grad():
+        other.first.bias[0] = torch.nextafter(other.first.bias[0], torch.tensor(1.0))
+    with pytest.raises(InputError, match="another model"):
+        coding.decode(other, data)
+
+
+def test_a_machine_that_computes_other_bits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of()
+    data = coding.encode(model, images_of(model, (4, 4)))
+    monkeypatch.setattr(coding.codec, "numerics", lambda _: "other")
+    with pytest.raises(InputError, match=r"needs other bits of the logits than this machine computes \(pixelrnn \d"):
+        coding.decode(model, data)
+
+
+def test_without_the_compiled_library_it_is_refused() -> None:
+    from pixelrnn.ops import backend
+
+    model = model_of()
+    with backend("reference"), pytest.raises(InputError, match="compression needs the compiled library"):
+        coding.encode(model, images_of(model, (4, 4)))
+
+
+@pytest.mark.parametrize("layer", ["diagonal-bilstm", "pixel-cnn"])
+def test_a_multi_scale_model_is_refused(layer: LayerKind) -> None:
+    """Its upsampling network runs in PyTorch, which does not promise the same bits everywhere."""
+    model = MultiScalePixelRNN(factors=(2,), levels=2, hidden=3, layer=layer)
+    with pytest.raises(InputError, match="a Multi-Scale model does not compute the same bits everywhere"):
+        coding.encode(model, images_of(model, (4, 4)))
