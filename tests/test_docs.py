@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = {str(path.relative_to(ROOT)): path for path in [*ROOT.glob("README*.md"), *(ROOT / "docs").rglob("*.md")]}
 
 NEEDS_TRAIN = "docs/check-causality.md"  # its figure needs matplotlib; the test of its output runs it
+NEEDS_COMPRESS = "docs/compress-images.md"
 
 BLOCK = r"```python\n((?:(?!```).)*)```"
 CODE = rf"(?<!-->\n\n){BLOCK}"  # not a marked copy of the source
@@ -32,11 +33,17 @@ def found(pattern: str) -> list[tuple[str, ...]]:
     ]
 
 
-@pytest.mark.parametrize("page", sorted({page for page, _ in found(CODE)} - {NEEDS_TRAIN}))
+@pytest.mark.parametrize("page", sorted({page for page, _ in found(CODE)} - {NEEDS_TRAIN, NEEDS_COMPRESS}))
 def test_the_python_runs_in_a_core_installation(page: str, tmp_path: Path) -> None:
     blocks = [code for name, code in found(CODE) if name == page]
     done = python(f"for code in {blocks!r}: exec(code, {{}})", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("page", "code"), [block for block in found(CODE) if block[0] == NEEDS_COMPRESS])
+def test_the_python_runs_with_its_extra(page: str, code: str) -> None:
+    pytest.importorskip("constriction", reason="the extra compress is not installed")
+    exec(code, {})
 
 
 @pytest.mark.parametrize(("page", "code", "output"), found(BLOCK + r"\n\nIt prints\n\n```text\n(.*?)```"))

@@ -21,6 +21,12 @@ def test_commands_run_without_the_extras_or_say_which_they_lack(tmp_path: Path) 
         "pixelrnn bench --out needs the extra 'train': pip install 'pixelrnn[train]'": ["bench", "--out", "bench.png"],
         "pixelrnn.explain needs the extra 'train': pip install 'pixelrnn[train]'": ["explain"],
         "pixelrnn demo needs the extra 'demo': pip install 'pixelrnn[demo]'": ["demo"],
+        "pixelrnn compress needs the extra 'compress': pip install 'pixelrnn[compress]'": [
+            *("compress", "mnist-diagonal-1x32", "samples.png", "--out", "samples.pxr")
+        ],
+        "pixelrnn decompress needs the extra 'compress': pip install 'pixelrnn[compress]'": [
+            *("decompress", "samples.pxr", "--out", "samples")
+        ],
         "data.source digits needs the extra 'train': pip install 'pixelrnn[train]'": ["data"],
         "data.source huggingface needs the extra 'hf': pip install 'pixelrnn[hf]'": [
             *("data", "--data", "huggingface", "--data.path", "owner/name")

@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from cyclopts import Parameter
 
 from pixelrnn.cli import options
@@ -150,6 +149,7 @@ class Sizes:
             image.save(packed := BytesIO(), name.split()[0], **how)
             self.bytes[name] += packed.tell()
         with suppress(ImportError):
+            import numpy as np
             from imagecodecs import jpegxl_encode
 
             self.bytes["JPEG XL lossless"] += len(jpegxl_encode(np.asarray(image), lossless=True, effort=7))
