@@ -94,7 +94,8 @@ def test_bad_choices_are_refused() -> None:
         next(generator)
     generator = steps(model, x, x[:, 0] > 0, levels=4, method="logits")
     next(generator).set(torch.tensor([0, 4]))
-    with pytest.raises(InputError, match="a step was set to level 4, expected 0 to 3"):
+    next(generator).set(torch.tensor([0, 0]))
+    with pytest.raises(InputError, match="a step of row 0 was set to level 4, expected 0 to 3"):
         next(generator)
     with pytest.raises(InputError, match="known is a bool tensor"):
         next(steps(model, x, x > 0, levels=4, method="logits"))

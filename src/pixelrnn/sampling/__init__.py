@@ -175,11 +175,10 @@ def steps(
             yield step
             if not step.is_set:
                 raise InputError(f"row {i}, column {j}, channel {c} has no levels: call set() before the next step")
-            chosen = row.levels[j, c]
             if batch.is_partly_known:
-                chosen[row.known[j]] = step.given[row.known[j]]
-            if levels < 256 and int(chosen.max()) >= levels:
-                raise InputError(f"a step was set to level {int(chosen.max())}, expected 0 to {levels - 1}")
+                row.levels[j, c, row.known[j]] = step.given[row.known[j]]
+        if levels < 256 and (highest := int(row.levels.max())) >= levels:
+            raise InputError(f"a step of row {i} was set to level {highest}, expected 0 to {levels - 1}")
     return batch.pixels.permute(3, 2, 0, 1).contiguous()
 
 

@@ -49,8 +49,9 @@ class Network:
         condition = None if given.condition is None else given.condition.contiguous()
         cpu.call("network_begin", self.network, levels, wanted, condition)
         columns, channels = wanted.nonzero().flatten().tolist(), range(self.program.channels)
+        shape = levels.shape[2], logits_per_channel(self.program.levels)
         for j, c in product(columns, channels):
-            logits = self.like.new_empty(levels.shape[2], logits_per_channel(self.program.levels))
+            logits = self.like.new_empty(shape)
             if cpu.call("network_next", self.network, logits):
                 raise InputError("the network returned logits that are NaN or infinite")
             yield j, c, logits
