@@ -62,6 +62,29 @@ def test_equals_the_plain_loops(factor: int, size: tuple[int, int]) -> None:
     )
 
 
+@pytest.mark.parametrize("factor", [2, 3, 4])
+@pytest.mark.parametrize("size", [(1, 1), (4, 7), (6, 5)])
+def test_without_gradients_it_computes_the_same(factor: int, size: tuple[int, int]) -> None:
+    network = UpsamplingNetwork(3, 2, factor).double()
+    x = torch.randn(2, 3, -(-size[0] // factor), -(-size[1] // factor), dtype=torch.double)
+    expected = network(x, *size)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x, *size), expected, rtol=0, atol=1e-12)
+
+
+def test_without_gradients_it_gives_the_same_bits_for_any_batch_and_threads() -> None:
+    network, x, threads = UpsamplingNetwork(1, 19, 2), torch.randn(33, 1, 9, 8), torch.get_num_threads()
+    with torch.no_grad():
+        whole = network(x, 17, 16)
+        try:
+            for n in (1, 2, 3):
+                torch.set_num_threads(n)
+                for batch in (1, 5, 33):
+                    assert torch.equal(torch.cat([network(part, 17, 16) for part in x.split(batch)]), whole)
+        finally:
+            torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize("factor", [2, 3, 4, 5])
 def test_what_lies_between_two_pixels_sees_both(factor: int) -> None:
     network = UpsamplingNetwork(1, 1, factor).double()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelrnn.errors import InputError
-from pixelrnn.models import ImageModel, MultiScalePixelRNN
+from pixelrnn.models import ImageModel
 from pixelrnn.models.orders import highest
 from pixelrnn.models.pretrained import checksum
 from pixelrnn.ops import choose, cpu
@@ -35,8 +35,6 @@ _LEVELS = constriction.stream.model.Categorical(perfect=False)  # exact integer 
 
 def check_exact(model: ImageModel) -> None:
     """Raises InputError unless the compiled library computes the model in float32, the same bits on every machine."""
-    if isinstance(model, MultiScalePixelRNN):  # its upsampling network runs in PyTorch
-        raise InputError("a Multi-Scale model does not compute the same bits everywhere: compress with a PixelRNN")
     weight = next(model.parameters())
     if weight.dtype != torch.float32 or weight.device.type != "cpu":
         kind = str(weight.dtype).removeprefix("torch.")
