@@ -101,12 +101,16 @@ def decompress(
         from pixelrnn import coding
     from pixelrnn import models
     from pixelrnn.files import opened
+    from pixelrnn.models.pretrained import find
     from pixelrnn.pictures import save, to_8_bit
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not empty: choose another --out")
     with opened(file) as stream:
-        loaded = models.from_pretrained(model or coding.model_of(stream, name=str(file)))
+        named = model or coding.model_of(stream, name=str(file))
+        if model is None and not find(named).is_dir():  # a stranger's file must not make us download a model
+            raise InputError(f"{file} was compressed with the model {named!r}, which is not here: pass --model")
+        loaded = models.from_pretrained(named)
         out.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
             folder, count = Path(beside) / out.name, 0
