@@ -82,6 +82,13 @@ def test_a_multi_scale_model_steps_through_its_scales() -> None:
         torch.testing.assert_close(step.logits, logits[:, :, 0, step.row, step.column], rtol=0, atol=1e-10)
 
 
+def test_steps_draw_no_random_numbers() -> None:
+    model, x = model_of(), torch.zeros(2, 1, 2, 2, dtype=torch.uint8)
+    before = torch.get_rng_state()
+    followed(model.steps(x, x[:, 0] > 0), x)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.usefixtures("as_a_user")
 def test_bad_choices_are_refused() -> None:
     model, x = model_of(), torch.zeros(2, 1, 2, 2, dtype=torch.uint8)
@@ -93,9 +100,17 @@ def test_bad_choices_are_refused() -> None:
     with pytest.raises(InputError, match=r"row 0, column 0, channel 0 has no levels: call set\(\) before"):
         next(generator)
     generator = steps(model, x, x[:, 0] > 0, levels=4, method="logits")
-    next(generator).set(torch.tensor([0, 4]))
-    next(generator).set(torch.tensor([0, 0]))
-    with pytest.raises(InputError, match="a step of row 0 was set to level 4, expected 0 to 3"):
-        next(generator)
+    step = next(generator)
+    for level in (4, -1, 256):
+        with pytest.raises(InputError, match=f"the step was set to {level}, expected 0 to 3"):
+            step.set(torch.tensor([0, level]))
+    anything: Any
+    for anything in ([0, 0], torch.tensor([True, False]), torch.zeros(2, dtype=torch.complex64)):
+        with pytest.raises(InputError, match=r"levels: .*, expected whole numbers \(2,\)"):
+            step.set(anything)
+    step.set(torch.tensor([0, 3]))
+    next(generator)
+    with pytest.raises(InputError, match="the step is over"):
+        step.set(torch.tensor([0, 0]))
     with pytest.raises(InputError, match="known is a bool tensor"):
         next(steps(model, x, x > 0, levels=4, method="logits"))

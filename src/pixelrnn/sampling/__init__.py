@@ -107,7 +107,9 @@ def rows(
     """
     check_number("temperature", temperature, above=0, below=math.inf, whole=False)
     batch = _begin(network, x, known, levels, condition, method)
-    for i, row in enumerate(batch.rows(generator=generator, temperature=temperature)):
+    for i in range(x.shape[2]):
+        uniform = uniform_row(x.shape[3], x.shape[1], len(x), generator=generator, device=x.device)
+        row = batch.row(i, uniform, temperature)
         if i < batch.drawn_rows:
             logits = batch.network.row(row).permute(2, 3, 1, 0)
         else:  # no draw depends on this row
@@ -117,25 +119,45 @@ def rows(
         yield Row(i, row.levels.permute(2, 1, 0), logits)
 
 
+WHOLE = torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64
+
+
 class Step:
     """A sub-pixel of all images, whose level the caller chooses."""
 
-    __slots__ = "_levels", "channel", "column", "given", "is_set", "logits", "row"
+    __slots__ = "_levels", "_most", "channel", "column", "given", "is_set", "logits", "row"
 
-    def __init__(self, row: int, column: int, channel: int, logits: Tensor, levels: Tensor) -> None:
+    def __init__(self, row: int, column: int, channel: int, logits: Tensor, levels: Tensor, most: int) -> None:
         self.row, self.column, self.channel = row, column, channel
         self.logits: Float[Tensor, "B logits"] = logits
         """The logits given all sub-pixels before it."""
         self.given: UInt8[Tensor, " B"] = levels.clone()
         """The levels of x here. `steps` does not read them where they are unknown; an encoder may."""
-        self._levels, self.is_set = levels, False
+        self._most, self.is_set = most, False
+        self._levels: Tensor | None = levels
 
     def set(self, levels: Tensor) -> None:
-        """Chooses the level of each image, whole numbers (B). Raises InputError for another shape or type."""
-        if levels.shape != self._levels.shape or levels.is_floating_point():
-            raise InputError(f"levels: {described(levels)}, expected whole numbers {tuple(self._levels.shape)}")
+        """Chooses the level of each image, whole numbers (B), before the generator goes on.
+
+        Raises:
+            InputError: levels of another shape or type, or not from 0 to K − 1; or the generator has gone on.
+        """
+        if self._levels is None:
+            raise InputError("the step is over: set its levels before you ask for the next step")
+        if not isinstance(levels, Tensor) or levels.dtype not in WHOLE or levels.shape != self._levels.shape:
+            kind = described(levels) if isinstance(levels, Tensor) else type(levels).__name__
+            raise InputError(f"levels: {kind}, expected whole numbers {tuple(self._levels.shape)}")
+        if levels.dtype != torch.uint8 or self._most < 255:
+            lowest, highest = (int(level) for level in levels.aminmax())
+            if lowest < 0 or highest > self._most:
+                wrong = lowest if lowest < 0 else highest
+                raise InputError(f"levels: the step was set to {wrong}, expected 0 to {self._most}")
         self._levels.copy_(levels)
         self.is_set = True
+
+    def finish(self) -> None:
+        """Refuses further calls of `set`."""
+        self._levels = None
 
 
 def steps(
@@ -164,21 +186,19 @@ def steps(
         The completed images, as the value of the generator (``x = yield from steps(…)``).
 
     Raises:
-        InputError: as in `rows`; a step was not set; or a level is not below K.
+        InputError: as in `rows`; or a step was not set.
     """
     batch = _begin(network, x, known, levels, condition, method)
-    for i, row in enumerate(batch.rows()):
-        if i >= batch.drawn_rows:
-            break
+    for i in range(batch.drawn_rows):
+        row = batch.row(i)
         for j, c, logits in batch.network.positions(row):
-            step = Step(i, j, c, logits, row.levels[j, c])
+            step = Step(i, j, c, logits, row.levels[j, c], levels - 1)
             yield step
+            step.finish()
             if not step.is_set:
                 raise InputError(f"row {i}, column {j}, channel {c} has no levels: call set() before the next step")
             if batch.is_partly_known:
                 row.levels[j, c, row.known[j]] = step.given[row.known[j]]
-        if levels < 256 and (highest := int(row.levels.max())) >= levels:
-            raise InputError(f"a step of row {i} was set to level {highest}, expected 0 to {levels - 1}")
     return batch.pixels.permute(3, 2, 0, 1).contiguous()
 
 
@@ -206,16 +226,11 @@ class _Batch:
         """True if a pixel is known in some images and unknown in others."""
         return bool((self.known.any(dim=2) & self.wanted).any())
 
-    def rows(
-        self, *, generator: torch.Generator | None = None, temperature: float = 1.0
-    ) -> Iterator[reference.RowOfImages]:
-        """Each row with its noise."""
-        _, width, channels, batch = self.pixels.shape
-        for i, levels in enumerate(self.pixels):
-            uniform = uniform_row(width, channels, batch, generator=generator, device=levels.device)
-            given = None if self.condition is None else self.condition[:, :, i].permute(2, 0, 1)
-            given = None if given is None else given.to(self.network.like.dtype)
-            yield reference.RowOfImages(levels, self.known[i], uniform, self.wanted[i], temperature, given)
+    def row(self, i: int, uniform: Tensor | None = None, temperature: float = 1.0) -> reference.RowOfImages:
+        """Row i, with its noise if levels are drawn."""
+        given = None if self.condition is None else self.condition[:, :, i].permute(2, 0, 1)
+        given = None if given is None else given.to(self.network.like.dtype)
+        return reference.RowOfImages(self.pixels[i], self.known[i], uniform, self.wanted[i], temperature, given)
 
 
 def _begin(network: nn.Module, x: Tensor, known: Tensor, levels: int, condition: Tensor | None, method: str) -> _Batch:

@@ -30,7 +30,7 @@ class RowOfImages:
 
     levels: UInt8[Tensor, "W C B"]  # unknown pixels are overwritten
     known: Bool[Tensor, "W B"]
-    uniform: Float[Tensor, "W C B"]  # a number in [0, 1) per sub-pixel, which decides the draw; float64
+    uniform: Float[Tensor, "W C B"] | None  # a number in [0, 1) per sub-pixel, which decides the draw; float64
     wanted: Bool[Tensor, " W"]  # columns to compute logits for, among them all with an unknown pixel
     temperature: float = 1.0
     condition: Float[Tensor, "W B c"] | None = None
@@ -189,6 +189,7 @@ class Network:
         logits = self.like.new_full((*given.levels.shape, logits_per_channel(self.program.levels)), torch.nan)
         for j, c, at in self.positions(given):
             logits[j, c] = at
+            assert given.uniform is not None
             drawn = draw(at, given.uniform[j, c], temperature=given.temperature)
             given.levels[j, c] = torch.where(given.known[j], given.levels[j, c], drawn)
         return logits
