@@ -1,4 +1,8 @@
 import math
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -91,10 +95,34 @@ def test_the_bytes_do_not_depend_on_the_number_of_threads(options: dict[str, Any
 
 
 def test_training_mode_and_dropout_change_nothing() -> None:
-    model = model_of(dropout=0.5).train()
+    model = model_of(dropout=0.5, orders=8).train()
     images = images_of(model, (4, 4))
     data = coding.encode(model, images)
-    assert same(coding.decode(model.eval(), data), images)
+    assert model.training
+    assert data == coding.encode(model.eval(), images)
+    assert same(coding.decode(model, data), images)
+
+
+def test_it_changes_neither_random_numbers_nor_threads() -> None:
+    model, before, threads = model_of(), torch.get_rng_state(), torch.get_num_threads()
+    images = images_of(model, *[(3, 3)] * 3)
+    before = torch.get_rng_state()
+    coding.decode(model, coding.encode(model, images))
+    assert torch.equal(torch.get_rng_state(), before)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == threads
+
+
+def test_an_error_while_images_are_read_ends_all_work() -> None:
+    model = model_of(hidden=16)
+
+    def images() -> Iterator[torch.Tensor]:
+        yield from images_of(model, *[(64, 64)] * 300)
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        coding.encode(model, images())
+    assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
 
 
 @pytest.mark.usefixtures("as_a_user")
@@ -119,6 +147,10 @@ def test_what_cannot_be_coded_is_refused() -> None:
         coding.encode(classes, images_of(classes, (2, 2), (2, 2)), labels=[0])
     with pytest.raises(InputError, match="the model is float64 on cpu, expected float32 on the CPU"):
         coding.encode(model_of(channels=3, levels=4).double(), good)
+    with pytest.raises(InputError, match="the model is conditional on a map"):
+        coding.encode(model_of(condition=2), [torch.zeros(1, 2, 2, dtype=torch.uint8)])
+    with pytest.raises(InputError, match="0 names for 1 images, expected one for each"):
+        coding.write(BytesIO(), model, good, names=[])
     with pytest.raises(InputError, match="the model is float32 on meta, expected float32 on the CPU"):
         coding.encode(model_of(channels=3, levels=4).to("meta"), good)
 

@@ -99,6 +99,22 @@ def rewritten(data: bytes, change: str, to: object) -> bytes:
 
 
 @pytest.mark.parametrize(
+    ("field", "to"),
+    [("model", 5), ("model", ["a"]), ("version", "a\nb"), ("weights", None), ("tile", 10**30), ("tile", 1), ("new", 1)],
+)
+def test_claims_of_a_forged_header_are_refused(
+    model: PixelRNN, images: list[torch.Tensor], data: bytes, field: str, to: object
+) -> None:
+    (length,) = struct.unpack("<I", data[4:8])
+    header = json.dumps({**json.loads(data[8 : 8 + length]), field: to}).encode()
+    index_length, _ = struct.unpack("<II", data[-12:-4])
+    index = data[len(data) - 12 - index_length : -12]
+    crc = struct.pack("<II", index_length, zlib.crc32(index, zlib.crc32(header)))
+    forged = data[:4] + struct.pack("<I", len(header)) + header + data[8 + length : -12] + crc + data[-4:]
+    assert outcome(model, forged, images) == "refused"
+
+
+@pytest.mark.parametrize(
     ("change", "to"),
     [
         ("images", 0),
@@ -112,6 +128,8 @@ def rewritten(data: bytes, change: str, to: object) -> bytes:
         ("crc", "0"),
         ("names", ["a"]),
         ("names", 3),
+        ("names", list(range(9))),
+        ("names", dict.fromkeys("abcdefghi")),
     ],
 )
 def test_claims_of_a_forged_index_are_refused(

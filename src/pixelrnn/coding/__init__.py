@@ -9,9 +9,11 @@ A file holds chunks of images of one size (`pixelrnn.coding.container`). Threads
 import itertools
 import logging
 import math
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.metadata import version
 from io import BufferedIOBase, BytesIO
 from typing import NamedTuple, TypeVar
@@ -26,7 +28,7 @@ from pixelrnn.errors import InputError
 from pixelrnn.models import ImageModel
 from pixelrnn.sampling import check_images
 
-__all__ = ["Decoded", "decode", "encode", "read", "write"]
+__all__ = ["Decoded", "decode", "encode", "model_of", "read", "write"]
 
 TILE = 64  # pixels: larger images are coded as tiles of at most this side, many at a time
 MOST_IMAGES, MOST_SUB_PIXELS = 256, 2**20  # of a chunk, but at least one image
@@ -88,22 +90,22 @@ def write(
     The file records the ``names`` of the images, and that of the model for `model_of`.
     """
     codec.check_exact(model)
-    model = model.eval()
-    header = Header(codec.hash_of(model), codec.numerics(model), version("pixelrnn"), TILE, model_name)
-    writer, given = Writer(file, header), None if labels is None else torch.as_tensor(labels)
+    given = None if labels is None else torch.as_tensor(labels)
+    writer = Writer(file, Header(codec.hash_of(model), codec.numerics(model), version("pixelrnn"), TILE, model_name))
 
-    def coded(chunk: tuple[Tensor, Tensor | None]) -> tuple[bytes, Tensor]:
-        return codec.encode(model, *chunk, tile=TILE), chunk[0]
+    def coded(chunk: tuple[Tensor, Tensor | None], stopped: threading.Event) -> tuple[bytes, Tensor]:
+        return codec.encode(model, *chunk, tile=TILE, stopped=stopped), chunk[0]
 
-    for payload, x in _in_threads(coded, _chunks(model, images, given)):
-        count, _, height, width = x.shape
-        writer.add(payload, images=count, height=height, width=width, crc=codec.crc(x))
+    with _evaluating(model):
+        for payload, x in _in_threads(coded, _chunks(model, images, given)):
+            count, _, height, width = x.shape
+            writer.add(payload, images=count, height=height, width=width, crc=codec.crc(x))
     if not writer.chunks:
         raise InputError("there are no images, expected at least one")
     total = sum(chunk.images for chunk in writer.chunks)
-    for what, n in {"labels": None if given is None else len(given), "names": names and len(names)}.items():
-        if n not in (None, total):
-            raise InputError(f"{n} {what} for {total} images, expected one for each")
+    for what, each in {"labels": given, "names": names}.items():
+        if each is not None and len(each) != total:
+            raise InputError(f"{len(each)} {what} for {total} images, expected one for each")
     writer.finish(names)
 
 
@@ -126,7 +128,6 @@ def read(
         InputError: the file is damaged, or was written with another model, or by a machine that computes other bits.
     """
     codec.check_exact(model)
-    model = model.eval()
     reader = Reader(file, name)
     if reader.header.weights != codec.hash_of(model):
         raise InputError(f"{name} was compressed with another model, or with other weights")
@@ -134,12 +135,12 @@ def read(
         wrote = f"pixelrnn {reader.header.version} wrote it, this is {version('pixelrnn')}"
         raise InputError(f"{name} needs other bits of the logits than this machine computes ({wrote})")
 
-    def decoded(item: tuple[Chunk, bytes]) -> tuple[Tensor, Tensor | None] | None:
+    def decoded(item: tuple[Chunk, bytes], stopped: threading.Event) -> tuple[Tensor, Tensor | None] | None:
         chunk, payload = item
         shape = chunk.images, model.channels, chunk.height, chunk.width
         try:
-            x, labels = codec.decode(model, payload, shape, tile=reader.header.tile)
-        except (AssertionError, ValueError):  # constriction refuses some damaged bytes
+            x, labels = codec.decode(model, payload, shape, tile=reader.header.tile, stopped=stopped)
+        except (AssertionError, InputError, MemoryError):  # damaged bytes give impossible symbols or orders
             return None
         return (x, labels) if codec.crc(x) == chunk.crc else None
 
@@ -159,6 +160,18 @@ def read(
             yield Decoded(reader.index.names[n] if reader.index.names else str(n), x[k], label)
 
 
+@contextmanager
+def _evaluating(model: ImageModel) -> Iterator[None]:
+    """Switches dropout off for the block: the best order of an image is that of the whole network."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 def _chunks(
     model: ImageModel, images: Iterable[Tensor], labels: Tensor | None
 ) -> Iterator[tuple[UInt8[Tensor, "B C H W"], Int[Tensor, " B"] | None]]:
@@ -175,14 +188,26 @@ def _chunks(
             yield x, own
 
 
-def _in_threads(function: Callable[[Given], Found], items: Iterable[Given]) -> Iterator[Found]:
-    """Calls a function on each item, a few at a time, and yields the results in their order."""
-    workers = torch.get_num_threads()
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting: deque[Future[Found]] = deque()
+def _in_threads(function: Callable[[Given, threading.Event], Found], items: Iterable[Given]) -> Iterator[Found]:
+    """Calls a function on each item, a few at a time, and yields the results in their order.
+
+    The function also gets an event. Once it is set, nobody wants the results any more.
+    """
+    workers, stopped = torch.get_num_threads(), threading.Event()
+
+    def work(item: Given) -> Found:
+        torch.set_num_threads(1)
+        return function(item, stopped)
+
+    pool, waiting = ThreadPoolExecutor(workers), deque[Future[Found]]()
+    try:
         for item in items:
-            waiting.append(pool.submit(function, item))
+            waiting.append(pool.submit(work, item))
             if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:  # after an error, or if nobody wants the rest
+        stopped.set()
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(workers)  # a thread that starts later takes the number that was set last

@@ -10,6 +10,7 @@ import itertools
 import json
 import zlib
 from collections.abc import Callable, Iterator
+from threading import Event
 from typing import Any, TypeAlias
 
 import constriction
@@ -35,10 +36,12 @@ _LEVELS = constriction.stream.model.Categorical(perfect=False)  # exact integer 
 
 def check_exact(model: ImageModel) -> None:
     """Raises InputError unless the compiled library computes the model in float32, the same bits on every machine."""
-    weight = next(model.parameters())
-    if weight.dtype != torch.float32 or weight.device.type != "cpu":
-        kind = str(weight.dtype).removeprefix("torch.")
-        raise InputError(f"the model is {kind} on {weight.device}, expected float32 on the CPU to compress images")
+    for weight in model.parameters():
+        if weight.dtype != torch.float32 or weight.device.type != "cpu":
+            kind = str(weight.dtype).removeprefix("torch.")
+            raise InputError(f"the model is {kind} on {weight.device}, expected float32 on the CPU to compress images")
+    if model.config.get("condition"):
+        raise InputError("the model is conditional on a map, expected a model without one to compress images")
     if choose(weight)[0] != "cpu":
         raise InputError(f"compression needs the compiled library, but {cpu.variant}: run python -m pixelrnn.ops")
 
@@ -49,22 +52,36 @@ def hash_of(model: ImageModel) -> str:
 
 
 def numerics(model: ImageModel) -> str:
-    """The SHA-256 of the logits of a made-up image. Another one means that this machine computes other bits."""
+    """The SHA-256 of a made-up image's distributions and bytes. Another one means that this machine computes other bits."""
     shape = 1, model.channels, 9, 7
     levels = torch.arange(model.channels * 63) ** 2 % 251 % model.levels
     x, digest = levels.to(torch.uint8).reshape(shape), hashlib.sha256()
 
-    def code(_: Any, weights: Array, given: Any) -> Array:
+    encoder = constriction.stream.queue.RangeEncoder()
+
+    def code(family: Any, weights: Array, given: Any) -> Array:
         digest.update(weights.tobytes())
+        encoder.encode(np.asarray(given, np.int32), family, weights)
         return np.asarray(given)
 
     labels = torch.zeros(1, dtype=torch.long) if model.classes else None
-    _run(model, x, labels, torch.zeros(1, dtype=torch.long), code)
+    _run(model, x, labels, torch.zeros(1, dtype=torch.long), code, Event())
+    digest.update(encoder.get_compressed().tobytes())
     return digest.hexdigest()
 
 
-def encode(model: ImageModel, x: UInt8[Tensor, "B C H W"], labels: Int[Tensor, " B"] | None, *, tile: int) -> bytes:
-    """The bytes of images of one size. ``tile`` is the greatest height and width of the parts that are coded alone."""
+def encode(
+    model: ImageModel,
+    x: UInt8[Tensor, "B C H W"],
+    labels: Int[Tensor, " B"] | None,
+    *,
+    tile: int,
+    stopped: Event,
+) -> bytes:
+    """The bytes of images of one size, coded until somebody sets ``stopped``.
+
+    ``tile`` is the greatest height and width of the parts that are coded alone.
+    """
     encoder = constriction.stream.queue.RangeEncoder()
 
     def code(family: Any, weights: Any, given: Any) -> Any:
@@ -78,12 +95,12 @@ def encode(model: ImageModel, x: UInt8[Tensor, "B C H W"], labels: Int[Tensor, "
         order = _best_order(model, own, None if labels is None else labels[owner])
         if model.orders > 1:
             code(_uniform(model.orders), None, order.numpy())
-        _run(model, own, None if labels is None else labels[owner], order, code)
+        _run(model, own, None if labels is None else labels[owner], order, code, stopped)
     return encoder.get_compressed().astype("<u4").tobytes()
 
 
 def decode(
-    model: ImageModel, payload: bytes, shape: tuple[int, int, int, int], *, tile: int
+    model: ImageModel, payload: bytes, shape: tuple[int, int, int, int], *, tile: int, stopped: Event
 ) -> tuple[UInt8[Tensor, "B C H W"], Int[Tensor, " B"] | None]:
     """The images of `encode` and their labels. Damaged bytes give other images, or any error."""
     words = np.frombuffer(payload, "<u4").astype(np.uint32)
@@ -102,6 +119,7 @@ def decode(
             None if labels is None else labels[owner],
             order,
             lambda family, weights, _: decoder.decode(family, weights),
+            stopped,
         )
         for at, images in zip(part, found.split(shape[0]), strict=True):
             x[:, :, at[0], at[1]] = images
@@ -119,6 +137,7 @@ def _run(
     labels: Int[Tensor, " B"] | None,
     order: Int[Tensor, " B"],
     code: Code,
+    stopped: Event,
 ) -> UInt8[Tensor, "B C H W"]:
     """Codes every sub-pixel of x. A decoder ignores x, and returns the images that it found."""
     steps = model.steps(
@@ -127,6 +146,8 @@ def _run(
     try:
         while True:
             step: Step = next(steps)
+            if stopped.is_set():
+                raise InputError("nobody wants the images any more")
             step.set(torch.from_numpy(code(_LEVELS, _weights(step.logits), step.given.numpy())))
     except StopIteration as end:
         images: Tensor = end.value

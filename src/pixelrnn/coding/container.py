@@ -6,6 +6,7 @@ Numbers are little-endian. The index is JSON, compressed with zlib: for each chu
 bytes and the CRC-32 of its pixels. The CRC-32 at the end covers header and index. Each chunk is decoded on its own.
 """
 
+import itertools
 import json
 import struct
 import zlib
@@ -17,8 +18,8 @@ from typing import Any
 from pixelrnn.errors import InputError, check_number, input_error
 
 MAGIC, END = b"PXR1", b"1RXP"
-MOST_HEADER, MOST_INDEX = 2**20, 2**30  # bytes
-MOST_SUB_PIXELS = 2**30  # of a chunk
+MOST_HEADER, MOST_INDEX = 2**20, 2**26  # bytes, unpacked
+MOST_TILE, MOST_PIXELS = 1024, 2**26  # pixels of a tile's side, and of a chunk
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,10 @@ class Header:
     """The name or folder of the model, as the writer knew it."""
 
     def __post_init__(self) -> None:
-        check_number("tile", self.tile, least=1)
+        check_number("tile", self.tile, least=8, most=MOST_TILE)
+        texts = self.weights, self.numerics, self.version, self.model
+        if not all(isinstance(text, str) and text.isprintable() for text in texts):
+            raise InputError("its header holds no text where it should")
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Chunk:
     def __post_init__(self) -> None:
         for name, least in {"images": 1, "height": 1, "width": 1, "length": 0, "crc": 0}.items():
             check_number(name, getattr(self, name), least=least, most=2**32 - 1)
-        if self.images * self.height * self.width > MOST_SUB_PIXELS:
+        if self.images * self.height * self.width > MOST_PIXELS:
             raise InputError(f"it claims {self.images} images of {self.height}×{self.width}")
 
 
@@ -83,7 +87,7 @@ class Writer:
     def finish(self, names: Sequence[str] | None = None) -> None:
         """Writes the index, with the name of each image if they have names."""
         rows = [[c.images, c.height, c.width, c.length, c.crc] for c in self.chunks]
-        index = zlib.compress(json.dumps({"chunks": rows, "names": names and [*names]}).encode(), 9)
+        index = zlib.compress(json.dumps({"chunks": rows, "names": None if names is None else [*names]}).encode(), 9)
         crc = zlib.crc32(index, zlib.crc32(self.header))
         self.file.write(index + struct.pack("<II", len(index), crc) + END)
 
@@ -109,18 +113,21 @@ class Reader:
             if zlib.crc32(index, zlib.crc32(header)) != crc:
                 raise InputError("its checksum does not match")
             self.header = Header(**json.loads(header))
-            unpacked = zlib.decompressobj()
-            parts: dict[str, Any] = json.loads(unpacked.decompress(index, MOST_INDEX))
+            unpacked = zlib.decompressobj().decompress(index, min(MOST_INDEX, 2**16 + 200 * index_length))
+            parts: dict[str, Any] = json.loads(unpacked)
             self.index = Index([Chunk(*row) for row in parts["chunks"]], parts["names"])
-            if self.start + sum(chunk.length for chunk in self.index.chunks) != end:
+            self.places = [*itertools.accumulate((c.length for c in self.index.chunks), initial=self.start)]
+            if not self.index.chunks or self.places[-1] != end:
                 raise InputError("the chunks do not fill the file")
-            if self.index.names is not None and len(self.index.names) != sum(c.images for c in self.index.chunks):
+            names, images = self.index.names, sum(chunk.images for chunk in self.index.chunks)
+            if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+                raise InputError("the names are no list of names")
+            if names is not None and len(names) != images:
                 raise InputError("the number of names is not that of the images")
 
     def payload(self, number: int) -> bytes:
         """The bytes of a chunk."""
-        before = sum(chunk.length for chunk in self.index.chunks[:number])
-        return self._read(self.start + before, self.index.chunks[number].length)
+        return self._read(self.places[number], self.index.chunks[number].length)
 
     def _read(self, at: int, length: int) -> bytes:
         self.file.seek(at)
