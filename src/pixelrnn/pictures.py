@@ -37,12 +37,6 @@ def picture(x: UInt8[Tensor, "C H W"]) -> Image.Image:
     return Image.fromarray(array[..., 0] if len(x) == 1 else array)
 
 
-def save(path: Path, x: UInt8[Tensor, "C H W"]) -> None:
-    """Writes an 8-bit image as a PNG."""
-    with replacing(path) as temporary:
-        picture(x).save(temporary, "PNG")
-
-
 def save_grid(path: Path, x: UInt8[Tensor, "N C H W"], *, columns: int | None = None) -> None:
     """Writes a grid of 8-bit images as a PNG. Small images are magnified to make their pixels visible."""
     drawn = picture(grid(x, columns=columns or max(1, round(len(x) ** 0.5))))

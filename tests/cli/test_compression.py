@@ -113,5 +113,63 @@ def test_names_that_lead_out_of_the_folder_are_refused(
     with (tmp_path / "out.pxr").open("wb") as file:
         image = torch.zeros(1, 2, 2, dtype=torch.uint8)
         coding.write(file, PixelRNN.from_pretrained(path), [image], names=[name], model_name=path)
-    fails(capsys, ["decompress", str(tmp_path / "out.pxr"), "--out", str(tmp_path / "again")], "leads out of --out")
+    fails(
+        capsys,
+        ["decompress", str(tmp_path / "out.pxr"), "--out", str(tmp_path / "again")],
+        "which leads out of a folder: rename it",
+    )
     assert not (tmp_path / "again").exists()
+
+
+def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], message: str, **options: Any) -> None:
+    model, out = model_at(tmp_path / "model", **options), tmp_path / "out.pxr"
+    fails(capsys, ["compress", model, str(tmp_path / "photos"), "--out", str(out)], message)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a.bmp", "a.bmp.png"], r"two images would become a\.bmp\.png again"),
+        (["a.bmp", "a.bmp.png/b.png"], r"two images would become a\.bmp\.png again"),
+        (["a\\b.png"], "which leads out of a folder: rename it"),
+        ([f"{'x' * 248}.bmp"], "too long with .png"),
+    ],
+)
+def test_images_that_would_not_come_back_under_their_names_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], names: list[str], message: str
+) -> None:
+    folder_of(tmp_path / "photos", dict.fromkeys(names, (2, 2)))
+    refused(tmp_path, capsys, message)
+
+
+def test_images_that_would_lose_something_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    grey = Image.fromarray(np.zeros((2, 3), np.uint8))
+    files: dict[str, tuple[str, bytes | None]] = {
+        "a.tif": ("several pictures", None),
+        "b.png": ("transparent pixels", None),
+        "c.pgm": ("intensities from 0 to another number", b"P5 2 1 100 " + bytes([1, 100])),
+        "d.ppm": ("intensities from 0 to another number", b"P6 1 1 65535 " + bytes(6)),
+    }
+    for name, (message, content) in files.items():
+        if content is not None:
+            (photos / name).write_bytes(content)
+        elif name == "a.tif":
+            grey.save(photos / name, save_all=True, append_images=[grey])
+        else:
+            grey.save(photos / name, transparency=0)
+        refused(tmp_path, capsys, message, channels=3 if name == "d.ppm" else 1)
+        (photos / name).unlink()
+
+
+def test_the_output_folder_must_be_new_or_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos, model = folder_of(tmp_path / "photos", {"a.png": (2, 2)}), model_at(tmp_path / "model")
+    out = tmp_path / "out.pxr"
+    assert main(["compress", model, str(photos), "--out", str(out)]) == 0
+    fails(capsys, ["decompress", str(out), "--out", str(out)], r"out\.pxr is a file, expected a new or empty folder")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    assert main(["decompress", str(out), "--out", str(tmp_path / "link")]) == 0
+    assert pixels(tmp_path / "empty") == pixels(photos)

@@ -1,6 +1,9 @@
 """The commands that compress images, and decompress them."""
 
 import lzma
+import math
+import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
@@ -37,7 +40,7 @@ def compress(
             class-conditional model, they lie in folders that are named after the classes.
         out: The file to write. Its name ends in .pxr.
         report: Also compress the images as PNG, WebP and JPEG XL, one file for each, and all together as xz. Print
-            the bits/dim and bytes of each.
+            the bits/dim and bytes of each. JPEG XL needs the package imagecodecs.
     """
     with extra("compress", wanted_by="pixelrnn compress"):
         from pixelrnn import coding
@@ -59,6 +62,7 @@ def compress(
             if name in files:
                 raise InputError(f"{files[name]} and {file} have the same name, {name}: compress them apart")
             files[name] = file
+    _places([*files])
     labels = None
     if loaded.classes and (labels := folder.labels([*files], loaded.classes)) is None:
         raise InputError(f"the images need a class: put each into a folder named {', '.join(loaded.classes)}")
@@ -102,43 +106,66 @@ def decompress(
     from pixelrnn import models
     from pixelrnn.files import opened
     from pixelrnn.models.pretrained import find
-    from pixelrnn.pictures import save, to_8_bit
+    from pixelrnn.pictures import picture, to_8_bit
+    from pixelrnn.progress import rows
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    out = Path(os.path.realpath(out))
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file, expected a new or empty folder as --out")
+    if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty: choose another --out")
     with opened(file) as stream:
         named = model or coding.model_of(stream, name=str(file))
         if model is None and not find(named).is_dir():  # a stranger's file must not make us download a model
             raise InputError(f"{file} was compressed with the model {named!r}, which is not here: pass --model")
         loaded = models.from_pretrained(named)
+        names = coding.names_of(stream, name=str(file))
+        places = _places(names)
         out.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
-            folder, count = Path(beside) / out.name, 0
+        with TemporaryDirectory(prefix=".pixelrnn-", dir=out.parent) as beside:
+            folder, count = Path(beside) / "images", 0
             folder.mkdir()
-            for each in coding.read(stream, loaded, name=str(file), keep_going=keep_going):
-                count += 1
-                save(folder / _inside(each.name), to_8_bit(each.image, loaded.levels))
+            with rows("decompressing", len(names)) as on_image:
+                for each in coding.read(stream, loaded, name=str(file), keep_going=keep_going):
+                    place = folder / places[each.name]
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    picture(to_8_bit(each.image, loaded.levels)).save(place, "PNG")
+                    on_image(each)
+                    count += 1
+            if not count:
+                raise InputError(f"{file}: all chunks are damaged")
             if out.exists():
                 out.rmdir()
             folder.rename(out)
     print(f"{out}: {count:,} images")
 
 
-def _inside(name: str) -> PurePosixPath:
-    """The path of an image below the output folder. Raises InputError for a name that leads out of it."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.name or "\\" in name or "\0" in name:
-        raise InputError(f"the file holds an image with the name {name!r}, which leads out of --out")
-    return path if path.suffix.lower() == ".png" else path.with_name(f"{path.name}.png")
+def _places(names: list[str]) -> dict[str, PurePosixPath]:
+    """The place of each image below the output folder. Raises InputError unless each has one of its own there."""
+    places: dict[str, PurePosixPath] = {}
+    for name in names:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or not path.name or {"\\", "\0"} & {*name}:
+            raise InputError(f"an image has the name {name!r}, which leads out of a folder: rename it")
+        path = path if path.suffix.lower() == ".png" else path.with_name(f"{path.name}.png")
+        if any(len(os.fsencode(part)) > 255 for part in path.parts):
+            raise InputError(f"the name of an image is too long with .png: {name}")
+        places[name] = path
+    taken = Counter([*places.values(), *{parent for path in places.values() for parent in path.parents}])
+    if doubled := [path for path in taken if taken[path] > 1]:
+        raise InputError(f"two images would become {doubled[0]} again: rename one of them")
+    if len(places) < len(names):
+        raise InputError("two images have the same name: rename one of them")
+    return places
 
 
 class Sizes:
     """The bytes of the same images in formats that everybody has: a file for each image, and all raw pixels as xz."""
 
     def __init__(self) -> None:
-        self.bytes = dict.fromkeys(("PNG", "WebP lossless", "JPEG XL lossless"), 0)
+        self.bytes: dict[str, float] = dict.fromkeys(("PNG", "WebP lossless", "JPEG XL lossless"), 0.0)
         self.packer = lzma.LZMACompressor(preset=9 | lzma.PRESET_EXTREME)
-        self.xz = self.sub_pixels = 0
+        self.xz, self.sub_pixels = 0, 0
 
     def add(self, x: "Tensor") -> None:
         """Compresses an image, uint8 (C, H, W), in each format."""
@@ -150,8 +177,10 @@ class Sizes:
             "WebP lossless": {"lossless": True, "quality": 100, "method": 6},
         }
         for name, how in encoders.items():
-            image.save(packed := BytesIO(), name.split()[0], **how)
-            self.bytes[name] += packed.tell()
+            packed = BytesIO()
+            with suppress(ValueError):  # WebP takes at most 16,383 pixels a side
+                image.save(packed, name.split()[0], **how)
+            self.bytes[name] = self.bytes[name] + packed.tell() if packed.tell() else math.nan
         with suppress(ImportError):
             import numpy as np
             from imagecodecs import jpegxl_encode
@@ -164,4 +193,4 @@ class Sizes:
         """A line for each format."""
         rows = {"pixelrnn, one file": ours, **{f"{name}, a file each": n for name, n in self.bytes.items() if n}}
         rows["xz of all raw pixels"] = self.xz + len(self.packer.flush())
-        return "\n".join(f"{name:28} {n:14,} bytes {8 * n / self.sub_pixels:8.4f} bits/dim" for name, n in rows.items())
+        return "\n".join(f"{name:28} {n:14,.0f} bytes {8 * n / self.sub_pixels:8.4f} bits/dim" for name, n in rows.items())

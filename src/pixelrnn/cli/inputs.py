@@ -43,6 +43,7 @@ def chosen_images(
 
 def levels_of(file: Path, model: ImageModel) -> UInt8[Tensor, "C H W"]:
     """The levels of an image file. Raises InputError unless the model's levels and channels hold it without loss."""
+    pillow.check_exact(file)
     x = torch.from_numpy(pillow.read(file).copy()).movedim(-1, 0)
     kinds = {1: "grey", 3: "RGB"}
     if len(x) != model.channels:

@@ -28,7 +28,7 @@ from pixelrnn.errors import InputError
 from pixelrnn.models import ImageModel
 from pixelrnn.sampling import check_images
 
-__all__ = ["Decoded", "decode", "encode", "model_of", "read", "write"]
+__all__ = ["Decoded", "decode", "encode", "model_of", "names_of", "read", "write"]
 
 TILE = 64  # pixels: larger images are coded as tiles of at most this side, many at a time
 MOST_IMAGES, MOST_SUB_PIXELS = 256, 2**20  # of a chunk, but at least one image
@@ -114,6 +114,12 @@ def model_of(file: BufferedIOBase, *, name: str = "the compressed file") -> str:
     if not (model := Reader(file, name).header.model):
         raise InputError(f"{name} does not name its model: pass one")
     return model
+
+
+def names_of(file: BufferedIOBase, *, name: str = "the compressed file") -> list[str]:
+    """The names of all images of a file: their numbers, if it has no names. Raises InputError if it is damaged."""
+    index = Reader(file, name).index
+    return index.names or [str(n) for n in range(sum(chunk.images for chunk in index.chunks))]
 
 
 def read(

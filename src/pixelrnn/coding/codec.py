@@ -52,7 +52,7 @@ def hash_of(model: ImageModel) -> str:
 
 
 def numerics(model: ImageModel) -> str:
-    """The SHA-256 of a made-up image's distributions and bytes. Another one means that this machine computes other bits."""
+    """The SHA-256 of a made-up image's distributions and bytes: another one if a machine computes other bits."""
     shape = 1, model.channels, 9, 7
     levels = torch.arange(model.channels * 63) ** 2 % 251 % model.levels
     x, digest = levels.to(torch.uint8).reshape(shape), hashlib.sha256()

@@ -49,6 +49,28 @@ def decode(
             raise InputError(f"{name} is not an image file, expected {', '.join(FORMATS)}") from error
 
 
+def check_exact(file: Path) -> None:
+    """Raises InputError unless `read` gives all that an image file holds: one picture, opaque, 8 bits per channel."""
+    with (
+        opened(file, most=4 * MOST_PIXELS) as stream,
+        input_error(f"{file} cannot be read", Exception),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        with Image.open(stream, formats=FORMATS) as image:
+            decoder, _, _, how = image.tile[0] if image.tile else ("", None, 0, "")
+            scaled = str(decoder).startswith("ppm") and "255" not in str(how)
+            lost = {
+                "several pictures": getattr(image, "n_frames", 1) > 1,
+                "transparent pixels": "transparency" in image.info,
+                "more than 8 bits per channel": "16" in str(how),
+                "intensities from 0 to another number than 255": scaled,
+            }
+    for what, is_so in lost.items():
+        if is_so:
+            raise InputError(f"{file} has {what}, which would be lost: convert the file first")
+
+
 def to_array(image: Image.Image, *, size: tuple[int, int] | None = None, mode: Mode | None = None, name: str) -> Array:
     """An image as uint8 (H, W, C), turned upright according to its EXIF data, and converted to ``mode``.
 
