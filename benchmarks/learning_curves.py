@@ -13,6 +13,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from pixelrnn.figures import save
 from pixelrnn.models.pretrained import SHIPPED
@@ -50,6 +51,9 @@ def draw_minutes(runs: dict[str, Path]) -> Figure:
         nats, label = [row["valid_nats"] for row in rows], name + _orders(run)
         axes.plot(minutes, nats, color=colour, marker=marker, markersize=4, label=label)
     axes.set(xscale="log")
+    axes.set_xticks([5, 10, 20, 50, 100, 200], minor=False)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
     _finish(axes)
     return figure
 

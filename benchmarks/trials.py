@@ -17,7 +17,9 @@ from pixelrnn.files import replacing
 RUNS, LOG = Path("runs/trials"), Path("docs/trials.csv")
 
 SEVEN = "mnist-diagonal-7x16 --train.optimizer soap --train.clip 1"
-CNN = "mnist-cnn --train.learning-rate 4e-3 --train.precision bfloat16"
+ROW = "mnist-row --model.hidden 16 --model.dropout 0 --train.learning-rate 4e-3 --train.epochs 12"
+SMALL = "mnist-cnn --model.depth 15 --model.hidden 16 --model.dropout 0 --train.warmup 0 --train.epochs 9"
+CNN = f"{SMALL} --train.learning-rate 4e-3"
 
 # The arguments of `pixelrnn train`.
 TRIALS = {
@@ -27,6 +29,8 @@ TRIALS = {
     "mnist-diagonal-7x16-soap-8e-3-of-30-epochs": f"{SEVEN} --train.learning-rate 8e-3 --train.epochs 30",
     "mnist-cnn-7x27-soap-4e-3-of-12-epochs": f"{CNN} --model.depth 7 --model.hidden 27 --train.epochs 12",
     "mnist-cnn-15x16-soap-4e-3-in-bfloat16": CNN,
+    "mnist-cnn-15x16-soap-2e-3": f"{SMALL} --train.learning-rate 2e-3 --train.precision float32",
+    "mnist-row-8x16-soap-4e-3": ROW,
 }
 
 
