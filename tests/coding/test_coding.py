@@ -59,6 +59,18 @@ def test_large_images_are_coded_as_tiles(options: dict[str, Any], size: tuple[in
     assert same(coding.decode(model, coding.encode(model, images)), images)
 
 
+@pytest.mark.parametrize("options", [{}, {"orders": 8}])
+def test_the_tiles_of_a_large_image_are_coded_in_batches(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of(**options)
+    images = images_of(model, (200, 130))
+    monkeypatch.setattr(coding.codec, "MOST_SUB_PIXELS", 2 * 64 * 64)
+    parts = [part for part, _ in coding.codec._parts((1, 1, 200, 130), 64)]
+    assert [len(part) for part in parts] == [2, 2, 2, 3, 2, 1]
+    assert same(coding.decode(model, coding.encode(model, images)), images)
+
+
 @pytest.mark.parametrize("options", KINDS)
 def test_the_size_is_that_of_the_density(options: dict[str, Any]) -> None:
     """To 0.1 % and 8 bytes, beside the header, whose size does not depend on the images."""
@@ -137,6 +149,9 @@ def test_what_cannot_be_coded_is_refused() -> None:
     ):
         with pytest.raises(InputError, match=message):
             coding.encode(model, [*good, wrong])
+    anything: Any = [[[0, 1]]]
+    with pytest.raises(InputError, match=r"an image is a list, expected a uint8 tensor \(C, H, W\)"):
+        coding.encode(model, anything)
     with pytest.raises(InputError, match="there are no images, expected at least one"):
         coding.encode(model, [])
     with pytest.raises(InputError, match="labels are missing, expected one of 2 classes"):

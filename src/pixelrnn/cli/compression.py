@@ -193,4 +193,6 @@ class Sizes:
         """A line for each format."""
         rows = {"pixelrnn, one file": ours, **{f"{name}, a file each": n for name, n in self.bytes.items() if n}}
         rows["xz of all raw pixels"] = self.xz + len(self.packer.flush())
-        return "\n".join(f"{name:28} {n:14,.0f} bytes {8 * n / self.sub_pixels:8.4f} bits/dim" for name, n in rows.items())
+        return "\n".join(
+            f"{name:28} {n:14,.0f} bytes {8 * n / self.sub_pixels:8.4f} bits/dim" for name, n in rows.items()
+        )

@@ -31,7 +31,7 @@ from pixelrnn.sampling import check_images
 __all__ = ["Decoded", "decode", "encode", "model_of", "names_of", "read", "write"]
 
 TILE = 64  # pixels: larger images are coded as tiles of at most this side, many at a time
-MOST_IMAGES, MOST_SUB_PIXELS = 256, 2**20  # of a chunk, but at least one image
+MOST_IMAGES = 256  # of a chunk
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -182,9 +182,15 @@ def _chunks(
     model: ImageModel, images: Iterable[Tensor], labels: Tensor | None
 ) -> Iterator[tuple[UInt8[Tensor, "B C H W"], Int[Tensor, " B"] | None]]:
     """Groups of neighbouring images of one size, with their labels."""
+
+    def shape_of(image: Tensor) -> tuple[int, ...]:
+        if not isinstance(image, Tensor):
+            raise InputError(f"an image is a {type(image).__name__}, expected a uint8 tensor (C, H, W)")
+        return (*image.shape,)
+
     first = 0
-    for shape, group in itertools.groupby(images, key=lambda image: (*image.shape,)):
-        most = max(1, min(MOST_IMAGES, MOST_SUB_PIXELS // max(1, math.prod(shape))))
+    for shape, group in itertools.groupby(images, key=shape_of):
+        most = max(1, min(MOST_IMAGES, codec.MOST_SUB_PIXELS // max(1, math.prod(shape))))
         while chunk := [*itertools.islice(group, most)]:
             x = torch.stack(chunk)
             check_images(x, model.levels, model.channels)

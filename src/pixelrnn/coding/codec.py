@@ -31,6 +31,8 @@ Array: TypeAlias = NDArray[Any]
 Code = Callable[[Any, Array, Array], Array]
 """Codes a symbol of each image: given a model of constriction, its parameters, and the symbols (to encode)."""
 
+MOST_SUB_PIXELS = 2**20  # of a batch, but at least one image or tile
+
 _LEVELS = constriction.stream.model.Categorical(perfect=False)  # exact integer frequencies from any weights
 
 
@@ -176,10 +178,17 @@ def _best_order(model: ImageModel, x: Tensor, labels: Tensor | None) -> Int[Tens
 
 
 def _parts(shape: tuple[int, ...], tile: int) -> Iterator[tuple[list[tuple[slice, ...]], Int[Tensor, " B"]]]:
-    """For each size of a tile, the places of such tiles, and the image of each tile when all are in one batch."""
-    images, _, height, width = shape
+    """For each batch of tiles of one size, their places, and the image of each tile.
+
+    A batch has about as many sub-pixels as a chunk of small images, so that one large image does not fill the memory.
+    """
+    images, channels, height, width = shape
     sides = [[slice(a, min(a + tile, n)) for a in range(0, n, tile)] for n in (height, width)]
     places = sorted(itertools.product(*sides), key=lambda at: [at[k].start - at[k].stop for k in (0, 1)])
     for _, group in itertools.groupby(places, key=lambda at: [at[k].start - at[k].stop for k in (0, 1)]):
-        part = [*group]
-        yield part, torch.arange(images).repeat(len(part))
+        alike = [*group]
+        tall, wide = (side.stop - side.start for side in alike[0])
+        most = max(1, MOST_SUB_PIXELS // (images * channels * tall * wide))
+        for first in range(0, len(alike), most):
+            part = alike[first : first + most]
+            yield part, torch.arange(images).repeat(len(part))
