@@ -19,7 +19,7 @@ from pixelrnn import InputError, PixelRNN, coding
 
 
 def outcome(model: PixelRNN, data: bytes, images: list[torch.Tensor]) -> str:
-    """What became of a file: refused, right, or a fault."""
+    """Tells how the reader took a file: refused, right, or a fault."""
     try:
         decoded = coding.decode(model, data)
     except InputError as error:

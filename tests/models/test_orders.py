@@ -1,4 +1,4 @@
-"""The orders themselves: `turn`, `best`, `spread`. What models make of them is in `test_models_in_orders`."""
+"""The orders themselves: `turn`, `best`, `spread`. `test_models_in_orders` tests the models that use them."""
 
 import pytest
 import torch

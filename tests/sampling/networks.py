@@ -14,6 +14,7 @@ from pixelrnn.likelihood import intensities, logits_per_channel
 from pixelrnn.nn import DiagonalBiLSTM, LayerKind, MaskedConv2d, RowLSTM
 from pixelrnn.ops import Backend
 from pixelrnn.sampling import cpu, reference, start, trace
+from pixelrnn.sampling.program import Program
 
 LAYERS: list[LayerKind] = ["diagonal-bilstm", "row-lstm", "pixel-cnn"]
 BACKENDS: list[Backend] = ["reference", "cpu"]
@@ -145,7 +146,7 @@ def partly_closed(network: nn.Module, seed: int) -> nn.Module:
     return network
 
 
-def traced(network: nn.Module, channels: int = 1, levels: int = 4, **options: Any) -> trace.Program:
+def traced(network: nn.Module, channels: int = 1, levels: int = 4, **options: Any) -> Program:
     """The program of a network, or of a PixelRNN."""
     if isinstance(network, PixelRNN):
         options = {"condition": network.condition_features + len(network.classes or ()), "method": "logits"}

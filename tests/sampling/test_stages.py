@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from pixelrnn import PixelRNN
 from pixelrnn.nn import LayerKind, MaskedConv2d
 from pixelrnn.ops import Backend, backend
-from pixelrnn.sampling import complete, naive, reference, trace
+from pixelrnn.sampling import complete, naive, reference
+from pixelrnn.sampling.program import Stages
 from tests.sampling.networks import (
     BACKENDS,
     LAYERS,
@@ -41,7 +42,7 @@ def test_features_are_sorted_by_the_last_channel_that_they_see() -> None:
         assert (stages.order.tolist(), stages.known) == ([0, 3, 6, 1, 4, 2, 5], [3, 5, 7, 7])
     assert (last.order.tolist(), last.known) == ([0, 3, 6, 1, 4, 7, 2, 5, 8], [3, 6, 9, 9])
     assert [first.block(stage) for stage in range(4)] == [slice(0, 3), slice(3, 5), slice(5, 7), slice(0, 7)]
-    in_order = trace.Stages(np.arange(7), [7, 7, 7, 7])
+    in_order = Stages(np.arange(7), [7, 7, 7, 7])
     assert in_order.places(first).tolist() == first.order.tolist()
     assert first.places(in_order).tolist() == [0, 3, 5, 1, 4, 6, 2]
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pixelrnn import PixelRNN
 from pixelrnn.nn import LayerKind, ResidualBlock
 from pixelrnn.sampling import naive, sample, trace
+from pixelrnn.sampling.program import Program
 from tests.sampling.networks import LAYERS, Network, conv, mask_a, model_of, randomized, seeded
 
 
@@ -22,7 +23,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     methods: list[str] = []
     program = trace._Tracer.program
 
-    def counting(self: Any, method: str) -> trace.Program:
+    def counting(self: Any, method: str) -> Program:
         methods.append(method)
         return program(self, method)
 

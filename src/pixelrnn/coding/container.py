@@ -24,7 +24,7 @@ MOST_TILE, MOST_PIXELS = 1024, 2**26  # pixels of a tile's side, and of a chunk
 
 @dataclass(frozen=True)
 class Header:
-    """What a reader needs to know before the first chunk."""
+    """The model and the settings, which a reader needs before the first chunk."""
 
     weights: str
     """The SHA-256 of the model's weights and configuration."""

@@ -1,8 +1,8 @@
 """The operators in C++ (`csrc`), called through a flat interface of pointers and sizes. CPU, float32 and float64. With
 ``bfloat16`` factors, products are summed in float32.
 
-Each thread carries a few images through the whole scan, row by row in raster order. That order respects every tap, so
-threads need no barriers. See docs/operators.md. `pixelrnn.ops.kernels` checks the shapes.
+Each thread carries a few images through the whole scan, row by row in raster order. In this order every tap is computed
+before it is read, so threads need no barriers. See docs/operators.md. `pixelrnn.ops.kernels` checks the shapes.
 """
 
 import ctypes

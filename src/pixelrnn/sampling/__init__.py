@@ -19,6 +19,7 @@ from pixelrnn.likelihood import logits_per_channel
 from pixelrnn.ops import choose
 from pixelrnn.randomness import uniform_row
 from pixelrnn.sampling import cpu, reference, trace
+from pixelrnn.sampling.program import Program, operands
 
 __all__ = ["Row", "Step", "complete", "rows", "sample", "steps"]
 
@@ -249,13 +250,13 @@ def _begin(network: nn.Module, x: Tensor, known: Tensor, levels: int, condition:
 
 
 @torch.no_grad()
-def start(program: trace.Program, width: int, batch: int) -> reference.Network | cpu.Network:
+def start(program: Program, width: int, batch: int) -> reference.Network | cpu.Network:
     """Begins a batch of images with the current weights, in C++ if `pixelrnn.ops.choose` selects it.
 
     Raises:
         InputError: the selected backend cannot run.
     """
-    weights = trace.operands(program)
+    weights = operands(program)
     alike = len({(weight.dtype, weight.device) for given in weights for weight in given}) == 1
     kind = cpu.Network if choose(weights[-1][0])[0] == "cpu" and alike else reference.Network
     return kind(program, weights, width, batch)

@@ -11,8 +11,8 @@ from torch import Tensor
 from pixelrnn.errors import InputError
 from pixelrnn.likelihood import logits_per_channel
 from pixelrnn.ops import cpu
+from pixelrnn.sampling.program import Program
 from pixelrnn.sampling.reference import RowOfImages
-from pixelrnn.sampling.trace import Program
 
 
 class Network:

@@ -2,7 +2,7 @@
 
 A map is computed position by position, in the order of generation. A step reads no later position, so all positions
 together cost about one forward pass. Within a position, each stage computes the features that see the channel drawn
-last (`pixelrnn.sampling.trace.Stages`). So every feature of every position is computed once.
+last (`pixelrnn.sampling.program.Stages`). So every feature of every position is computed once.
 
 The mirror of the Diagonal BiLSTM runs from right to left, and its output moves down one row. So it scans a row once
 that row of the image is complete.
@@ -21,7 +21,7 @@ from pixelrnn.errors import InputError
 from pixelrnn.likelihood import draw, intensities, logits_per_channel
 from pixelrnn.ops.lines import LAYERS, Lines
 from pixelrnn.ops.threads import one_thread
-from pixelrnn.sampling.trace import Program, Stages
+from pixelrnn.sampling.program import Program, Stages
 
 
 @dataclass(frozen=True, eq=False)
