@@ -23,7 +23,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from pixelrnn.coding import codec
-from pixelrnn.coding.container import Chunk, Header, Reader, Writer
+from pixelrnn.coding.container import Chunk, Header, Index, Reader, Writer
 from pixelrnn.errors import InputError
 from pixelrnn.models import ImageModel
 from pixelrnn.sampling import check_images
@@ -102,7 +102,7 @@ def write(
             writer.add(payload, images=count, height=height, width=width, crc=codec.crc(x))
     if not writer.chunks:
         raise InputError("there are no images, expected at least one")
-    total = sum(chunk.images for chunk in writer.chunks)
+    total = Index(writer.chunks).images
     for what, each in {"labels": given, "names": names}.items():
         if each is not None and len(each) != total:
             raise InputError(f"{len(each)} {what} for {total} images, expected one for each")
@@ -118,8 +118,7 @@ def model_of(file: BufferedIOBase, *, name: str = "the compressed file") -> str:
 
 def names_of(file: BufferedIOBase, *, name: str = "the compressed file") -> list[str]:
     """The names of all images of a file: their numbers, if it has no names. Raises InputError if it is damaged."""
-    index = Reader(file, name).index
-    return index.names or [str(n) for n in range(sum(chunk.images for chunk in index.chunks))]
+    return Reader(file, name).index.every_name
 
 
 def read(
@@ -150,7 +149,7 @@ def read(
             return None
         return (x, labels) if codec.crc(x) == chunk.crc else None
 
-    chunks, first = reader.index.chunks, 0
+    chunks, names, first = reader.index.chunks, reader.index.every_name, 0
     payloads = ((chunk, reader.payload(number)) for number, chunk in enumerate(chunks))
     for chunk, found in zip(chunks, _in_threads(decoded, payloads), strict=True):
         images, first = range(first, first + chunk.images), first + chunk.images
@@ -163,7 +162,7 @@ def read(
         x, labels = found
         for k, n in enumerate(images):
             label = None if labels is None else int(labels[k])
-            yield Decoded(reader.index.names[n] if reader.index.names else str(n), x[k], label)
+            yield Decoded(names[n], x[k], label)
 
 
 @contextmanager

@@ -70,6 +70,16 @@ class Index:
     chunks: list[Chunk] = field(default_factory=list)
     names: list[str] | None = None
 
+    @property
+    def images(self) -> int:
+        """The number of images."""
+        return sum(chunk.images for chunk in self.chunks)
+
+    @property
+    def every_name(self) -> list[str]:
+        """The name of each image: its number, if the file has no names."""
+        return self.names or [str(n) for n in range(self.images)]
+
 
 class Writer:
     """Writes a file chunk by chunk."""
@@ -119,10 +129,10 @@ class Reader:
             self.places = [*itertools.accumulate((c.length for c in self.index.chunks), initial=self.start)]
             if not self.index.chunks or self.places[-1] != end:
                 raise InputError("the chunks do not fill the file")
-            names, images = self.index.names, sum(chunk.images for chunk in self.index.chunks)
+            names = self.index.names
             if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
                 raise InputError("the names are no list of names")
-            if names is not None and len(names) != images:
+            if names is not None and len(names) != self.index.images:
                 raise InputError("the number of names is not that of the images")
 
     def payload(self, number: int) -> bytes:

@@ -101,8 +101,8 @@ def page(model: ImageModel, name: str) -> gr.Blocks:
                 shown = _pictures(first, "samples", model.levels)
                 again = gr.Button("Draw samples", variant="primary")
         gr.Markdown(
-            "## The context of a pixel\nPoint at a pixel. Through one layer of each kind, its prediction depends on these "
-            "earlier pixels."
+            "## The context of a pixel\nPoint at a pixel. Through one layer of each kind, the prediction for it "
+            "depends on these earlier pixels."
         )
         _contexts()
 
