@@ -73,16 +73,24 @@ def test_the_tiles_of_a_large_image_are_coded_in_batches(
 
 @pytest.mark.parametrize("options", KINDS)
 def test_the_size_is_that_of_the_density(options: dict[str, Any]) -> None:
-    """To 0.1 % and 8 bytes, beside the header, whose size does not depend on the images."""
+    """To 0.1 % and 8 bytes for a chunk, beside the header, whose size does not depend on the images."""
     model = model_of(**options)
-    few, many = images_of(model, *[(5, 5)] * 1), images_of(model, *[(5, 5)] * 65)
-    labels = torch.arange(65) % 3 if model.classes else None
+    few, many = images_of(model, *[(5, 5)] * 1), images_of(model, *[(5, 5)] * 32)
+    labels = torch.arange(32) % 3 if model.classes else None
     sizes = [len(coding.encode(model, x, labels=None if labels is None else labels[: len(x)])) for x in (few, many)]
     x = torch.stack(many)
     with torch.no_grad():
         each = torch.stack([model.log_prob(x, order=k, labels=labels) for k in range(model.orders)]).amax(dim=0)
     bits = -each.double() / math.log(2) + math.log2(model.orders) + math.log2(len(model.classes or "?"))
     assert sizes[1] - sizes[0] == pytest.approx(bits[1:].sum().item() / 8, rel=1e-3, abs=8)
+
+
+def test_threads_share_few_images_and_large_chunks_cost_few_bytes() -> None:
+    model = model_of(hidden=1)
+    file = BytesIO()
+    coding.write(file, model, images_of(model, *[(1, 1)] * 1000))
+    sizes = [chunk.images for chunk in coding.Reader(file).index.chunks]
+    assert sizes == [32, 32, 64, 64, 128, 128, 256, 256, 40]
 
 
 def test_a_tensor_of_images_is_a_sequence_of_them() -> None:
@@ -160,6 +168,10 @@ def test_what_cannot_be_coded_is_refused() -> None:
         coding.encode(classes, images_of(classes, (2, 2)), labels=[0, 1, 1])
     with pytest.raises(InputError, match=r"labels: int64 tensor \(1,\), expected whole numbers \(2,\)"):
         coding.encode(classes, images_of(classes, (2, 2), (2, 2)), labels=[0])
+    odd: list[Any] = [["a"], [None], [[0], [0, 1]], "cat", object(), [2**70], [0.5], [True], [-1], [3]]
+    for labels in odd:
+        with pytest.raises(InputError, match="label"):
+            coding.encode(classes, images_of(classes, (2, 2)), labels=labels)
     with pytest.raises(InputError, match="the model is float64 on cpu, expected float32 on the CPU"):
         coding.encode(model_of(channels=3, levels=4).double(), good)
     with pytest.raises(InputError, match="the model is conditional on a map"):

@@ -52,11 +52,15 @@ def test_the_given_levels_are_those_of_x_and_are_not_read() -> None:
     model = model_of()
     x = torch.randint(4, (2, 1, 3, 3), dtype=torch.uint8)
     unknown = torch.zeros(3, 3, dtype=torch.bool)
-    found, _ = followed(model.steps(x, unknown), x)
-    others, _ = followed(model.steps(3 - x, unknown), x)
-    for step, other in zip(found, others, strict=True):
-        assert torch.equal(step.given, x[:, 0, step.row, step.column])
+    for step, other in zip(model.steps(x, unknown), model.steps(3 - x, unknown), strict=True):
+        given = x[:, 0, step.row, step.column]
+        assert torch.equal(step.given, given)
+        assert torch.equal(other.given, 3 - given)
         assert torch.equal(step.logits, other.logits)
+        step.set(given)
+        other.set(given)
+    with pytest.raises(InputError, match="the step is over"):
+        assert step.given
 
 
 @pytest.mark.parametrize("order", [0, 1, 6, torch.tensor([7, 0])])

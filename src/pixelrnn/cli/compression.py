@@ -63,6 +63,7 @@ def compress(
                 raise InputError(f"{files[name]} and {file} have the same name, {name}: compress them apart")
             files[name] = file
     _places([*files])
+    files = dict(sorted(files.items(), key=lambda item: _size(item[1])))  # images of one size are coded together
     labels = None
     if loaded.classes and (labels := folder.labels([*files], loaded.classes)) is None:
         raise InputError(f"the images need a class: put each into a folder named {', '.join(loaded.classes)}")
@@ -138,6 +139,17 @@ def decompress(
                 out.rmdir()
             folder.rename(out)
     print(f"{out}: {count:,} images")
+
+
+def _size(file: Path) -> tuple[int, int]:
+    """The size of an image, from the first bytes of its file; (0, 0) if it cannot be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            return image.size
+    except Exception:  # reading the pixels will say what is wrong
+        return 0, 0
 
 
 def _places(names: list[str]) -> dict[str, PurePosixPath]:

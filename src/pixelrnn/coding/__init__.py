@@ -24,14 +24,14 @@ from torch import Tensor
 
 from pixelrnn.coding import codec
 from pixelrnn.coding.container import Chunk, Header, Index, Reader, Writer
-from pixelrnn.errors import InputError
+from pixelrnn.errors import InputError, input_error
 from pixelrnn.models import ImageModel
 from pixelrnn.sampling import check_images
 
 __all__ = ["Decoded", "decode", "encode", "model_of", "names_of", "read", "write"]
 
 TILE = 64  # pixels: larger images are coded as tiles of at most this side, many at a time
-MOST_IMAGES = 256  # of a chunk
+FEWEST_IMAGES, MOST_IMAGES = 32, 256  # of the first two chunks, and of the last; threads share even a few images
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -90,7 +90,10 @@ def write(
     The file records the ``names`` of the images, and that of the model for `model_of`.
     """
     codec.check_exact(model)
-    given = None if labels is None else torch.as_tensor(labels)
+    given = None
+    if labels is not None:
+        with input_error("labels must be a whole number for each image", TypeError, ValueError, RuntimeError):
+            given = torch.as_tensor(labels)
     writer = Writer(file, Header(codec.hash_of(model), codec.numerics(model), version("pixelrnn"), TILE, model_name))
 
     def coded(chunk: tuple[Tensor, Tensor | None], stopped: threading.Event) -> tuple[bytes, Tensor]:
@@ -187,10 +190,11 @@ def _chunks(
             raise InputError(f"an image is a {type(image).__name__}, expected a uint8 tensor (C, H, W)")
         return (*image.shape,)
 
-    first = 0
+    first, number = 0, 0
     for shape, group in itertools.groupby(images, key=shape_of):
         most = max(1, min(MOST_IMAGES, codec.MOST_SUB_PIXELS // max(1, math.prod(shape))))
-        while chunk := [*itertools.islice(group, most)]:
+        while chunk := [*itertools.islice(group, min(most, FEWEST_IMAGES << number // 2))]:
+            number += 1
             x = torch.stack(chunk)
             check_images(x, model.levels, model.channels)
             own = None if labels is None else labels[first : first + len(x)]

@@ -10,13 +10,14 @@ import itertools
 import json
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from threading import Event
 from typing import Any, TypeAlias
 
 import constriction
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -28,8 +29,8 @@ from pixelrnn.ops import choose, cpu
 from pixelrnn.sampling import Step
 
 Array: TypeAlias = NDArray[Any]
-Code = Callable[[Any, Array, Array], Array]
-"""Codes a symbol of each image: given a model of constriction, its parameters, and the symbols (to encode)."""
+Code = Callable[[Step, Array], UInt8[Tensor, " B"]]
+"""Codes the levels of a step, given the weights of all levels (B, K). Returns the levels."""
 
 MOST_SUB_PIXELS = 2**20  # of a batch, but at least one image or tile
 
@@ -61,10 +62,9 @@ def numerics(model: ImageModel) -> str:
 
     encoder = constriction.stream.queue.RangeEncoder()
 
-    def code(family: Any, weights: Array, given: Any) -> Array:
+    def code(step: Step, weights: Array) -> Tensor:
         digest.update(weights.tobytes())
-        encoder.encode(np.asarray(given, np.int32), family, weights)
-        return np.asarray(given)
+        return _encode(encoder, step, weights)
 
     labels = torch.zeros(1, dtype=torch.long) if model.classes else None
     _run(model, x, labels, torch.zeros(1, dtype=torch.long), code, Event())
@@ -85,19 +85,14 @@ def encode(
     ``tile`` is the greatest height and width of the parts that are coded alone.
     """
     encoder = constriction.stream.queue.RangeEncoder()
-
-    def code(family: Any, weights: Any, given: Any) -> Any:
-        encoder.encode(np.asarray(given, np.int32), family, *([] if weights is None else [weights]))
-        return given
-
     if labels is not None:
-        code(_uniform(len(model.classes or ())), None, labels.numpy())
+        encoder.encode(labels.int().numpy(), _uniform(len(model.classes or ())))
     for part, owner in _parts(x.shape, tile):
         own = torch.cat([x[:, :, at[0], at[1]] for at in part])
         order = _best_order(model, own, None if labels is None else labels[owner])
         if model.orders > 1:
-            code(_uniform(model.orders), None, order.numpy())
-        _run(model, own, None if labels is None else labels[owner], order, code, stopped)
+            encoder.encode(order.int().numpy(), _uniform(model.orders))
+        _run(model, own, None if labels is None else labels[owner], order, partial(_encode, encoder), stopped)
     return encoder.get_compressed().astype("<u4").tobytes()
 
 
@@ -115,14 +110,7 @@ def decode(
         order = torch.zeros(len(own), dtype=torch.long)
         if model.orders > 1:
             order = torch.from_numpy(decoder.decode(_uniform(model.orders), len(own))).long()
-        found = _run(
-            model,
-            own,
-            None if labels is None else labels[owner],
-            order,
-            lambda family, weights, _: decoder.decode(family, weights),
-            stopped,
-        )
+        found = _run(model, own, None if labels is None else labels[owner], order, partial(_decode, decoder), stopped)
         for at, images in zip(part, found.split(shape[0]), strict=True):
             x[:, :, at[0], at[1]] = images
     return x, labels
@@ -145,23 +133,28 @@ def _run(
     steps = model.steps(
         x, torch.zeros(x.shape[2:], dtype=torch.bool), order=order if model.orders > 1 else 0, labels=labels
     )
+    weights = np.empty((len(x), model.levels))  # of the levels, from which constriction makes frequencies
+    address = weights.ctypes.data
     try:
         while True:
             step: Step = next(steps)
             if stopped.is_set():
                 raise InputError("nobody wants the images any more")
-            step.set(torch.from_numpy(code(_LEVELS, _weights(step.logits), step.given.numpy())))
+            cpu.call("weights", *step.logits.shape, step.logits, address)
+            step.set(code(step, weights))
     except StopIteration as end:
         images: Tensor = end.value
         return images
 
 
-def _weights(logits: Float[Tensor, "B logits"]) -> Array:
-    """Weights of the levels, float64 (B, K), from which constriction makes frequencies."""
-    n, count = logits.shape
-    weights = torch.empty(n, max(2, count), dtype=torch.float64)
-    cpu.call("weights", n, count, logits, weights)
-    return weights.numpy()
+def _encode(encoder: Any, step: Step, weights: Array) -> UInt8[Tensor, " B"]:
+    given = step.given
+    encoder.encode(given.numpy().astype(np.int32), _LEVELS, weights)
+    return given
+
+
+def _decode(decoder: Any, step: Step, weights: Array) -> UInt8[Tensor, " B"]:
+    return torch.from_numpy(decoder.decode(_LEVELS, weights).astype(np.uint8))
 
 
 def _uniform(n: int) -> Any:

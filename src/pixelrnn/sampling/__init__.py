@@ -126,16 +126,23 @@ WHOLE = torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64
 class Step:
     """A sub-pixel of all images, whose level the caller chooses."""
 
-    __slots__ = "_levels", "_most", "channel", "column", "given", "is_set", "logits", "row"
+    __slots__ = "_levels", "_most", "channel", "column", "is_set", "logits", "row"
 
     def __init__(self, row: int, column: int, channel: int, logits: Tensor, levels: Tensor, most: int) -> None:
         self.row, self.column, self.channel = row, column, channel
         self.logits: Float[Tensor, "B logits"] = logits
         """The logits given all sub-pixels before it."""
-        self.given: UInt8[Tensor, " B"] = levels.clone()
-        """The levels of x here. `steps` does not read them where they are unknown; an encoder may."""
-        self._most, self.is_set = most, False
         self._levels: Tensor | None = levels
+        self._most, self.is_set = most, False
+
+    @property
+    def given(self) -> UInt8[Tensor, " B"]:
+        """The levels of x here, until `set` replaces them. `steps` does not read them; an encoder may.
+
+        Raises:
+            InputError: the generator has gone on.
+        """
+        return self._open().clone()
 
     def set(self, levels: Tensor) -> None:
         """Chooses the level of each image, whole numbers (B), before the generator goes on.
@@ -143,21 +150,24 @@ class Step:
         Raises:
             InputError: levels of another shape or type, or not from 0 to K − 1; or the generator has gone on.
         """
-        if self._levels is None:
-            raise InputError("the step is over: set its levels before you ask for the next step")
-        if not isinstance(levels, Tensor) or levels.dtype not in WHOLE or levels.shape != self._levels.shape:
+        own = self._open()
+        if not isinstance(levels, Tensor) or levels.dtype not in WHOLE or levels.shape != own.shape:
             kind = described(levels) if isinstance(levels, Tensor) else type(levels).__name__
-            raise InputError(f"levels: {kind}, expected whole numbers {tuple(self._levels.shape)}")
-        if levels.dtype != torch.uint8 or self._most < 255:
-            lowest, highest = (int(level) for level in levels.aminmax())
-            if lowest < 0 or highest > self._most:
-                wrong = lowest if lowest < 0 else highest
-                raise InputError(f"levels: the step was set to {wrong}, expected 0 to {self._most}")
-        self._levels.copy_(levels)
+            raise InputError(f"levels: {kind}, expected whole numbers {tuple(own.shape)}")
+        if levels.dtype != torch.uint8 or self._most < 255:  # others cannot be wrong
+            for level in levels.aminmax():
+                if not 0 <= int(level) <= self._most:
+                    raise InputError(f"levels: the step was set to {int(level)}, expected 0 to {self._most}")
+        own.copy_(levels)
         self.is_set = True
 
+    def _open(self) -> Tensor:
+        if self._levels is None:
+            raise InputError("the step is over: use it before you ask for the next step")
+        return self._levels
+
     def finish(self) -> None:
-        """Refuses further calls of `set`."""
+        """Refuses further use of the levels."""
         self._levels = None
 
 
@@ -192,14 +202,17 @@ def steps(
     batch = _begin(network, x, known, levels, condition, method)
     for i in range(batch.drawn_rows):
         row = batch.row(i)
+        each = [column.unbind() for column in row.levels.unbind()]  # views: far cheaper than to index at every step
         for j, c, logits in batch.network.positions(row):
-            step = Step(i, j, c, logits, row.levels[j, c], levels - 1)
+            at = each[j][c]
+            before = at.clone() if batch.is_partly_known else None
+            step = Step(i, j, c, logits, at, levels - 1)
             yield step
             step.finish()
             if not step.is_set:
                 raise InputError(f"row {i}, column {j}, channel {c} has no levels: call set() before the next step")
-            if batch.is_partly_known:
-                row.levels[j, c, row.known[j]] = step.given[row.known[j]]
+            if before is not None:
+                at[row.known[j]] = before[row.known[j]]
     return batch.pixels.permute(3, 2, 0, 1).contiguous()
 
 

@@ -48,14 +48,15 @@ class Network:
         levels, wanted = given.levels, given.wanted.contiguous()
         condition = None if given.condition is None else given.condition.contiguous()
         cpu.call("network_begin", self.network, levels, wanted, condition)
-        columns, channels = wanted.nonzero().flatten().tolist(), range(self.program.channels)
-        shape = levels.shape[2], logits_per_channel(self.program.levels)
-        for j, c in product(columns, channels):
-            logits = self.like.new_empty(shape)
-            if cpu.call("network_next", self.network, logits):
+        sub_pixels = [*product(wanted.nonzero().flatten().tolist(), range(self.program.channels))]
+        row = self.like.new_empty(len(sub_pixels), levels.shape[2], logits_per_channel(self.program.levels))
+        address, stride = row.data_ptr(), row[:1].nbytes
+        for (j, c), logits in zip(sub_pixels, row.unbind(), strict=True):
+            if cpu.call("network_next", self.network, address):
                 raise InputError("the network returned logits that are NaN or infinite")
             yield j, c, logits
-        cpu.call("network_next", self.network, self.like.new_empty(0))  # to the end of the row
+            address += stride
+        cpu.call("network_next", self.network, None)  # to the end of the row
 
     def row(self, given: RowOfImages) -> Float[Tensor, "W C B logits"]:
         """See `pixelrnn.sampling.reference.Network`."""
