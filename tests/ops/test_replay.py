@@ -1,6 +1,7 @@
-"""Another processor computes the same bits. The library is compiled for it and runs in an emulator.
+"""The library computes the same bits on another processor, in an emulator, and passes the compiler's sanitizers.
 
-This needs Debian's packages qemu-user and g++-aarch64-linux-gnu.
+The calls of a few models are recorded, and repeated by `replay.cpp`. The emulator needs Debian's packages qemu-user and
+g++-aarch64-linux-gnu.
 """
 
 import shutil
@@ -19,7 +20,13 @@ from pixelrnn import PixelRNN
 from pixelrnn.models.pixel_rnn import LayerKind
 from pixelrnn.ops import build, cpu
 
-COMPILER, EMULATOR, ROOT = "aarch64-linux-gnu-g++", "qemu-aarch64", "/usr/aarch64-linux-gnu"
+OURS = [*build.VARIANTS.values()][-1][0]
+SANITIZED = (*OURS, "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+# The compiler, its options, and the command that runs a program.
+PLACES: dict[str, tuple[str, tuple[str, ...], list[str]]] = {
+    "emulator": ("aarch64-linux-gnu-g++", (), ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"]),
+    "sanitizers": ("g++", SANITIZED, []),
+}
 
 
 class Recorder:
@@ -47,7 +54,11 @@ class Recorder:
         return made
 
     def pixelrnn_network_free(self, network: int) -> None:
+        """Frees a network here and there."""
+        self._record("pixelrnn_network_free", [network])
         self.library.pixelrnn_network_free(network)
+        self._see("pixelrnn_network_free", [])
+        del self.networks[network]
 
     def _record(self, name: str, arguments: list[Any]) -> None:
         numbers = [a for a in arguments if isinstance(a, float)]
@@ -74,20 +85,21 @@ def padded(data: bytes) -> bytes:
     return data + bytes(-len(data) % 8)
 
 
-@pytest.fixture(scope="module")
-def replay(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], list[str]]:
-    """Runs calls in the emulator and returns what it printed."""
-    if not (shutil.which(COMPILER) and shutil.which(EMULATOR)):
-        pytest.skip(f"{COMPILER} or {EMULATOR} is not installed")
-    folder = tmp_path_factory.mktemp("emulated")
-    library = build.compile_library(folder / "kernels.so", "-O1", compiler=[COMPILER])
-    program = folder / "replay"
-    source = Path(__file__).with_name("replay.cpp")
-    subprocess.run([COMPILER, "-std=c++20", "-O1", str(source), "-o", str(program), "-ldl"], check=True)
+@pytest.fixture(scope="module", params=PLACES)
+def replay(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], list[str]]:
+    """Runs calls in one of the places and returns what it printed."""
+    compiler, options, runner = PLACES[request.param]
+    for name in (compiler, *runner[:1]):
+        if not shutil.which(name):
+            pytest.skip(f"{name} is not installed")
+    folder = tmp_path_factory.mktemp("replay")
+    library = build.compile_library(folder / "kernels.so", "-O0", *options, compiler=[compiler])
+    program, source = folder / "replay", Path(__file__).with_name("replay.cpp")
+    subprocess.run([compiler, "-std=c++20", *options, str(source), "-o", str(program), "-ldl"], check=True)
 
     def run(calls: bytes) -> list[str]:
         (folder / "calls").write_bytes(calls)
-        command = [EMULATOR, "-L", ROOT, str(program), str(library), str(folder / "calls")]
+        command = [*runner, str(program), str(library), str(folder / "calls")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
@@ -95,11 +107,11 @@ def replay(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], list[s
     return run
 
 
-@pytest.mark.slow  # compiles the C++ for another processor, and emulates it
+@pytest.mark.slow  # compiles the C++ twice more
 @pytest.mark.skipif(not cpu.available, reason="the library is not compiled here")
 @pytest.mark.parametrize("precision", [torch.float32, torch.float64])
 @pytest.mark.parametrize("layer", ["diagonal-bilstm", "row-lstm", "pixel-cnn"])
-def test_another_processor_computes_the_same_bits(
+def test_the_bits_are_the_same_everywhere(
     replay: Callable[[bytes], list[str]], monkeypatch: pytest.MonkeyPatch, layer: LayerKind, precision: torch.dtype
 ) -> None:
     """Likelihood, gradients, sampling and the weights of the coder."""
