@@ -58,8 +58,9 @@ def main() -> None:
             if (split := split_of(name)) is not None:
                 with Image.open(BytesIO(files.read(name))) as image:
                     images[split].append(photograph(image.convert("RGB"), np.random.default_rng(number)))
+    arrays: dict[str, Any] = {split: np.stack(each) for split, each in images.items()}
     with replacing(given.out) as temporary, temporary.open("wb") as file:
-        np.savez(file, **{split: np.stack(each) for split, each in images.items()})
+        np.savez(file, **arrays)
     print(f"{given.out}: " + ", ".join(f"{len(each):,} {split}" for split, each in images.items()))
 
 

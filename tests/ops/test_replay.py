@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pixelrnn import PixelRNN
-from pixelrnn.models.pixel_rnn import LayerKind
+from pixelrnn.nn import LayerKind
 from pixelrnn.ops import build, cpu
 
 OURS = [*build.VARIANTS.values()][-1][0]

@@ -9,7 +9,7 @@ from pixelrnn import InputError, MultiScalePixelRNN, PixelRNN
 from pixelrnn.models.orders import turn
 from pixelrnn.ops import Backend, backend
 from pixelrnn.sampling import Step, steps
-from tests.sampling.networks import randomized
+from tests.sampling.networks import BACKENDS, randomized
 
 
 def followed(generator: Any, levels: torch.Tensor | None) -> tuple[list[Step], torch.Tensor]:
@@ -28,7 +28,7 @@ def model_of(**options: Any) -> PixelRNN:
     return model
 
 
-@pytest.mark.parametrize("name", ["reference", "cpu"])
+@pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("layer", ["diagonal-bilstm", "row-lstm", "pixel-cnn"])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("levels", [2, 4])
@@ -118,3 +118,32 @@ def test_bad_choices_are_refused() -> None:
         step.set(torch.tensor([0, 0]))
     with pytest.raises(InputError, match="known is a bool tensor"):
         next(steps(model, x, x > 0, levels=4, method="logits"))
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize(
+    "options",
+    [{"channels": 3, "levels": 5}, {"layer": "row-lstm", "orders": 8}, {"layer": "pixel-cnn"}, {"factors": (2,)}],
+)
+def test_rows_of_images_have_the_bits_of_the_steps(name: Backend, options: dict[str, Any]) -> None:
+    kind: Any = MultiScalePixelRNN if "factors" in options else PixelRNN
+    model = randomized(kind(**{"levels": 4, "hidden": 3, **options}))
+    x = torch.randint(model.levels, (2, model.channels, 4, 4), dtype=torch.uint8)
+    order = torch.tensor([6, 1]) if model.orders > 1 else 0
+    with backend(name):
+        rows = [*model.rows(x, order=order)]
+        found, _ = followed(model.steps(x, torch.zeros(4, 4, dtype=torch.bool), order=order), None)
+    logits = torch.cat([row.logits.permute(3, 2, 0, 1).flatten(0, 1) for row in rows])
+    pixels = torch.cat([row.pixels.permute(2, 1, 0).flatten(0, 1) for row in rows])
+    coded = ~logits[:, 0, 0].isnan()
+    assert torch.equal(logits[coded], torch.stack([step.logits for step in found]))
+    assert len(pixels[coded]) == len(found)
+
+
+def test_the_rows_are_those_of_the_images() -> None:
+    model, x = model_of(), torch.randint(4, (2, 1, 3, 5), dtype=torch.uint8)
+    noise = torch.random.get_rng_state()
+    assert torch.equal(torch.stack([row.pixels for row in model.rows(x)], dim=2), x)
+    assert torch.equal(torch.random.get_rng_state(), noise)
+    with pytest.raises(InputError, match="images have a level 9, expected 0 to 3"):
+        next(model.rows(torch.full_like(x, 9)))

@@ -85,7 +85,7 @@ def write(
     names: Sequence[str] | None = None,
     model_name: str = "",
 ) -> None:
-    """Compresses images into a file. Holds a few chunks in memory, whatever their number. Arguments as in `encode`.
+    """Compresses images into an empty file. Holds only a few chunks in memory. Arguments as in `encode`.
 
     The file records the ``names`` of the images, and that of the model for `model_of`.
     """

@@ -9,8 +9,7 @@ import hashlib
 import itertools
 import json
 import zlib
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from threading import Event
 from typing import Any, TypeAlias
 
@@ -26,13 +25,11 @@ from pixelrnn.models import ImageModel
 from pixelrnn.models.orders import highest
 from pixelrnn.models.pretrained import checksum
 from pixelrnn.ops import choose, cpu
-from pixelrnn.sampling import Step
 
 Array: TypeAlias = NDArray[Any]
-Code = Callable[[Step, Array], UInt8[Tensor, " B"]]
-"""Codes the levels of a step, given the weights of all levels (B, K). Returns the levels."""
-
 MOST_SUB_PIXELS = 2**20  # of a batch, but at least one image or tile
+
+MOST_WEIGHTS = 2**22  # numbers that an encoder hands to constriction at a time
 
 _LEVELS = constriction.stream.model.Categorical(perfect=False)  # exact integer frequencies from any weights
 
@@ -59,15 +56,11 @@ def numerics(model: ImageModel) -> str:
     shape = 1, model.channels, 9, 7
     levels = torch.arange(model.channels * 63) ** 2 % 251 % model.levels
     x, digest = levels.to(torch.uint8).reshape(shape), hashlib.sha256()
-
     encoder = constriction.stream.queue.RangeEncoder()
-
-    def code(step: Step, weights: Array) -> Tensor:
-        digest.update(weights.tobytes())
-        return _encode(encoder, step, weights)
-
     labels = torch.zeros(1, dtype=torch.long) if model.classes else None
-    _run(model, x, labels, torch.zeros(1, dtype=torch.long), code, Event())
+    for given, weights in _distributions(model, x, labels, torch.zeros(1, dtype=torch.long)):
+        digest.update(weights.tobytes())
+        encoder.encode(given, _LEVELS, weights)
     digest.update(encoder.get_compressed().tobytes())
     return digest.hexdigest()
 
@@ -92,7 +85,9 @@ def encode(
         order = _best_order(model, own, None if labels is None else labels[owner])
         if model.orders > 1:
             encoder.encode(order.int().numpy(), _uniform(model.orders))
-        _run(model, own, None if labels is None else labels[owner], order, partial(_encode, encoder), stopped)
+        for given, weights in _distributions(model, own, None if labels is None else labels[owner], order):
+            _go_on(stopped)
+            encoder.encode(given, _LEVELS, weights)
     return encoder.get_compressed().astype("<u4").tobytes()
 
 
@@ -110,8 +105,19 @@ def decode(
         order = torch.zeros(len(own), dtype=torch.long)
         if model.orders > 1:
             order = torch.from_numpy(decoder.decode(_uniform(model.orders), len(own))).long()
-        found = _run(model, own, None if labels is None else labels[owner], order, partial(_decode, decoder), stopped)
-        for at, images in zip(part, found.split(shape[0]), strict=True):
+        weights = np.empty((len(own), model.levels))
+        address = weights.ctypes.data
+        unknown, own_labels = torch.zeros(own.shape[2:], dtype=torch.bool), None if labels is None else labels[owner]
+        steps = model.steps(own, unknown, order=order if model.orders > 1 else 0, labels=own_labels)
+        try:
+            while True:
+                step = next(steps)
+                _go_on(stopped)
+                cpu.call("weights", *step.logits.shape, step.logits, address)
+                step.set(torch.from_numpy(decoder.decode(_LEVELS, weights).astype(np.uint8)))
+        except StopIteration as end:
+            own = end.value
+        for at, images in zip(part, own.split(shape[0]), strict=True):
             x[:, :, at[0], at[1]] = images
     return x, labels
 
@@ -121,40 +127,26 @@ def crc(x: UInt8[Tensor, "B C H W"]) -> int:
     return zlib.crc32(x.contiguous().numpy().tobytes())
 
 
-def _run(
-    model: ImageModel,
-    x: UInt8[Tensor, "B C H W"],
-    labels: Int[Tensor, " B"] | None,
-    order: Int[Tensor, " B"],
-    code: Code,
-    stopped: Event,
-) -> UInt8[Tensor, "B C H W"]:
-    """Codes every sub-pixel of x. A decoder ignores x, and returns the images that it found."""
-    steps = model.steps(
-        x, torch.zeros(x.shape[2:], dtype=torch.bool), order=order if model.orders > 1 else 0, labels=labels
-    )
-    weights = np.empty((len(x), model.levels))  # of the levels, from which constriction makes frequencies
-    address = weights.ctypes.data
-    try:
-        while True:
-            step: Step = next(steps)
-            if stopped.is_set():
-                raise InputError("nobody wants the images any more")
-            cpu.call("weights", *step.logits.shape, step.logits, address)
-            step.set(code(step, weights))
-    except StopIteration as end:
-        images: Tensor = end.value
-        return images
+def _distributions(
+    model: ImageModel, x: UInt8[Tensor, "B C H W"], labels: Int[Tensor, " B"] | None, order: Int[Tensor, " B"]
+) -> Iterator[tuple[Array, Array]]:
+    """For neighbouring sub-pixels in the order of generation, their levels (n) and the weights of all levels (n, K).
+
+    constriction makes frequencies from the weights.
+    """
+    for row in model.rows(x, order=order if model.orders > 1 else 0, labels=labels):
+        levels, logits = row.pixels.permute(2, 1, 0), row.logits.permute(3, 2, 0, 1)
+        coded = ~logits[:, 0, 0, 0].isnan()  # the scale before has the others
+        most = max(1, MOST_WEIGHTS // (levels[0].numel() * model.levels))
+        for given, each in zip(levels[coded].split(most), logits[coded].split(most), strict=True):
+            weights = np.empty((given.numel(), model.levels))
+            cpu.call("weights", given.numel(), each.shape[-1], each, weights.ctypes.data)
+            yield given.flatten().int().numpy(), weights
 
 
-def _encode(encoder: Any, step: Step, weights: Array) -> UInt8[Tensor, " B"]:
-    given = step.given
-    encoder.encode(given.numpy().astype(np.int32), _LEVELS, weights)
-    return given
-
-
-def _decode(decoder: Any, step: Step, weights: Array) -> UInt8[Tensor, " B"]:
-    return torch.from_numpy(decoder.decode(_LEVELS, weights).astype(np.uint8))
+def _go_on(stopped: Event) -> None:
+    if stopped.is_set():
+        raise InputError("nobody wants the images any more")
 
 
 def _uniform(n: int) -> Any:

@@ -193,6 +193,19 @@ class ImageModel(nn.Module, ABC):
         completed = yield from self._steps(turned, turn(known, order), given)
         return turn_back(completed, order)
 
+    def rows(
+        self, x: UInt8[Tensor, "B C H W"], *, order: Order = 0, **given: Tensor | None
+    ) -> Generator[Row, None, UInt8[Tensor, "B C H W"]]:
+        """The logits of images, row by row, at the price of sampling them. They are those of `steps`, bit for bit.
+
+        Arguments and errors as in `log_prob_map`; rows as in `steps`. In a row of a Multi-Scale model, the logits of
+        the pixels that the scale before has are NaN.
+        """
+        check_images(x, self.levels, self.channels)
+        turned, given = self._turned(x, order, given)
+        known = torch.zeros(len(x), *turned.shape[2:], dtype=torch.bool, device=x.device)
+        return (yield from self._rows(turned, known, given))
+
     def best_order(self, known: Bool[Tensor, "B H W"]) -> Int[Tensor, " B"]:
         """For each mask, the order of the model in which the most known pixels precede the unknown ones.
 
@@ -218,6 +231,10 @@ class ImageModel(nn.Module, ABC):
     @abstractmethod
     def _steps(self, x: Tensor, known: Tensor, given: dict[str, Any]) -> Generator[Step, None, Tensor]:
         """See `steps`."""
+
+    @abstractmethod
+    def _rows(self, x: Tensor, known: Tensor, given: dict[str, Any]) -> Generator[Row, None, Tensor]:
+        """See `rows`. Returns x."""
 
     @abstractmethod
     def _sequence(self, height: int, width: int) -> Int[Tensor, " n"]:

@@ -15,7 +15,7 @@ from pixelrnn.models.image_model import ImageModel
 from pixelrnn.models.orders import Order
 from pixelrnn.models.pixel_rnn import PixelRNN
 from pixelrnn.nn import UpsamplingNetwork
-from pixelrnn.sampling import Step
+from pixelrnn.sampling import Row, Step
 
 
 class MultiScalePixelRNN(ImageModel):
@@ -117,6 +117,12 @@ class MultiScalePixelRNN(ImageModel):
             drawn = yield from network._steps(*self._scale(k, x, known, drawn, given))
         assert drawn is not None
         return drawn
+
+    def _rows(self, x: Tensor, known: Tensor, given: dict[str, Any]) -> Generator[Row, None, Tensor]:
+        images = [None, *self._images(x)[:-1]]
+        for k, (network, before) in enumerate(zip(self.scales, images, strict=True)):
+            yield from network._rows(*self._scale(k, x, known, before, given))
+        return x
 
     @torch.no_grad()
     def _scale(

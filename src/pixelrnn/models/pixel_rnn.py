@@ -149,6 +149,12 @@ class PixelRNN(ImageModel):
         condition = self.condition_map(x, **given)
         return sampling.steps(self, x, known, levels=self.levels, condition=condition, method="logits")
 
+    def _rows(self, x: Tensor, known: Tensor, given: dict[str, Any]) -> Generator[sampling.Row, None, Tensor]:
+        condition = self.condition_map(x, **given)
+        how: dict[str, Any] = {"levels": self.levels, "condition": condition, "method": "logits"}
+        yield from sampling.rows(self, x, known, forced=True, **how)
+        return x
+
     def _sequence(self, height: int, width: int) -> Int[Tensor, " n"]:
         return torch.arange(height * width)
 

@@ -6,7 +6,7 @@ The network is any module composed of the layers of `pixelrnn.nn`. `trace` turns
 
 import math
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -82,6 +82,7 @@ def rows(
     condition: Float[Tensor, "B c H W"] | None = None,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
+    forced: bool = False,
     method: str = "forward",
 ) -> Iterator[Row]:
     """Draws the unknown pixels of x in the order of generation. Each row of all images is drawn when it is asked for.
@@ -100,6 +101,7 @@ def rows(
         condition: a map, the second argument of the network, if it takes one.
         temperature: divides the logits of every draw; 1 samples the distribution of the network.
         generator: source of the noise; `pixelrnn.randomness.uniform_row` draws it row by row.
+        forced: draw nothing, and take the unknown pixels from x too (teacher forcing): for their logits.
         method: name of the network's method that returns the logits.
 
     Raises:
@@ -108,9 +110,15 @@ def rows(
     """
     check_number("temperature", temperature, above=0, below=math.inf, whole=False)
     batch = _begin(network, x, known, levels, condition, method)
+    if forced:
+        check_images(x, levels)
     for i in range(x.shape[2]):
-        uniform = uniform_row(x.shape[3], x.shape[1], len(x), generator=generator, device=x.device)
-        row = batch.row(i, uniform, temperature)
+        if forced:
+            row = batch.row(i, x.new_zeros(x.shape[3], x.shape[1], len(x), dtype=torch.float64))
+            row = replace(row, known=torch.ones_like(row.known))
+        else:
+            uniform = uniform_row(x.shape[3], x.shape[1], len(x), generator=generator, device=x.device)
+            row = batch.row(i, uniform, temperature)
         if i < batch.drawn_rows:
             logits = batch.network.row(row).permute(2, 3, 1, 0)
         else:  # no draw depends on this row
