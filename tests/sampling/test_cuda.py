@@ -238,3 +238,24 @@ def test_a_gpu_uses_graphs_unless_another_backend_is_named(monkeypatch: pytest.M
     assert isinstance(start(program, 3, 1), cuda.Network)
     with backend("reference"):
         assert isinstance(start(program, 3, 1), reference.Network)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_column_uses_only_tensors_of_its_device(layer: LayerKind, channels: int) -> None:
+    """A graph cannot read tensors on the CPU. The device here has no values, so nothing can wait for one."""
+    model = model_of(layer, channels=channels, condition=2, hidden=6)
+    program = traced(model)
+    weights = operands(program)
+    there = [tuple(weight.to("meta") for weight in given) for given in weights]
+    with torch.no_grad():
+        work = cuda.Work(program, there, 5, 2)
+        for _ in range(2):
+            work.begin_row(torch.empty(5, 2, 2, device="meta"))
+            work.go_to(2)
+            with Recorder() as recorder:
+                work.mirror_column()
+                work.draw_column(0.5)
+                work.pass_column()
+    tensors = [each for each in tree_leaves(recorder.calls) if isinstance(each, Tensor)]
+    assert {each.device.type for each in tensors} == {"meta"}
