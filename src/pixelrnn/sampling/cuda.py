@@ -71,8 +71,8 @@ class Network:
 
     def _begin_row(self, given: RowOfImages) -> None:
         self.work.begin_row(given.condition)
-        for buffer, of_row in ((self.work.levels, given.levels), (self.work.known, given.known)):
-            buffer.copy_(of_row)
+        self.work.levels.copy_(given.levels)
+        self.work.known.copy_(given.known)
         self.work.row_logits.fill_(torch.nan)
         if any(scan.late and scan.row >= 0 for scan in self.work.scans):
             for j in reversed(range(len(given.levels))):
