@@ -5,6 +5,7 @@ import torch
 
 from pixelrnn.bench import Task, Variant, measure, time_exponent, variants
 from pixelrnn.bench.measure import _check_equal
+from pixelrnn.bench.variants import NAIVE, OURS, VARIANTS
 from pixelrnn.errors import InputError
 
 TINY = Task(hidden=2, side=3, batch=2)
@@ -49,6 +50,7 @@ def test_bfloat16_is_allowed_larger_roundings_but_no_other_equations() -> None:
     wanted = {"loss": torch.tensor(5.0), "first.weight": torch.ones(3)}
     rounded = wanted | {"first.weight": torch.ones(3) + 0.05}
     _check_equal(rounded, wanted, "cpu, bf16")
+    _check_equal(rounded, wanted, "triton, bf16")
     with pytest.raises(InputError, match="differs"):
         _check_equal(rounded, wanted, "cpu")
     with pytest.raises(InputError, match="loss differs"):
@@ -67,6 +69,10 @@ def test_variants_have_the_reference_s_gradients(name: Variant) -> None:
     for gradients in computed:
         _check_equal(gradients, wanted, name)
     step()
+
+
+def test_every_variant_runs_on_a_device() -> None:
+    assert {variant for each in VARIANTS.values() for variant in each} == {*NAIVE, *OURS, "floor"}
 
 
 def test_the_exponent_of_time() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 
 @pytest.mark.slow  # the interpreter runs the operations of a kernel one by one
+@pytest.mark.timeout(400)  # on a busy machine
 @pytest.mark.skipif(not find_spec("triton"), reason="Triton is not installed")
 def test_the_kernels_in_a_process_of_their_own() -> None:
     """Triton chooses its interpreter at import, and the shape checks of the tests would wrap the kernels."""

@@ -36,19 +36,28 @@ def _unchecked() -> None:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few programs and large tiles: the interpreter runs programs in turn, and tiles of all sizes take equally long."""
     monkeypatch.setattr(triton, "PROGRAMS", 2)
-    monkeypatch.setattr(triton, "TILES", dict.fromkeys(triton.TILES, (32, 64, 64, 4)))
+    monkeypatch.setattr(triton, "TILES", dict.fromkeys(triton.TILES, (32, 128, 64, 4)))
 
 
 @both_layers
 @pytest.mark.parametrize("hidden", [16, 24, 64, 128])
-@pytest.mark.parametrize(("batch", "size", "programs"), [(1, (3, 2), 128), (5, (2, 3), 2)])
+@pytest.mark.parametrize(
+    ("walks", "batch", "size", "programs"), [(True, 1, (3, 2), 128), (True, 5, (2, 3), 2), (False, 5, (2, 3), 2)]
+)
 def test_equals_the_reference(
-    layer: Layer, hidden: int, batch: int, size: tuple[int, int], programs: int, monkeypatch: pytest.MonkeyPatch
+    layer: Layer,
+    hidden: int,
+    walks: bool,
+    batch: int,
+    size: tuple[int, int],
+    programs: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """To 1e-10 in float64. The bound for float32 is that of
     `tests.ops.test_line_lstm.test_float32_errs_by_no_more_than_its_roundings`.
     """
     monkeypatch.setattr(triton, "PROGRAMS", programs)  # with 2 programs, each has several images
+    monkeypatch.setattr(triton, "WALKED", hidden if walks else 0)  # one launch, or one launch per line
     lines = LAYERS[layer](*size)
     inputs = changed(arguments(lines, batch=batch, features=3, hidden=hidden), lambda t: 0.2 * t)
     weights = torch.randn(6, batch, hidden, dtype=torch.double)
@@ -81,7 +90,7 @@ def test_walking_the_lines_and_one_launch_each_are_the_same(layer: Layer, monkey
     weights = torch.randn(6, 5, 20, dtype=torch.double)
     walked = run("triton", inputs, lines, weights)
     monkeypatch.setattr(triton, "WALKED", 0)
-    monkeypatch.setitem(triton.TILES, "double", (16, 16, 16, 4))
+    monkeypatch.setitem(triton.TILES, "double", (32, 16, 16, 4))
     torch.testing.assert_close(run("triton", inputs, lines, weights), walked, rtol=0, atol=1e-12)
 
 

@@ -35,9 +35,14 @@ class Measurement:
 
 
 def measure(
-    task: Task, variants: Sequence[Variant] = VARIANTS, *, rounds: int = 10, threads: int | None = None
+    task: Task, variants: Sequence[Variant] = (), *, rounds: int = 10, threads: int | None = None
 ) -> dict[Variant, Measurement]:
-    """Times turns of the variants' steps. Raises InputError if loss or gradients differ from the float64 reference."""
+    """Times turns of the steps of these variants, or of all that run on the device of the task.
+
+    Raises:
+        InputError: loss or gradients differ from the float64 reference, or a variant cannot run.
+    """
+    variants = variants or VARIANTS[task.device]
     with workers(task, variants, threads or torch.get_num_threads()) as running, bar() as progress:
         shown = progress.add_task(f"batch {task.batch}, {task.side}×{task.side}", total=rounds)
         with backend("reference"):
@@ -59,7 +64,7 @@ def _check_equal(got: dict[str, Tensor], wanted: dict[str, Tensor], variant: Var
         raise InputError(f"{variant} gives no gradient for {', '.join(sorted(missing))}, so we do not time it")
     for name, value in got.items():
         error, size = (value - wanted[name]).norm().item(), wanted[name].norm().item()
-        rounded = variant == "cpu, bf16" and value.dtype == torch.float32
+        rounded = variant.endswith("bf16") and value.dtype == torch.float32
         allowed = size * TOLERANCE[torch.bfloat16 if rounded and name != "loss" else value.dtype]
         if not error <= allowed:
             raise InputError(f"{variant}: {name} differs from the reference by {error:.1e}, more than {allowed:.1e}")

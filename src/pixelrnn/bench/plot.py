@@ -15,11 +15,12 @@ def save_plot(path: Path, by_side: list[Results], by_batch: list[Results]) -> No
     """Writes the plot as a PNG. Each list holds the results of all variants, at rising sides or batch sizes."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    layer, batch, side = by_side[0]["cpu"].task.layer, by_side[0]["cpu"].task.batch, by_batch[0]["cpu"].task.side
+    first, other = by_side[0]["floor"].task, by_batch[0]["floor"].task
+    layer, batch, side = first.layer, first.batch, other.side
     left.set(xlabel="image side (pixels)", ylabel="seconds per step", title=f"{layer}, batch {batch}")
     right.set(xlabel="batch (images)", title=f"{layer}, {side}×{side}")
     for axes, results, what in ((left, by_side, "side"), (right, by_batch, "batch")):
-        x = [getattr(r["cpu"].task, what) for r in results]
+        x = [getattr(r["floor"].task, what) for r in results]
         for name in results[0]:
             style = "k--" if name == "floor" else "o-"
             axes.plot(x, [r[name].seconds for r in results], style, label=name, markersize=3)

@@ -21,14 +21,27 @@ from pixelrnn.nn import LayerKind
 from pixelrnn.ops import Backend, backend
 from pixelrnn.training.memory import forget_peak, keep_freed, peak
 
-Variant = Literal["naive, sliced", "naive, fair", "fair, kept", "reference", "manual", "cpu", "cpu, bf16", "floor"]
+Naive = Literal["naive, sliced", "naive, fair", "fair, kept"]
+Variant = Naive | Literal["reference", "manual", "cpu", "cpu, bf16", "triton", "triton, bf16", "floor"]
 """*sliced* and *fair* are the forms of `pixelrnn.bench.naive`. *kept* is fair with `keep_freed`, which our backends all
 use. *bf16* runs under autocast, the others in float32."""
 
-VARIANTS: tuple[Variant, ...] = get_args(Variant)
-NAIVE = ("naive, sliced", "naive, fair", "fair, kept")
+VARIANTS: dict[str, tuple[Variant, ...]] = {
+    "cpu": ("naive, sliced", "naive, fair", "fair, kept", "reference", "manual", "cpu", "cpu, bf16", "floor"),
+    "cuda": ("naive, sliced", "naive, fair", "reference", "manual", "triton", "triton, bf16", "floor"),
+}
+"""The variants that run on each device."""
 
-OURS: dict[Variant, Backend] = {"reference": "reference", "manual": "manual", "cpu": "cpu", "cpu, bf16": "cpu"}
+NAIVE = get_args(Naive)
+
+OURS: dict[Variant, Backend] = {
+    "reference": "reference",
+    "manual": "manual",
+    "cpu": "cpu",
+    "cpu, bf16": "cpu",
+    "triton": "triton",
+    "triton, bf16": "triton",
+}
 
 CHECKED = 26  # images for comparing gradients: more than two threads of the backend cpu compute at once
 IN_A_ROW = 2  # timed steps of a turn, after one step without timing
@@ -43,6 +56,7 @@ class Task:
     depth: int = 1
     side: int = 28
     batch: int = 16
+    device: Literal["cpu", "cuda"] = "cpu"
 
     def __post_init__(self) -> None:
         for name in ("hidden", "depth", "side", "batch"):
@@ -53,11 +67,12 @@ class Task:
     def model(self) -> PixelRNN:
         """The model, always with the same weights."""
         torch.manual_seed(0)
-        return PixelRNN(layer=self.layer, levels=2, hidden=self.hidden, depth=self.depth)
+        return PixelRNN(layer=self.layer, levels=2, hidden=self.hidden, depth=self.depth).to(self.device)
 
     def images(self) -> UInt8[Tensor, "B 1 side side"]:
         shape = (self.batch, 1, self.side, self.side)
-        return torch.randint(2, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        drawn = torch.randint(2, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        return drawn.to(self.device)
 
 
 def loss(model: PixelRNN, x: Tensor, variant: Variant) -> Tensor:
@@ -66,15 +81,16 @@ def loss(model: PixelRNN, x: Tensor, variant: Variant) -> Tensor:
     if variant in NAIVE:
         logits = naive.logits(model, intensities, sliced=variant == "naive, sliced")
         return -likelihood.log_prob_map(logits, x).sum(dim=(1, 2, 3)).mean()
-    with torch.autocast("cpu", torch.bfloat16, enabled=variant == "cpu, bf16"):
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=variant.endswith("bf16")):
         return -model.log_prob(x).mean()
 
 
 def gradients(model: PixelRNN, x: Tensor, variant: Variant) -> dict[str, Tensor]:
-    """The loss and the gradient of every parameter that a variant has."""
+    """The loss and the gradient of every parameter that a variant has, on the CPU."""
     nats = loss(model, x, variant)
     nats.backward()
-    return {"loss": nats.detach(), **{name: p.grad for name, p in model.named_parameters() if p.grad is not None}}
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return {name: value.cpu() for name, value in {"loss": nats.detach(), **found}.items()}
 
 
 @contextmanager
@@ -108,6 +124,7 @@ def ask(worker: Connection, what: Literal["gradients", "turn", "peak"]) -> Any:
 
 def _serve(connection: Connection, task: Task, variant: Variant, threads: int) -> None:
     torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = False  # by default, a GPU rounds the factors of float32 convolutions
     if variant not in ("naive, sliced", "naive, fair"):
         keep_freed()  # as training does
     try:
@@ -115,18 +132,20 @@ def _serve(connection: Connection, task: Task, variant: Variant, threads: int) -
     except InputError as error:  # no compiler, for instance
         connection.recv()
         return connection.send(error)
-    before = forget_peak()  # the comparison does not count
+    before = _forget_peak(task.device)  # the comparison does not count
     while True:
         match connection.recv():
             case "gradients":
                 connection.send(computed)
             case "peak":
-                connection.send(peak() - before)
+                connection.send(_peak(task.device) - before)
             case "turn":
                 step()  # not timed: the caches hold the other variants' numbers, unlike in training
+                _wait(task.device)
                 begin = time.perf_counter()
                 for _ in range(IN_A_ROW):
                     step()
+                _wait(task.device)
                 connection.send((time.perf_counter() - begin) / IN_A_ROW)
 
 
@@ -147,3 +166,22 @@ def _prepare(task: Task, variant: Variant) -> tuple[Callable[[], None], list[dic
     with backend(name):
         computed = [gradients(model, x[:CHECKED], variant) for model in (task.model().double(), task.model())]
     return step, computed
+
+
+def _wait(device: str) -> None:
+    """Waits for a GPU to finish its work."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _forget_peak(device: str) -> float:
+    """See `pixelrnn.training.memory.forget_peak`; on a GPU, the memory of tensors."""
+    if device == "cpu":
+        return forget_peak()
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated() / 2**20
+
+
+def _peak(device: str) -> float:
+    """See `pixelrnn.training.memory.peak`; on a GPU, the memory of tensors."""
+    return peak() if device == "cpu" else torch.cuda.max_memory_allocated() / 2**20

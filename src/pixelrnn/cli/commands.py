@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from pixelrnn.data import DataConfig
 from pixelrnn.errors import InputError, check_number, extra, input_error
 from pixelrnn.explain import FIGURES, FigureName, StillFormat, draw, place
 from pixelrnn.progress import rows, track
-from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig
+from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig, resolve
 
 app = App(
     name="pixelrnn",
@@ -277,6 +278,7 @@ def bench(
     hidden: int = 32,
     depth: int = 1,
     rounds: int = 10,
+    device: options.OnDevice = "auto",
     out: Path | None = None,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -300,7 +302,7 @@ def bench(
     """
     import torch
 
-    from pixelrnn.bench import Task, measure, table, time_exponent
+    from pixelrnn.bench import Task, Variant, measure, table, time_exponent
     from pixelrnn.cli import outputs
     from pixelrnn.ops import cpu
 
@@ -309,17 +311,22 @@ def bench(
         with extra("train", wanted_by="pixelrnn bench --out"):
             from pixelrnn.bench.plot import save_plot
         outputs.check_new(out, "--out", ".png", overwrite=overwrite)
-    if not cpu.available:
+    on = resolve(device)
+    if on == "cpu" and not cpu.available:
         raise InputError(f"pixelrnn bench needs the compiled library: {cpu.variant}")
-    tasks = [Task(layer=layer, hidden=hidden, depth=depth, side=side, batch=b) for b in batch]
-    print(f"{layer}, h = {hidden}, depth {depth}, {side}×{side} binary images, {torch.get_num_threads()} threads")
+    if on == "cuda" and not find_spec("triton"):
+        raise InputError("pixelrnn bench --device cuda needs Triton, which comes with PyTorch for CUDA")
+    tasks = [Task(layer=layer, hidden=hidden, depth=depth, side=side, batch=b, device=on) for b in batch]
+    where = torch.cuda.get_device_name() if on == "cuda" else f"{torch.get_num_threads()} threads"
+    print(f"{layer}, h = {hidden}, depth {depth}, {side}×{side} binary images, {where}")
     for task in tasks:
         print(table(measure(task, rounds=rounds)))
     if out is not None:
         by_side = [measure(replace(tasks[0], side=s), rounds=min(rounds, 2)) for s in (8, 16, 32, 64)]
         by_batch = [measure(replace(tasks[0], batch=b), rounds=min(rounds, 2)) for b in (1, 4, 16, 64)]
-        exponent = time_exponent({results["cpu"].task.side ** 2: results["cpu"].seconds for results in by_side})
-        print(f"cpu: time ∝ pixels^{exponent:.2f} from 8×8 to 64×64")
+        ours: Variant = "cpu" if on == "cpu" else "triton"
+        exponent = time_exponent({results[ours].task.side ** 2: results[ours].seconds for results in by_side})
+        print(f"{ours}: time ∝ pixels^{exponent:.2f} from 8×8 to 64×64")
         save_plot(out, by_side, by_batch)
         print(f"plot: {out}")
 

@@ -1,7 +1,7 @@
 """Draws images from a network, one sub-pixel after the other, for about the cost of one forward pass.
 
 The network is any module composed of the layers of `pixelrnn.nn`. `trace` turns its ``forward`` into steps;
-`reference` (in PyTorch) or `cpu` (in C++) computes these position by position.
+`reference` (in PyTorch), `cuda` (the same, as CUDA graphs) or `cpu` (in C++) computes these position by position.
 """
 
 import math
@@ -18,7 +18,7 @@ from pixelrnn.errors import InputError, check_number
 from pixelrnn.likelihood import logits_per_channel
 from pixelrnn.ops import choose
 from pixelrnn.randomness import uniform_row
-from pixelrnn.sampling import cpu, reference, trace
+from pixelrnn.sampling import cpu, cuda, reference, trace
 from pixelrnn.sampling.program import Program, operands
 
 __all__ = ["Row", "Step", "complete", "rows", "sample", "steps"]
@@ -128,6 +128,9 @@ def rows(
         yield Row(i, row.levels.permute(2, 1, 0), logits)
 
 
+Running = reference.Network | cuda.Network | cpu.Network
+"""A network that computes the rows of a batch of images."""
+
 WHOLE = torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64
 
 
@@ -228,7 +231,7 @@ def steps(
 class _Batch:
     """Images to complete, positions outermost."""
 
-    network: reference.Network | cpu.Network
+    network: Running
     pixels: UInt8[Tensor, "H W C B"]
     known: Bool[Tensor, "H W B"]
     condition: Float[Tensor, "B c H W"] | None
@@ -271,15 +274,21 @@ def _begin(network: nn.Module, x: Tensor, known: Tensor, levels: int, condition:
 
 
 @torch.no_grad()
-def start(program: Program, width: int, batch: int) -> reference.Network | cpu.Network:
-    """Begins a batch of images with the current weights, in C++ if `pixelrnn.ops.choose` selects it.
+def start(program: Program, width: int, batch: int) -> Running:
+    """Begins a batch of images with the current weights, in the fastest way that `pixelrnn.ops.choose` allows.
 
     Raises:
         InputError: the selected backend cannot run.
     """
     weights = operands(program)
     alike = len({(weight.dtype, weight.device) for given in weights for weight in given}) == 1
-    kind = cpu.Network if choose(weights[-1][0])[0] == "cpu" and alike else reference.Network
+    like = weights[-1][0]
+    chosen = choose(like)[0]
+    kind: type[Running] = reference.Network
+    if alike and chosen == "cpu":
+        kind = cpu.Network
+    elif alike and chosen in ("auto", "triton") and like.is_cuda:
+        kind = cuda.Network
     return kind(program, weights, width, batch)
 
 
