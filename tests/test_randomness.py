@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pixelrnn import InputError
-from pixelrnn.randomness import generator, uniform_row
+from pixelrnn.randomness import Noise, generator
 
 
 def test_a_seed_gives_the_same_numbers() -> None:
@@ -17,13 +17,33 @@ def test_a_seed_out_of_range_is_named(seed: int) -> None:
         generator(seed, "the seed")
 
 
-def test_the_noise_of_rows_comes_in_the_order_of_generation() -> None:
-    both = [uniform_row(3, 2, 4, generator=g, device=torch.device("cpu")) for g in [generator(0)] for _ in range(2)]
-    assert torch.equal(torch.stack(both), torch.rand(2, 3, 2, 4, dtype=torch.double, generator=generator(0)))
+CPU = torch.device("cpu")
+
+
+def noise_of(batch: int, source: torch.Generator | None, device: torch.device = CPU) -> torch.Tensor:
+    """The noise of two rows of three pixels with two channels."""
+    noise = Noise(batch, generator=source, device=device)
+    return torch.stack([noise.row(3, 2) for _ in range(2)])
+
+
+def test_the_noise_of_an_image_does_not_depend_on_the_number_of_images() -> None:
+    eight = noise_of(8, generator(0))
+    for n in (1, 4, 7):
+        assert torch.equal(noise_of(n, generator(0)), eight[..., :n])
+    assert not torch.equal(noise_of(8, generator(1)), eight)
+
+
+def test_batches_images_rows_and_sub_pixels_have_noise_of_their_own() -> None:
+    source = generator(0)
+    numbers = torch.stack([noise_of(50, source) for _ in range(5)])
+    assert len(numbers.unique()) == numbers.numel() == 5 * 2 * 3 * 2 * 50
+    assert numbers.min() >= 0
+    assert numbers.max() < 1
+    assert numbers.mean().item() == pytest.approx(0.5, abs=0.03)
+    assert numbers.std().item() == pytest.approx(12**-0.5, abs=0.02)
 
 
 def test_the_noise_for_a_device_without_float64_is_the_same_and_stays_on_the_cpu() -> None:
     for source in (generator(0), None):
         torch.manual_seed(0)
-        noise = uniform_row(3, 2, 4, generator=source, device=torch.device("mps"))
-        assert torch.equal(noise, torch.rand(3, 2, 4, dtype=torch.double, generator=generator(0)))
+        assert torch.equal(noise_of(4, source, torch.device("mps")), noise_of(4, generator(0)))

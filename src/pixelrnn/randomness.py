@@ -1,5 +1,6 @@
 """Seeds, and the noise of a sampler."""
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -17,15 +18,24 @@ def generator(seed: int, name: str = "seed") -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def uniform_row(
-    width: int, channels: int, batch: int, *, generator: torch.Generator | None, device: torch.device
-) -> Float[Tensor, "W C B"]:
-    """Draws a float64 number in [0, 1) for each sub-pixel of a row of images, in the order of generation.
+class Noise:
+    """The noise of a batch of images, row by row. The noise of an image depends on its index, not on the batch size.
 
-    The numbers come from ``generator``, or from PyTorch's own generator of the device if it is None. MPS has no
-    float64: numbers for it stay on the CPU, and its own generator draws them in float32.
+    It takes one number from ``generator``, or from PyTorch's own generator if it is None. A later batch from the same
+    generator gets other noise.
     """
-    device = torch.device("cpu") if device.type == "mps" else device
-    source = generator.device if generator else device
-    precision = torch.float32 if source.type == "mps" else torch.float64
-    return torch.rand(width, channels, batch, dtype=precision, generator=generator, device=source).to(device).double()
+
+    def __init__(self, batch: int, *, generator: torch.Generator | None, device: torch.device) -> None:
+        source = generator.device if generator else None
+        self._key = int(torch.randint(2**63 - 1, (), generator=generator, device=source))
+        self._batch, self._rows = batch, 0
+        self._device = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
+
+    def row(self, width: int, channels: int) -> Float[Tensor, "W C B"]:
+        """Draws a float64 number in [0, 1) for each sub-pixel of the next row."""
+        # Philox gives each row its own stream (Salmon et al., 2011). The images take their numbers from it in turn, so
+        # those of the first images are the same in a larger batch.
+        stream = np.random.Generator(np.random.Philox(key=[self._key, self._rows]))
+        self._rows += 1
+        numbers = torch.from_numpy(stream.random((self._batch, width, channels)))
+        return numbers.permute(1, 2, 0).contiguous().to(self._device)

@@ -142,6 +142,12 @@ def test_completions_are_those_of_naive_samplers(name: Backend, layer: LayerKind
     assert torch.equal(drawn, done)
 
 
+def test_the_first_samples_of_more_are_the_same() -> None:
+    model = model_of(factors=(2, 2), channels=3, levels=3)
+    three, eight = (model.sample(n, height=5, width=6, generator=torch.Generator().manual_seed(0)) for n in (3, 8))
+    assert torch.equal(three, eight[:3])
+
+
 def test_samples_follow_the_model() -> None:
     model, n = model_of(layer="row-lstm"), 200_000
     expected = model.log_prob(every_image(2, 3)).exp() * n

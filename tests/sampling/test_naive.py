@@ -3,6 +3,7 @@ from torch import Tensor
 
 from pixelrnn import PixelRNN
 from pixelrnn.likelihood import draw
+from pixelrnn.randomness import Noise
 from pixelrnn.sampling import naive
 
 
@@ -12,12 +13,13 @@ def test_equals_the_whole_network_at_every_sub_pixel() -> None:
     known = torch.rand(3, 3, 2) < 0.3
     got = naive.complete(model, x, known, generator=torch.Generator().manual_seed(0))
 
-    uniform = torch.rand(3, 2, 3, 3, dtype=torch.double, generator=torch.Generator().manual_seed(0))  # (H, W, C, B)
+    noise = Noise(3, generator=torch.Generator().manual_seed(0), device=x.device)
+    uniform = [noise.row(2, 3) for _ in range(3)]  # (W, C, B) for each row
     expected = x * known[:, None]
     for i in range(3):
         for j in range(2):
             for c in range(3):
-                drawn = draw(model(expected)[:, :, c, i, j], uniform[i, j, c])  # the rows below are not cut off
+                drawn = draw(model(expected)[:, :, c, i, j], uniform[i][j, c])  # the rows below are not cut off
                 expected[:, c, i, j] = torch.where(known[:, i, j], x[:, c, i, j], drawn)
     assert torch.equal(got, expected)
 

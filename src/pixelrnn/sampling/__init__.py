@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pixelrnn.errors import InputError, check_number
 from pixelrnn.likelihood import logits_per_channel
 from pixelrnn.ops import choose
-from pixelrnn.randomness import uniform_row
+from pixelrnn.randomness import Noise
 from pixelrnn.sampling import cpu, cuda, reference, trace
 from pixelrnn.sampling.program import Program, operands
 
@@ -100,7 +100,7 @@ def rows(
         levels: intensity levels K per channel, 2 to 256.
         condition: a map, the second argument of the network, if it takes one.
         temperature: divides the logits of every draw; 1 samples the distribution of the network.
-        generator: source of the noise; `pixelrnn.randomness.uniform_row` draws it row by row.
+        generator: source of the noise. The first images of a larger batch get the same noise (`pixelrnn.randomness`).
         forced: draw nothing, and take the unknown pixels from x too (teacher forcing): for their logits.
         method: name of the network's method that returns the logits.
 
@@ -112,13 +112,13 @@ def rows(
     batch = _begin(network, x, known, levels, condition, method)
     if forced:
         check_images(x, levels)
+    noise = None if forced else Noise(len(x), generator=generator, device=x.device)
     for i in range(x.shape[2]):
-        if forced:
+        if noise is None:
             row = batch.row(i, x.new_zeros(x.shape[3], x.shape[1], len(x), dtype=torch.float64))
             row = replace(row, known=torch.ones_like(row.known))
         else:
-            uniform = uniform_row(x.shape[3], x.shape[1], len(x), generator=generator, device=x.device)
-            row = batch.row(i, uniform, temperature)
+            row = batch.row(i, noise.row(x.shape[3], x.shape[1]), temperature)
         if i < batch.drawn_rows:
             logits = batch.network.row(row).permute(2, 3, 1, 0)
         else:  # no draw depends on this row

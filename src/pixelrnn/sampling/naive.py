@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from pixelrnn.likelihood import draw
-from pixelrnn.randomness import uniform_row
+from pixelrnn.randomness import Noise
 
 Logits = Callable[[UInt8[Tensor, "B C H W"]], Float[Tensor, "B logits C H W"]]
 
@@ -32,8 +32,9 @@ def complete(
     x = torch.where(known[:, None], x, 0)
     batch, channels, height, width = x.shape
     wanted = (~known).any(dim=0)  # unknown in at least one image
+    noise = Noise(batch, generator=generator, device=x.device)
     for i in range(height):
-        uniform = uniform_row(width, channels, batch, generator=generator, device=x.device)
+        uniform = noise.row(width, channels)
         for j in range(width):
             for c in range(channels if wanted[i, j] else 0):
                 # The rows below come later, so the model does not need them.
