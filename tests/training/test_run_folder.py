@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pixelrnn import InputError, PixelRNN
 from pixelrnn.data import DataConfig
 from pixelrnn.training.fit import fit
 from pixelrnn.training.recipe import Recipe
-from pixelrnn.training.run_folder import RunFolder
+from pixelrnn.training.run_folder import RunFolder, plain
 from tests.training.runs import recipe
 
 HOLD = """
@@ -28,6 +29,17 @@ def test_the_recipe_is_recorded_whole(tmp_path: Path) -> None:
     assert recorded["data"]["size"] == [3, 4]
     assert recorded["data"]["key"] is None
     assert set(recorded["train"]) == set(Recipe().train.__slots__)
+
+
+def test_a_run_of_an_earlier_version_may_lack_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = plain(Recipe())
+    del old["data"]["flip"]
+    state = {"callbacks": {"Checkpoints": {"recipe": json.dumps(old)}}}
+    monkeypatch.setattr("pixelrnn.training.run_folder.read", lambda path: state)
+    run = RunFolder(tmp_path)
+    run.check_recipe(Recipe())
+    with pytest.raises(InputError, match=r"has data\.flip False, got True"):
+        run.check_recipe(Recipe(data=DataConfig(flip=True)))
 
 
 def test_one_process_trains_in_a_folder(tmp_path: Path, images: DataConfig) -> None:

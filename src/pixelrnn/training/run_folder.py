@@ -109,9 +109,11 @@ class RunFolder:
         """Raises InputError where a recipe is not that of the last checkpoint, but for what may change on resuming."""
         with input_error(f"{self.last} is not a checkpoint of a run", Exception):  # it may hold anything
             recorded = json.loads(read(self.last)["callbacks"]["Checkpoints"]["recipe"])
+            defaults = plain(Recipe())  # a run of an earlier version lacks the options that came later
             for section, values in plain(recipe).items():
+                own_values = {**defaults[section], **recorded[section]}
                 for key, value in values.items():
-                    if value != (before := recorded[section][key]) and (section, key) not in CHANGEABLE:
+                    if value != (before := own_values[key]) and (section, key) not in CHANGEABLE:
                         own = f"the run in {self.path} has {section}.{key} {before}, got {value}"
                         raise InputError(f"{own}: it resumes with its own recipe")
 
