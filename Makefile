@@ -2,7 +2,7 @@
 # make test    lint, check types, test
 # make reproduce RECIPE=mnist-diagonal-1x32
 #              repeat an MNIST row of docs/results.md: train (or resume a stopped run), evaluate, draw samples and
-#              completions; needs the data in $PIXELRNN_DATA
+#              completions; downloads the data unless $PIXELRNN_DATA holds it
 # make docs    draw the figures, build the documentation into site/
 # Each target installs what it needs into .venv; demo and reproduce need less. `make PYTHON=python3.12 …` chooses the
 # interpreter.
@@ -58,7 +58,7 @@ test: .venv/all
 
 # All extras, including train.
 .venv/all: .venv/torch pyproject.toml $(COMPILED)
-	$(INSTALL) --editable '.[compress,demo,dev,docs,hf,train]'
+	$(INSTALL) --editable '.[compress,demo,dev,docs,heif,hf,train]'
 	touch .venv/train $@
 
 clean:

@@ -27,11 +27,11 @@ def test_the_demo_installs_less_and_neither_redoes_the_work_of_the_other(tmp_pat
     shutil.copytree(ROOT / "src/pixelrnn/ops/csrc", tmp_path / "src/pixelrnn/ops/csrc")
     (tmp_path / ".venv").mkdir()
     assert installs(tmp_path, "demo") == ["torch", ".[train]"]
-    assert installs(tmp_path, "test") == ["torch", ".[compress,demo,dev,docs,hf,train]"]
+    assert installs(tmp_path, "test") == ["torch", ".[compress,demo,dev,docs,heif,hf,train]"]
     for stamp in ("torch", "train"):
         (tmp_path / ".venv" / stamp).touch()
     assert installs(tmp_path, "demo") == []
-    assert installs(tmp_path, "test") == installs(tmp_path, "docs") == [".[compress,demo,dev,docs,hf,train]"]
+    assert installs(tmp_path, "test") == installs(tmp_path, "docs") == [".[compress,demo,dev,docs,heif,hf,train]"]
     (tmp_path / ".venv" / "all").touch()
     assert installs(tmp_path, "test") == installs(tmp_path, "docs") == installs(tmp_path, "demo") == []
     # A change of the C++ triggers a compilation.

@@ -22,6 +22,25 @@ def test_bars_are_for_those_who_see_them(capfd: pytest.CaptureFixture[str], monk
         assert output.out == ""
 
 
+def test_the_bar_of_a_download_is_for_those_who_see_it(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value, seen in (("1", True), ("0", False)):
+        monkeypatch.setenv("TTY_COMPATIBLE", value)
+        download = progress.Download("digits.gz")
+        download.total = 10  # as pooch uses it
+        for size in (4, 6):
+            download.update(size)
+        assert download.progress.tasks[0].percentage == 100
+        download.reset()
+        download.update(10)
+        download.close()
+        download.close()
+        output = capfd.readouterr()
+        assert ("downloading digits.gz" in output.err) == seen
+        assert output.out == ""
+
+
 @pytest.mark.slow  # a process with a terminal, as most users see a training
 def test_a_training_in_a_terminal_shows_its_nats(tmp_path: os.PathLike[str]) -> None:
     pty = pytest.importorskip("pty", reason="no terminals on this system")

@@ -32,3 +32,25 @@ def rows(what: str, height: int) -> Iterator[Callable[[object], None]]:
     with bar() as progress:
         task = progress.add_task(what, total=height)
         yield lambda row: progress.advance(task)
+
+
+class Download:
+    """The bar of a download, with the methods that pooch asks of a progress bar."""
+
+    def __init__(self, what: str) -> None:
+        self.progress = bar()
+        self.task = self.progress.add_task(f"downloading {what}", total=None)
+        self.total = 0
+
+    def update(self, size: int) -> None:
+        """Counts bytes that have arrived."""
+        self.progress.start()
+        self.progress.update(self.task, total=self.total or None, advance=size)
+
+    def reset(self) -> None:
+        """Goes back to no bytes, before pooch fills the bar."""
+        self.progress.reset(self.task)
+
+    def close(self) -> None:
+        """Removes the bar."""
+        self.progress.stop()

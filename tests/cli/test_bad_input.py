@@ -37,7 +37,7 @@ def test_bad_images(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     fails(
         capsys,
         ["data", *folder, str(tmp_path / "modes")],
-        r"a\.png has mode RGBA, expected grey \(L\) or RGB: pass mode",
+        r"a\.png has mode RGBA, expected opaque grey \(L\) or RGB: pass mode",
     )
     np.save(tmp_path / "high.npy", np.full((20, 8, 8), 17, np.uint8))
     array = ["--data.source", "array", "--data.path", str(tmp_path / "high.npy"), "--data.array-levels", "17"]

@@ -339,8 +339,11 @@ def test_a_model_that_comes_with_the_package(
         assert arrays["images"].shape == (1, 28, 28)
     capsys.readouterr()
     # The recipe of the run says which images to use, unless the command line does.
-    monkeypatch.delenv("PIXELRNN_DATA", raising=False)
-    fails(capsys, ["evaluate", "mnist-class"], "data.source mnist needs data.path, or mnist in the folder")
+    monkeypatch.setenv("PIXELRNN_DATA", str(tmp_path))
+    (tmp_path / "mnist").mkdir()
+    fails(
+        capsys, ["evaluate", "mnist-class"], f"no train-images-idx3-ubyte.* in {tmp_path / 'mnist'}, expected the IDX"
+    )
     fails(
         capsys,
         ["evaluate", "mnist-class", "--data", "digits", "--data.levels", "2"],

@@ -28,6 +28,9 @@ def test_commands_run_without_the_extras_or_say_which_they_lack(tmp_path: Path) 
             *("decompress", "samples.pxr", "--out", "samples")
         ],
         "data.source digits needs the extra 'train': pip install 'pixelrnn[train]'": ["data"],
+        "the download of fashion-mnist needs the extra 'train': pip install 'pixelrnn[train]'": [
+            *("data", "--data", "fashion-mnist")
+        ],
         "data.source huggingface needs the extra 'hf': pip install 'pixelrnn[hf]'": [
             *("data", "--data", "huggingface", "--data.path", "owner/name")
         ],
@@ -37,6 +40,7 @@ import os
 import pixelrnn, pixelrnn.nn
 from pixelrnn.cli import main
 
+os.environ.pop("PIXELRNN_DATA", None)
 os.makedirs("photos/7")
 for tokens in {works!r}:
     assert main(tokens) == 0, tokens

@@ -30,9 +30,11 @@ def test_a_box() -> None:
 
 def test_white_covers(tmp_path: Path) -> None:
     white = np.zeros((3, 4), np.uint8)
-    white[1, 2], white[2, 0], white[0, 0] = 255, 128, 127
+    white[1, 2], white[2, 0] = 255, 255
     Image.fromarray(white).save(tmp_path / "mask.png")
-    assert (~kept(3, 4, mask=tmp_path / "mask.png")).nonzero().tolist() == [[1, 2], [2, 0]]
+    Image.fromarray(white).convert("1").save(tmp_path / "bits.png")
+    for name in ("mask.png", "bits.png"):
+        assert (~kept(3, 4, mask=tmp_path / name)).nonzero().tolist() == [[1, 2], [2, 0]]
 
 
 def test_bad_covers_are_refused(tmp_path: Path) -> None:
@@ -47,6 +49,10 @@ def test_bad_covers_are_refused(tmp_path: Path) -> None:
     Image.new("L", (5, 4)).save(tmp_path / "mask.png")
     with pytest.raises(InputError, match=r"mask\.png is 4×5, expected 4×4 like the images"):
         kept(4, 4, mask=tmp_path / "mask.png")
+    for level in (1, 127, 128, 254):  # a photo is no mask
+        Image.new("L", (4, 4), level).save(tmp_path / "photo.png")
+        with pytest.raises(InputError, match=rf"photo\.png has the intensity {level}, expected only black \(0\) and"):
+            kept(4, 4, mask=tmp_path / "photo.png")
     (tmp_path / "text.png").write_text("text")
     with pytest.raises(InputError, match=r"text\.png is not an image file"):
         kept(4, 4, mask=tmp_path / "text.png")

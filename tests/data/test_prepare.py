@@ -1,12 +1,14 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from pixelrnn.data import DataConfig, load, requantise
+from pixelrnn.data import DataConfig, copies, load, requantise
 from pixelrnn.errors import InputError
+from pixelrnn.training.memory import forget_peak, peak
 
 
 def test_missing_splits_are_drawn_by_seed_and_do_not_overlap() -> None:
@@ -89,11 +91,59 @@ def test_where_well_known_sets_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PIXELRNN_DATA", str(tmp_path))
     data = load(DataConfig(source="binarized-mnist"))
     assert data.protocol == "static binarized MNIST, 2 levels"
-    with pytest.raises(InputError, match=f"in {tmp_path / 'mnist'}"):
-        load(DataConfig(source="mnist"))
-    monkeypatch.delenv("PIXELRNN_DATA")
-    with pytest.raises(InputError, match=r"needs data\.path, or mnist in the folder that PIXELRNN_DATA names"):
-        load(DataConfig(source="mnist"))
+
+
+def test_looking_needs_no_splits(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((16, 2, 2), np.uint8))
+    config = DataConfig(source="array", path=str(tmp_path / "a.npy"), test=0.0)
+    with pytest.raises(InputError, match=r"data\.test 0 draws 0 of 16 images"):
+        load(config)
+    data = load(config, only_look=True)
+    assert (len(data.train) + len(data.valid), len(data.test)) == (16, 0)
+
+
+def test_copies_across_splits_are_counted_after_requantisation(tmp_path: Path) -> None:
+    levels = np.arange(60, dtype=np.uint8).reshape(15, 2, 2)
+    np.savez(tmp_path / "a.npz", train=levels[:8], valid=levels[6:10], test=np.concatenate([levels[8:], levels[:1]]))
+    config = DataConfig(source="array", path=str(tmp_path / "a.npz"))
+    assert copies(load(config)) == {("valid", "train"): 2, ("test", "train"): 1, ("test", "valid"): 2}
+    assert copies(load(replace(config, levels=2)))["test", "train"] == 8  # all black
+    assert copies(load(DataConfig())) == {}
+
+
+def test_mirror_images_join_the_training_images_alone() -> None:
+    plain, mirrored = load(DataConfig(levels=4)), load(DataConfig(levels=4, flip=True))
+    n = len(plain.train)
+    assert torch.equal(mirrored.train.pixels[:n], plain.train.pixels)
+    assert torch.equal(mirrored.train.pixels[n:], plain.train.pixels.flip(-1))
+    assert mirrored.train.labels is not None
+    assert plain.train.labels is not None
+    assert torch.equal(mirrored.train.labels, plain.train.labels.repeat(2))
+    assert len({*mirrored.train.names}) == 2 * n
+    assert torch.equal(mirrored.valid.pixels, plain.valid.pixels)
+    assert torch.equal(mirrored.test.pixels, plain.test.pixels)
+    assert mirrored.protocol == f"{plain.protocol}; train: each image and its mirror image"
+
+
+def test_cifar10_has_one_size_and_mode_which_recipes_may_name(tmp_path: Path) -> None:
+    for name in [f"data_batch_{n}.bin" for n in range(1, 6)] + ["test_batch.bin"]:
+        (tmp_path / name).write_bytes(bytes(3073 * 9))
+    config = DataConfig(source="cifar10", path=str(tmp_path), size=(32, 32), mode="rgb")
+    assert load(config).protocol == load(replace(config, size=None, mode=None)).protocol
+    assert load(config).protocol.startswith("cifar10, 256 levels; valid: ")
+    for wrong in (replace(config, size=(8, 8)), replace(config, mode="grey")):
+        with pytest.raises(InputError, match="cifar10 has RGB images of 32×32: omit data"):
+            load(wrong)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells the peak of the memory")
+def test_preparing_takes_little_more_memory_than_the_images(tmp_path: Path) -> None:
+    megabytes = 40
+    np.save(tmp_path / "a.npy", np.zeros((megabytes * 2**20 // 4096, 64, 64), np.uint8))
+    for levels in (256, 8):
+        before = forget_peak()
+        load(DataConfig(source="array", path=str(tmp_path / "a.npy"), levels=levels))
+        assert peak() - before < 3.5 * megabytes
 
 
 real = pytest.mark.skipif("PIXELRNN_DATA" not in os.environ, reason="PIXELRNN_DATA is not set: no real data sets")

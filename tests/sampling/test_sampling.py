@@ -91,9 +91,14 @@ def test_rows_are_drawn_when_they_are_asked_for() -> None:
     drawing = rows(model, nothing, nothing[:, 0] > 0, levels=4, generator=seeded(), method="logits")
     with pytest.MonkeyPatch.context() as patch:
         drawn: list[int] = []
-        patch.setattr(Noise, "row", lambda self, width, channels: drawn.append(0) or torch.rand(width, channels, 2))
+
+        def counted(self: Noise, width: int, channels: int) -> Tensor:
+            drawn.append(width)
+            return torch.rand(width, channels, 2, dtype=torch.double)
+
+        patch.setattr(Noise, "row", counted)
         first = next(drawing)
-    assert len(drawn) == 1  # only the noise of one row
+    assert drawn == [3]  # only the noise of one row
     assert first.pixels.shape == (2, 1, 3)
     assert first.logits.grad_fn is None
 

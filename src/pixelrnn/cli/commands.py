@@ -53,7 +53,7 @@ def train(
     Args:
         recipe: A YAML file with the sections model, data and train, or the name of a recipe that comes with the
             package. Default: digits.
-        run: The run folder, new or empty. Default: runs/RECIPE.
+        run: The run folder, new or empty. Default: runs/RECIPE, or without a recipe the name of the data in runs.
         resume: Continue the run in this folder, with its own recipe, instead of starting a new run.
     """
     with extra("train", wanted_by="pixelrnn train"):
@@ -61,7 +61,7 @@ def train(
 
     if resume is not None and (recipe is not None or run is not None):
         raise InputError("--resume continues a run with its own recipe: pass neither RECIPE nor --run")
-    path = resume or run or Path("runs") / Path(recipe or "digits").stem
+    path = resume or run or Path("runs") / (data.name if recipe is None else Path(recipe).stem)
     if data.path is not None and path.resolve().is_relative_to(Path(data.path).resolve()):
         where = "move it" if resume else "choose another --run"
         raise InputError(f"the run folder {path} would add its samples to --data.path {data.path}: {where}")
@@ -87,7 +87,7 @@ def evaluate(
 
     Example: `pixelrnn evaluate runs/digits --split test --per-image scores.csv`
 
-    The scores of single images find anomalies: the less likely an image is, the more nats it has.
+    A score does not say how unusual an image is: almost every model finds flat and smooth images likely.
 
     Args:
         images: Score this image file, or all images of this folder, instead of a split. They are cropped and scaled to
@@ -244,7 +244,9 @@ def complete(
 
 @app.command
 def data(*, out: Path | None = None, overwrite: options.Overwrite = False, data: options.Data = DataConfig()) -> None:
-    """Print the source, levels, size, splits and counts of the images. With --out, write some of them as a PNG grid.
+    """Print the source, levels, size, splits and counts of the images, and of copies of an image in several splits.
+
+    For a folder, also print how many files were read, skipped and refused. With --out, write some images as a PNG grid.
 
     Example: `pixelrnn data --data.source folder --data.path photos --data.size 32 32 --out look.png`
 
@@ -253,16 +255,22 @@ def data(*, out: Path | None = None, overwrite: options.Overwrite = False, data:
     """
     from pixelrnn import pictures
     from pixelrnn.cli import outputs
-    from pixelrnn.data import load
+    from pixelrnn.data import copies, load
 
     if out is not None:
         outputs.keep_what_is_read([out], {"--data.path": data.path})
         outputs.check_new(out, "--out", ".png", overwrite=overwrite)
-    prepared = load(data)
+    prepared = load(data, only_look=True)
     height, width = prepared.size
     print(prepared.protocol)
     print(f"{height}×{width}, {prepared.channels} channel{'s' * (prepared.channels > 1)}, {prepared.levels} levels")
     print(f"train {len(prepared.train):,}, valid {len(prepared.valid):,}, test {len(prepared.test):,} images")
+    if prepared.report is not None:
+        print(prepared.report)
+        for reason in prepared.report.refused.values():
+            print(f"refused: {reason}")
+    for (split, other), n in copies(prepared).items():
+        print(f"warning: exact copies of {other} images among the {split} images: {n:,}")
     if out is not None:
         x = prepared.train.spread(64).pixels
         pictures.save_grid(out, pictures.to_8_bit(x, prepared.levels))

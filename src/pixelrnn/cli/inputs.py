@@ -1,5 +1,6 @@
 """Inputs of the commands: models, images with their labels, and the pixels that a completion keeps."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from pixelrnn import models
 from pixelrnn.cli.options import Side
-from pixelrnn.data import DataConfig, Images, Mode, SplitName, describe, folder, load, pillow, requantise
+from pixelrnn.data import DataConfig, Images, SplitName, describe, folder, load, pillow, requantise
 from pixelrnn.errors import InputError, check_number
 from pixelrnn.models import ImageModel
 from pixelrnn.pictures import check_drawable, to_8_bit
@@ -34,11 +35,11 @@ def chosen_images(
         check_fit(model, prepared)
         return {split: prepared.splits[split] for split in splits}, prepared.protocol
     check_drawable(model.channels)
-    mode: Mode = "grey" if model.channels == 1 else "rgb"
-    own = folder.read(path, size=model.size, mode=mode)
+    how = pillow.Decoding.of(config, size=model.size, mode="grey" if model.channels == 1 else "rgb")
+    own, files = folder.read(path, how, skip_damaged=config.skip_damaged)
     own.pixels = requantise(own.pixels, 256, model.levels)
-    own.labels = folder.labels(own.names, model.classes or [])
-    return {"all": own}, describe(path.name, 256, model.levels, size=model.size, mode=mode)
+    own.labels = folder.labels(files, model.classes or [])
+    return {"all": own}, describe(path.name, 256, model.levels, how)
 
 
 def levels_of(file: Path, model: ImageModel) -> UInt8[Tensor, "C H W"]:
@@ -62,14 +63,20 @@ def labels_of(
         if names:
             raise InputError("the model is not conditional on a class: omit --label")
         return None
-    if unknown := [name for name in names if name not in model.classes]:
+    indices = {_composed(name): n for n, name in enumerate(model.classes)}
+    if unknown := [name for name in names if _composed(name) not in indices]:
         raise InputError(f"the model has no class {unknown[0]!r}, expected one of {', '.join(model.classes)}")
     if own is not None and not names:
         if own.labels is None:
             raise InputError(f"the images have no labels: pass --label, one of {', '.join(model.classes)}")
         return own.labels.to(model.device)
-    chosen = torch.tensor([model.classes.index(name) for name in names or model.classes], device=model.device)
+    chosen = torch.tensor([indices[_composed(name)] for name in names or model.classes], device=model.device)
     return chosen[torch.arange(n, device=model.device) % len(chosen)]
+
+
+def _composed(name: str) -> str:
+    """A name in Unicode's composed form, because a terminal and a file system may write the same name differently."""
+    return unicodedata.normalize("NFC", name)
 
 
 def kept(
@@ -85,7 +92,11 @@ def kept(
     if [side, rows, box, mask].count(None) < 3:
         raise InputError("--keep, --keep-rows, --box and --mask cannot be combined: pass only one of them")
     if mask is not None:
-        white = torch.from_numpy(pillow.read(mask, mode="grey")[..., 0] >= 128)
+        levels = torch.from_numpy(pillow.read(mask, pillow.Decoding(mode="grey"))[..., 0].copy())
+        between = levels[(levels > 0) & (levels < 255)].tolist()
+        if between:
+            raise InputError(f"the mask {mask} has the intensity {between[0]}, expected only black (0) and white (255)")
+        white = levels == 255
         if white.shape != (height, width):
             size = "×".join(map(str, white.shape))
             raise InputError(f"the mask {mask} is {size}, expected {height}×{width} like the images")

@@ -37,6 +37,9 @@ Seed = Annotated[int, Parameter(help="The seed of the random numbers. The same s
 OnDevice = Annotated[Device, Parameter(help="The device to compute on; auto takes a GPU if there is one.")]
 Overwrite = Annotated[bool, Parameter(negative="", help="Replace existing files instead of stopping with an error.")]
 
+# The options of the data that also apply to image files of --images.
+OF_ANY_FILE = ("data.background", "data.crop", "data.max-pixels", "data.skip-damaged")
+
 # Each dataclass is a group of options in --help.
 Network = Annotated[ModelConfig, Parameter(group="The network (channels, levels and size follow from the data)")]
 Data = Annotated[DataConfig, Parameter(group="The images (a recipe or run folder changes the defaults)")]
@@ -65,7 +68,8 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
         defaults = read_recipe(path)
     else:
         takes_data = any("--data" in a.names for a in arguments)
-        if "images" in given and (other := [name for name in given if name == "split" or name.startswith("data.")]):
+        other = [name for name in given if name == "split" or (name.startswith("data.") and name not in OF_ANY_FILE)]
+        if "images" in given and other:
             raise InputError(f"--images cannot be combined with --{other[0]}: pass only one of them")
         if "model" in given and takes_data and "data.source" not in given:
             from pixelrnn.models.pretrained import find  # here, because it imports PyTorch

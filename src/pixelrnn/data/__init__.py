@@ -6,7 +6,7 @@ from pixelrnn.data.config import DataConfig, Mode, SplitName
 
 if TYPE_CHECKING:
     from pixelrnn.data.images import Batch, Images
-    from pixelrnn.data.prepare import Data, describe, load, requantise
+    from pixelrnn.data.prepare import Data, copies, describe, load, requantise
 else:
 
     def __getattr__(name: str) -> object:  # only the configuration does without PyTorch, see pixelrnn/__init__.py
@@ -17,4 +17,4 @@ else:
         return getattr(images if name in ("Batch", "Images") else prepare, name)
 
 
-__all__ = ["Batch", "Data", "DataConfig", "Images", "Mode", "SplitName", "describe", "load", "requantise"]
+__all__ = ["Batch", "Data", "DataConfig", "Images", "Mode", "SplitName", "copies", "describe", "load", "requantise"]

@@ -1,48 +1,106 @@
 """Folders of image files, in the formats of `pixelrnn.data.pillow.FORMATS`."""
 
-from collections.abc import Iterable
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeVar
 
 import torch
 from jaxtyping import Int
-from PIL import Image
 from torch import Tensor
 
 from pixelrnn.data import pillow
-from pixelrnn.data.config import Mode, SplitName
-from pixelrnn.data.images import Images, RawImages, own_splits
+from pixelrnn.data.config import SplitName
+from pixelrnn.data.images import SPLIT_NAMES, Images, RawImages, own_splits
+from pixelrnn.data.pillow import Decoding
+from pixelrnn.data.report import Report
 from pixelrnn.errors import InputError
 from pixelrnn.progress import track
 
 AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 
-def load(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> RawImages:
-    """Reads all images below a folder.
+def load(path: Path, how: Decoding = Decoding(), *, skip_damaged: bool = False) -> RawImages:
+    """Reads all images below a folder, and follows symbolic links.
 
     If it has a subfolder ``train``, the subfolders ``train``, ``valid`` (or ``val``, ``validation``) and ``test`` are
-    the splits. Folders inside them are read too. If every image is in such a folder, the folders of the training images
-    are the classes.
+    the splits; images beside them are refused. Folders inside them are read too. If every image is in such a folder,
+    the folders of the training images are the classes.
 
-    ``size`` and ``mode`` are as in `pixelrnn.data.pillow.to_array`; if not given, all images must agree.
+    Images that differ in size or mode are refused unless ``how`` converts them. Raises InputError that names all
+    damaged files, or logs them with ``skip_damaged``.
     """
-    subfolders = sorted(p.name for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
-    own = own_splits(subfolders, name=str(path))
-    roots: dict[SplitName, Path] = {split: path / part for split, part in own.items()} or {"train": path}
-    splits = {split: read(root, size=size, mode=mode) for split, root in roots.items()}
-    classes = sorted({name.partition("/")[0] for name in splits["train"].names if "/" in name})
-    for images in splits.values():
-        images.labels = labels(images.names, classes)
-    return RawImages(path.resolve().name, 256, splits, classes if len(classes) > 1 else None)
+    found, report = find(path)
+    splits: dict[SplitName, Images] = {}
+    labelled: dict[SplitName, list[str]] = {}  # the files that the images come from
+    for split, files in _split(found, path).items():
+        splits[split], labelled[split] = _read(files, how, report, path)
+    report.check(skip=skip_damaged)
+    report.tell_unread()
+    classes = sorted({_class(name) for name in labelled["train"]} - {""})
+    unlabelled = "" if len(classes) < 2 else _stranger(labelled, classes)
+    if len(classes) > 1 and not unlabelled:
+        for split, images in splits.items():
+            images.labels = labels(labelled[split], classes)
+    return RawImages(path.resolve().name, 256, splits, classes if len(classes) > 1 else None, unlabelled, report)
 
 
-def labels(names: list[str], classes: list[str]) -> Int[Tensor, " N"] | None:
-    """The class of each image, which is its top folder. None if an image is in no folder of a class."""
-    folders = [name.partition("/")[0] if "/" in name else "" for name in names]
-    if not all(name in classes for name in folders):
-        return None
-    return torch.tensor([classes.index(name) for name in folders])
+def read(path: Path, how: Decoding = Decoding(), *, skip_damaged: bool = False) -> tuple[Images, list[str]]:
+    """Reads one image file, or all images below a folder; and the names of their files, which tell their classes."""
+    found, report = find(path)
+    images, names = _read(found, how, report, path)
+    report.check(skip=skip_damaged)
+    report.tell_unread()
+    return images, names
+
+
+def files(path: Path) -> dict[str, Path]:
+    """One image file, or all image files below a folder, by their path below it, sorted and without hidden files."""
+    found, report = find(path)
+    report.tell_unread()
+    return found
+
+
+def find(path: Path) -> tuple[dict[str, Path], Report]:
+    """The image files as in `files`, and a report that counts the files of other kinds.
+
+    Raises InputError if there are no image files, and OSError if a folder cannot be read.
+    """
+    report = Report(str(path))
+    if not path.is_dir():
+        if not path.is_file():
+            raise InputError(f"{path} is not an existing folder or file")
+        return {path.name: path}, report
+    images, endings = [], pillow.endings()
+    for file, why_skipped in _walk(path, []):
+        ending = file.suffix.lower()
+        if ending in endings and not why_skipped:
+            images.append(file)
+        else:
+            report.skipped[why_skipped or ending or "without ending"] += 1
+    if not images:
+        report.tell_unread()
+        raise InputError(f"no images in {path}")
+    return named(images, path), report
+
+
+def _walk(folder: Path, above: list[tuple[int, int]]) -> Iterator[tuple[Path, str]]:
+    """All files below a folder. Hidden files and folders, and links to a folder above them, have a reason to skip."""
+    status = folder.stat()
+    here = [*above, (status.st_dev, status.st_ino)]
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = folder / entry.name
+            is_link = entry.is_symlink()
+            if entry.name.startswith("."):
+                yield path, "hidden"
+            elif not (path.is_dir() if is_link else entry.is_dir()):
+                yield path, ""
+            elif is_link and (path.stat().st_dev, path.stat().st_ino) in here:
+                yield path, "in a loop of links"
+            else:
+                yield from _walk(path, here)
 
 
 def named(files: Iterable[AnyPath], root: PurePath) -> dict[str, AnyPath]:
@@ -51,21 +109,71 @@ def named(files: Iterable[AnyPath], root: PurePath) -> dict[str, AnyPath]:
     return {name: by_name[name] for name in sorted(by_name, key=PurePosixPath)}
 
 
-def read(path: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> Images:
-    """Reads one image file, or all images below a folder, sorted by name and without hidden files."""
-    found = files(path)
-    progress = track(found, f"reading {path.name}")
-    return pillow.stack((name, pillow.read(found[name], size=size, mode=mode)) for name in progress)
+def _split(found: dict[str, Path], path: Path) -> dict[SplitName, dict[str, Path]]:
+    """The image files of each split, by their path below its folder."""
+    tops = sorted({name.partition("/")[0] for name in found if "/" in name})
+    try:
+        own = own_splits(tops, name=str(path))
+    except InputError as error:
+        others = [top for top in tops if not any(top.lower() in names for names in SPLIT_NAMES.values())]
+        if others:
+            raise InputError(f"{error}. If these are classes like {others[0]}, rename them") from error
+        raise
+    if not own:
+        return {"train": found}
+    beside = [name for name in found if name.partition("/")[0] not in own.values()]
+    if beside:
+        others = [*dict.fromkeys(name.partition("/")[0] for name in beside)]
+        has = f"{path} has the split {', '.join(own.values())} beside {', '.join(others[:10])}"
+        more = f" and {len(others) - 10} more" if len(others) > 10 else ""
+        lost = f"which would be left out: {len(beside):,} image{'s' * (len(beside) > 1)}"
+        raise InputError(f"{has}{more}, {lost}. Move them into a split, or rename {own['train']} if it is a class")
+    return {
+        split: {name.partition("/")[2]: file for name, file in found.items() if name.partition("/")[0] == folder}
+        for split, folder in own.items()
+    }
 
 
-def files(path: Path) -> dict[str, Path]:
-    """One image file, or all image files below a folder, by their path below it, sorted and without hidden files."""
-    if path.is_dir():
-        endings = {ending for ending, form in Image.registered_extensions().items() if form in pillow.FORMATS}
-        seen = (p for p in path.rglob("*") if not any(part.startswith(".") for part in p.relative_to(path).parts))
-        found = named((p for p in seen if p.suffix.lower() in endings and p.is_file()), path)
-    else:
-        found = {path.name: path} if path.is_file() else {}
-    if not found:
-        raise InputError(f"no images in {path}" if path.is_dir() else f"{path} is not an existing folder or file")
-    return found
+def _read(files: dict[str, Path], how: Decoding, report: Report, root: Path) -> tuple[Images, list[str]]:
+    """Decodes files. Notes those that cannot be used, and the images of others with the file of each."""
+    sources: list[str] = []
+
+    def decoded() -> Iterator[tuple[str, pillow.Array]]:
+        for name in track([*files], f"reading {root.name}"):
+            array = pillow.attempt(files[name], how, name=name)
+            if isinstance(array, str):
+                report.refused[str(files[name])] = array
+                continue
+            report.read += 1
+            for tile in pillow.tiles(array, how, name):
+                sources.append(name)
+                yield tile
+
+    images = pillow.stack(decoded())
+    if not sources:
+        report.check(skip=False)
+    return images, sources
+
+
+def _class(name: str) -> str:
+    """The class of an image: its top folder, in Unicode's composed form, or an empty text if it is in no folder."""
+    return unicodedata.normalize("NFC", name.partition("/")[0]) if "/" in name else ""
+
+
+def labels(names: list[str], classes: list[str]) -> Int[Tensor, " N"] | None:
+    """The class of each image, which is its top folder. None if an image is in no folder of a class."""
+    indices = {unicodedata.normalize("NFC", name): n for n, name in enumerate(classes)}
+    if not all(_class(name) in indices for name in names):
+        return None
+    return torch.tensor([indices[_class(name)] for name in names])
+
+
+def _stranger(names: dict[SplitName, list[str]], classes: list[str]) -> str:
+    """Says which image is in no folder of a training class, or is empty if all are in one."""
+    for split, own in names.items():
+        for name in own:
+            if not _class(name):
+                return f"{name} in {split} is in no folder of a class"
+            if _class(name) not in classes:
+                return f"{name} in {split} has the class {_class(name)}, which no training image has"
+    return ""

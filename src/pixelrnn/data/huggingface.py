@@ -1,5 +1,6 @@
 """Data sets of the Hugging Face Hub, or local folders that the ``datasets`` library reads (extra ``hf``)."""
 
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -7,52 +8,113 @@ from typing import Any
 import torch
 
 from pixelrnn.data import pillow
-from pixelrnn.data.config import Mode, SplitName
+from pixelrnn.data.config import SplitName
 from pixelrnn.data.images import Images, RawImages, only_one, own_splits
+from pixelrnn.data.pillow import Decoding
 from pixelrnn.errors import InputError, extra, input_error
-from pixelrnn.progress import track
+from pixelrnn.progress import rows as progress
+
+NAMES: tuple[SplitName, ...] = ("train", "valid", "test")
 
 
 def load(
-    name: str, *, key: str | None = None, size: tuple[int, int] | None = None, mode: Mode | None = None
+    name: str,
+    how: Decoding = Decoding(),
+    *,
+    key: str | None = None,
+    label_key: str | None = None,
+    config: str | None = None,
+    splits: Sequence[str] = (),
+    limit: int | None = None,
 ) -> RawImages:
-    """Reads the image column of a data set, with its splits ``train``, and ``validation`` and ``test`` if it has them.
+    """Reads the image column of a data set, and its labels.
 
-    ``name`` is ``owner/name`` on the Hub, or a local folder. ``key`` names the column if several hold images. If one
-    column holds class labels, they are the images' classes. ``size`` and ``mode`` are as in
-    `pixelrnn.data.pillow.to_array`; if not given, all images must agree.
+    Args:
+        name: ``owner/name`` on the Hub, or a local folder.
+        how: the decoding of the image files. If it converts neither size nor mode, all images must agree.
+        key: the image column, if several columns hold images.
+        label_key: the column of the classes. Default: the only column of class labels, if there is one.
+        config: the configuration of the data set, if it has several.
+        splits: the splits for training, validation and testing, as the library names them: ``train[:10%]`` is a part
+            of one. Default: ``train``, and ``validation`` and ``test`` if the data set has them.
+        limit: the most images of each split. The images are then streamed, and the others are not downloaded.
     """
     with extra("hf", wanted_by="data.source huggingface"):
         import datasets
+    if len(splits) > len(NAMES):
+        raise InputError(f"data.splits names {len(splits)} splits, expected at most 3: for training, validation, test")
+    how_to_load: dict[str, Any] = {"streaming": limit is not None}
     with input_error(f"cannot load the data set {name!r}", OSError, ValueError, datasets.exceptions.DatasetsError):
-        loaded = datasets.load_dataset(name)
+        if splits:
+            parts = {part: datasets.load_dataset(name, config, split=part, **how_to_load) for part in splits}
+        else:
+            parts = datasets.load_dataset(name, config, **how_to_load)
+    chosen = dict(zip(NAMES, splits, strict=False)) or own_splits(parts, name=name)
+    if not chosen:
+        raise InputError(f"{name} has the splits {', '.join(parts)}, expected train: pass splits to choose others")
 
-    splits: dict[SplitName, Images] = {}
+    images: dict[SplitName, Images] = {}
+    labels: dict[SplitName, list[Any]] = {}
     classes: list[str] | None = None
-    for split, part in own_splits(loaded, name=name).items():
-        rows = loaded[part]
-        columns = [c for c, feature in rows.features.items() if isinstance(feature, datasets.Image)]
-        column = only_one(columns, key, f"{name} has the image columns")
+    for split, part in chosen.items():
+        rows = parts[part] if limit is None else parts[part].take(limit)
+        if rows.features is None:
+            raise InputError(f"{name} does not say which of its columns are images: omit limit to read it whole")
+        column = only_one(
+            [c for c, feature in rows.features.items() if isinstance(feature, datasets.Image)],
+            key,
+            f"{name} has the image columns",
+        )
+        names = [c for c, feature in rows.features.items() if isinstance(feature, datasets.ClassLabel)]
+        label = label_key or (names[0] if len(names) == 1 else None)
+        if label is not None and label not in rows.features:
+            raise InputError(f"{name} has the columns {', '.join(rows.features)}: pass one as label_key, got {label!r}")
+        if label in names:
+            classes = rows.features[label].names
+        labels[split] = []
         with input_error(f"the split {part} of {name} cannot be read", Exception):  # damaged bytes can raise anything
-            files = rows.cast_column(column, datasets.Image(decode=False))[column]  # we decode `FORMATS` only
-            named = ((f"{part}/{n}", file) for n, file in enumerate(track(files, f"reading {part}")))
-            splits[split] = pillow.stack(
-                (place, _read(file, size=size, mode=mode, name=f"{name}, {place}")) for place, file in named
-            )
-        columns = [c for c, feature in rows.features.items() if isinstance(feature, datasets.ClassLabel)]
-        labels = [-1 if label is None else label for label in rows[columns[0]]] if len(columns) == 1 else [-1]
-        if min(labels) >= 0:  # all labels are known
-            splits[split].labels = torch.tensor(labels)
-            classes = rows.features[columns[0]].names
-    if not splits:
-        raise InputError(f"{name} has the splits {', '.join(loaded)}, expected train")
-    return RawImages(name, 256, splits, classes)
+            files = rows.select_columns([column] if label is None else [column, label])
+            files = files.cast_column(column, datasets.Image(decode=False))  # we decode `FORMATS` only
+            total = len(rows) if limit is None else limit
+            images[split] = pillow.stack(_decoded(files, column, label, labels[split], how, name, part, total))
+        if not len(images[split]):
+            raise InputError(f"{name} has no images in its split {part}")
+    if label_key is not None and classes is None:  # a column of names or numbers
+        classes = sorted({str(value) for value in labels["train"] if value is not None})
+        labels = {s: [classes.index(str(v)) if str(v) in classes else -1 for v in own] for s, own in labels.items()}
+    for split, own in labels.items():
+        known = [-1 if value is None else value for value in own]
+        if known and min(known) >= 0:
+            images[split].labels = torch.tensor(known)
+    choices = {
+        f"configuration {config}": config is not None,
+        f"splits {', '.join(splits)}": bool(splits),
+        f"the first {limit} of each split": limit is not None,
+    }
+    told = "; ".join(choice for choice, is_made in choices.items() if is_made)
+    described = f"{name} ({told})" if told else name
+    return RawImages(described, 256, images, classes, "an image has no class, or one that no training image has")
 
 
-def _read(file: dict[str, Any] | None, *, name: str, **how: Any) -> pillow.Array:
+def _decoded(
+    rows: Any, column: str, label: str | None, labels: list[Any], how: Decoding, name: str, part: str, total: int
+) -> Iterator[tuple[str, pillow.Array]]:
+    """Decodes the images of a split, and notes the label of each."""
+    with progress(f"reading {part}", total) as on_row:
+        for n, row in enumerate(rows):
+            place = f"{part}/{n}"
+            array = _read(row[column], how, path=f"{name}, {place}", name=place)
+            for tile in pillow.tiles(array, how, place):
+                if label is not None:
+                    labels.append(row[label])
+                yield tile
+            on_row(row)
+
+
+def _read(file: dict[str, Any] | None, how: Decoding, *, path: str, name: str) -> pillow.Array:
     """Decodes an image as the library stores it: as bytes, or as the path of a local file."""
     if file is None:
-        raise InputError(f"{name} has no image, expected one in every row")
+        raise InputError(f"{path} has no image, expected one in every row")
     if file["bytes"] is None:
-        return pillow.read(Path(file["path"]), **how)
-    return pillow.decode(BytesIO(file["bytes"]), name=name, **how)
+        return pillow.read(Path(file["path"]), how, name=name)
+    return pillow.decode(BytesIO(file["bytes"]), how, path=path, name=name)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pixelrnn.data.config import SplitName
+from pixelrnn.data.report import Report
 from pixelrnn.errors import InputError
 
 # The names that sources give their splits.
@@ -72,6 +73,12 @@ class Images(Dataset[Batch]):
         labels = None if self.labels is None else self.labels[indices]
         return Images(self.pixels[indices], [self.names[n] for n in indices.tolist()], labels)
 
+    def with_mirrored(self) -> "Images":
+        """All images, then the mirror image (left to right) of each."""
+        labels = None if self.labels is None else self.labels.repeat(2)
+        names = [*self.names, *(f"{name} (mirrored)" for name in self.names)]
+        return Images(torch.cat([self.pixels, self.pixels.flip(-1)]), names, labels)
+
 
 @dataclass
 class RawImages:
@@ -81,6 +88,8 @@ class RawImages:
     levels: int  # S: the source's levels are 0 to S − 1
     splits: dict[SplitName, Images]  # the source's own, ``train`` at least
     classes: list[str] | None = None  # their names
+    unlabelled: str = ""  # why the labels and classes were dropped
+    report: Report | None = None  # what became of the files
 
     def __post_init__(self) -> None:
         """Drops labels and classes unless every image of every split has a label."""
@@ -88,6 +97,8 @@ class RawImages:
             self.classes = None
             for images in self.splits.values():
                 images.labels = None
+        else:
+            self.unlabelled = ""
 
 
 def own_splits(available: Iterable[str], *, name: str) -> dict[SplitName, str]:
@@ -112,7 +123,10 @@ def only_one(available: Collection[str], key: str | None, has: str) -> str:
 
 
 def from_array(array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", *, levels: int, name: str) -> Images:
-    """Images from an array of levels 0 to ``levels`` − 1, (N, H, W) or (N, H, W, C); otherwise raises InputError."""
+    """Images from an array of levels 0 to ``levels`` − 1, (N, H, W) or (N, H, W, C); otherwise raises InputError.
+
+    They may share the memory of the array.
+    """
     if array.dtype.kind not in "bui" or (array.dtype.kind == "b" and levels != 2):
         raise InputError(f"{name} holds {array.dtype} values, expected whole numbers (uint8), or bool for 2 levels")
     shape, array = array.shape, array[..., None] if array.ndim == 3 else array
@@ -122,4 +136,5 @@ def from_array(array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", *, le
     lowest, highest = int(array.min()), int(array.max())
     if lowest < 0 or highest >= levels:
         raise InputError(f"{name} has a level {highest if highest >= levels else lowest}, expected 0 to {levels - 1}")
-    return Images(torch.from_numpy(np.ascontiguousarray(array.astype(np.uint8).transpose(0, 3, 1, 2))))
+    pixels = np.ascontiguousarray(array.astype(np.uint8, copy=False).transpose(0, 3, 1, 2))
+    return Images(torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()))

@@ -1,10 +1,11 @@
-"""MNIST in its original format: IDX files, gzipped or not."""
+"""MNIST and Fashion-MNIST in their original format: IDX files, gzipped or not."""
 
 import gzip
 import math
 import struct
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,21 +17,22 @@ from pixelrnn.errors import InputError, input_error
 from pixelrnn.files import most_unpacked, opened
 
 PREFIXES: dict[SplitName, str] = {"train": "train", "test": "t10k"}
+FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 
 
-def load(folder: Path) -> RawImages:
+def load(folder: Path, *, name: Literal["mnist", "fashion-mnist"] = "mnist") -> RawImages:
     """Reads the 60,000 training and 10,000 test images, with their labels if the files of both are there."""
     splits: dict[SplitName, Images] = {}
     for split, prefix in PREFIXES.items():
         array = read_idx(folder, f"{prefix}-images-idx3-ubyte", dimensions=3)
         splits[split] = images = from_array(array, levels=256, name=f"{prefix}-images-idx3-ubyte")
-        if _find(folder, name := f"{prefix}-labels-idx1-ubyte"):
-            digits = read_idx(folder, name, dimensions=1)
+        if _find(folder, file := f"{prefix}-labels-idx1-ubyte"):
+            digits = read_idx(folder, file, dimensions=1)
             if len(digits) != len(images) or digits.max() > 9:
                 has = f"{len(digits)} labels up to {digits.max(initial=0)}"
-                raise InputError(f"{name} in {folder} has {has}, expected {len(images)} labels from 0 to 9")
+                raise InputError(f"{file} in {folder} has {has}, expected {len(images)} labels from 0 to 9")
             images.labels = torch.from_numpy(digits.astype(np.int64))
-    return RawImages("mnist", 256, splits, classes=[*"0123456789"])
+    return RawImages(name, 256, splits, classes=[*"0123456789"] if name == "mnist" else FASHION)
 
 
 def read_idx(folder: Path, name: str, *, dimensions: int) -> NDArray[np.uint8]:

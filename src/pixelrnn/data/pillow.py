@@ -1,103 +1,296 @@
 """Turns image files into arrays of one size."""
 
+import hashlib
+import os
+import re
 import warnings
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
 from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageColor, ImageOps, UnidentifiedImageError
 
-from pixelrnn.data.config import Mode
+from pixelrnn.data.config import Crop, DataConfig, Mode
 from pixelrnn.data.images import Images
-from pixelrnn.errors import InputError, input_error
+from pixelrnn.errors import InputError, check_number, input_error
 from pixelrnn.files import opened
 
 # We open pixel formats only, whatever the file's name: Pillow would run Ghostscript on a PostScript file.
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-MOST_PIXELS = 2**26  # a file of a few KB can claim any number; two copies of this many take half a GB
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", "AVIF", "HEIF")
 
 PILLOW_MODES: dict[Mode, str] = {"grey": "L", "rgb": "RGB"}
+
+# The turn that makes an image of each EXIF orientation upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 
-def read(file: Path, *, size: tuple[int, int] | None = None, mode: Mode | None = None) -> Array:
-    """Reads an image file, or the first frame of an animation, with `to_array`. Raises InputError if it is damaged."""
-    with opened(file, most=4 * MOST_PIXELS) as stream:  # Pillow would search gigabytes of zeros for a JPEG's marker
-        return decode(stream, size=size, mode=mode, name=str(file))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decoding:
+    """How an image file becomes an array: the options of `pixelrnn.data.DataConfig` of the same names."""
+
+    size: tuple[int, int] | None = None
+    crop: Crop | None = None
+    mode: Mode | None = None
+    background: str = "white"
+    max_pixels: int = 2**26
+    seed: int = 0
+
+    @classmethod
+    def of(cls, config: DataConfig, **changed: Any) -> "Decoding":
+        """The decoding that a configuration describes, with some options changed."""
+        return cls(**{name: getattr(config, name) for name in cls.__slots__} | changed)
+
+    def __post_init__(self) -> None:
+        for n in self.size or ():
+            check_number("data.size", n, least=1, most=4096)
+        check_number("data.max_pixels", self.max_pixels, least=1, most=2**40)
+        check_number("data.seed", self.seed, least=0, most=2**32 - 1)
+        if self.crop is not None and self.size is None:
+            raise InputError(f"data.crop {self.crop} needs data.size, the height and width to cut out")
+        try:
+            ImageColor.getrgb(self.background)
+        except ValueError as error:
+            wanted = "a colour such as white, black or #808080"
+            raise InputError(f"data.background must be {wanted}, got {self.background!r}") from error
 
 
-def decode(
-    stream: BufferedReader | BytesIO, *, size: tuple[int, int] | None = None, mode: Mode | None = None, name: str
-) -> Array:
-    """Decodes the bytes of an image file with `to_array`. Raises InputError with the ``name`` if they are damaged."""
-    with (
-        warnings.catch_warnings(),
-        input_error(f"{name} cannot be read", Exception),
-    ):  # damaged bytes can raise anything
+@cache
+def formats() -> tuple[str, ...]:
+    """The formats that this installation can open; HEIF needs the extra ``heif``."""
+    with suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+    Image.init()
+    return tuple(form for form in FORMATS if form in Image.OPEN)
+
+
+def endings() -> set[str]:
+    """The endings of the names of image files in these formats, in lower case and with the dot."""
+    can_open = formats()
+    return {ending for ending, form in Image.registered_extensions().items() if form in can_open}
+
+
+def read(file: Path, how: Decoding = Decoding(), *, name: str = "") -> Array:
+    """Reads an image file, or the first frame of an animation, as uint8 (H, W, C).
+
+    The result depends only on the bytes of the file, ``how`` and, for a random crop, ``name``. For the crop ``tiles``
+    it is the whole image: `tiles` cuts it. Raises InputError if the file is damaged or does not fit.
+    """
+    # Pillow would search gigabytes of zeros for a JPEG's marker.
+    with opened(file, most=4 * how.max_pixels + 2**20) as stream:
+        return decode(stream, how, path=str(file), name=name)
+
+
+def attempt(file: Path, how: Decoding = Decoding(), *, name: str = "") -> Array | str:
+    """As `read`, but returns the reason if the file cannot be used. Worker processes can return both."""
+    try:
+        return read(file, how, name=name)
+    except InputError as error:
+        return str(error)
+    except OSError as error:
+        return f"{file} cannot be read: {error.strerror or error}"
+
+
+def decode(stream: BufferedReader | BytesIO, how: Decoding = Decoding(), *, path: str, name: str = "") -> Array:
+    """Decodes the bytes of an image file as `read` does. The errors name ``path``."""
+    with _opened(stream, path=path, max_pixels=how.max_pixels) as image:
+        if fault := _fault(image, stream):
+            raise InputError(f"{path} has {fault}, expected 8 bits per channel: convert the file")
+        if image.mode == "L" and isinstance(level := image.info.get("transparency"), int):
+            # Pillow scales the levels of a PNG of 2 or 4 bits to 0 to 255, but not the transparent one.
+            image.info["transparency"] = level * {"L;2": 85, "L;4": 17}.get(_coding(image)[0], 1)
+        if image.format == "PNG":
+            _check_png(stream, path)
+        return to_array(image, how, path=path, name=name)
+
+
+def _check_png(stream: BufferedReader | BytesIO, path: str) -> None:
+    """Raises InputError if the checksum of a piece of the pixels is wrong. Pillow checks those of other chunks only."""
+    place = stream.tell()
+    stream.seek(8)
+    while len(start := stream.read(8)) == 8 and start[4:] != b"IEND":
+        length = int.from_bytes(start[:4], "big")
+        if start[4:] == b"IDAT":
+            piece, checksum = stream.read(length), stream.read(4)
+            if len(checksum) == 4 and zlib.crc32(start[4:] + piece) != int.from_bytes(checksum, "big"):
+                raise InputError(f"{path} is damaged: the checksum of its pixels is wrong")
+        else:
+            stream.seek(length + 4, os.SEEK_CUR)
+    stream.seek(place)
+
+
+@contextmanager
+def _opened(stream: BufferedReader | BytesIO, *, path: str, max_pixels: int) -> Iterator[Image.Image]:
+    """Opens an image. Any error in the block becomes an InputError, because damaged bytes can raise anything."""
+    pillows_limit = Image.MAX_IMAGE_PIXELS
+    with warnings.catch_warnings(), input_error(f"{path} cannot be read", Exception):
         warnings.simplefilter("ignore")
         try:
-            with Image.open(stream, formats=FORMATS) as image:
-                if image.width * image.height > MOST_PIXELS:
+            Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow refuses images of twice as many
+            with Image.open(stream, formats=formats()) as image:
+                if image.width * image.height > max_pixels:
                     claimed = f"{image.height}×{image.width}"
-                    raise InputError(f"{name} has {claimed} pixels, expected at most {MOST_PIXELS:,}")
-                return to_array(image, size=size, mode=mode, name=name)
+                    raise InputError(f"{path} has {claimed} pixels, expected at most {max_pixels:,} (data.max_pixels)")
+                yield image
+        except Image.DecompressionBombError as error:
+            raise InputError(f"{path} has more than {max_pixels:,} pixels (data.max_pixels): {error}") from error
         except UnidentifiedImageError as error:
-            raise InputError(f"{name} is not an image file, expected {', '.join(FORMATS)}") from error
+            raise InputError(f"{path} is not an image file, expected {', '.join(formats())}") from error
+        finally:
+            Image.MAX_IMAGE_PIXELS = pillows_limit
+
+
+def _coding(image: Any) -> tuple[str, int]:
+    """How the file codes a pixel, in Pillow's words, and the highest intensity of a PPM file (otherwise 255)."""
+    if not image.tile:
+        return "", 255
+    codec, _, _, how = image.tile[0]
+    parts = how if isinstance(how, tuple) else (how,)
+    levels = next((part for part in parts[1:] if isinstance(part, int)), 255) if codec.startswith("ppm") else 255
+    return str(parts[0]) if parts else "", levels
+
+
+def _fault(image: Image.Image, stream: BufferedReader | BytesIO) -> str:
+    """What Pillow would round or misread without a word: other numbers than 8 unsigned bits per channel."""
+    raw, highest = _coding(image)
+    wide = re.search(r";(?:12|16|32)", raw) if image.format != "BMP" else None  # a BMP of 16 bits has 5 per channel
+    if image.mode.startswith(("I", "F")) or wide or highest > 255 or image.info.get("bit_depth", 8) > 8:
+        return f"mode {raw if wide and not image.mode.startswith(('I', 'F')) else image.mode}"
+    if image.format == "TIFF":
+        tags: Any = image
+        if set(tags.tag_v2.get(339, (1,))) - {1}:  # SampleFormat
+            return "signed intensities"
+        if not {259, 262} <= {*tags.tag_v2}:  # Pillow would guess Compression and PhotometricInterpretation
+            return "no word about its coding"
+    if image.format == "AVIF":
+        stream.seek(0)
+        # The third byte of the box av1C tells 8 bits per channel from 10 or 12.
+        if any(int(flags[0]) & 0x40 for flags in re.findall(rb"av1C..(.)", stream.read(2**16), re.DOTALL)):
+            return "more than 8 bits per channel"
+    return ""
 
 
 def check_exact(file: Path) -> None:
     """Raises InputError unless `read` gives all that an image file holds: one picture, opaque, 8 bits per channel."""
+    how = Decoding()
     with (
-        opened(file, most=4 * MOST_PIXELS) as stream,
-        input_error(f"{file} cannot be read", Exception),
-        warnings.catch_warnings(),
+        opened(file, most=4 * how.max_pixels + 2**20) as stream,
+        _opened(stream, path=str(file), max_pixels=how.max_pixels) as image,
     ):
-        warnings.simplefilter("ignore")
-        with Image.open(stream, formats=FORMATS) as image:
-            decoder, _, _, how = image.tile[0] if image.tile else ("", None, 0, "")
-            scaled = str(decoder).startswith("ppm") and "255" not in str(how)
-            lost = {
-                "several pictures": getattr(image, "n_frames", 1) > 1,
-                "transparent pixels": "transparency" in image.info,
-                "more than 8 bits per channel": "16" in str(how),
-                "intensities from 0 to another number than 255": scaled,
-            }
+        lost = {
+            "several pictures": getattr(image, "n_frames", 1) > 1,
+            "transparent pixels": "transparency" in image.info,
+            "intensities from 0 to another number than 255": _coding(image)[1] != 255,
+            "more than 8 bits per channel": bool(_fault(image, stream)),
+        }
     for what, is_so in lost.items():
         if is_so:
             raise InputError(f"{file} has {what}, which would be lost: convert the file first")
 
 
-def to_array(image: Image.Image, *, size: tuple[int, int] | None = None, mode: Mode | None = None, name: str) -> Array:
-    """An image as uint8 (H, W, C), turned upright according to its EXIF data, and converted to ``mode``.
+def to_array(image: Image.Image, how: Decoding = Decoding(), *, path: str, name: str = "") -> Array:
+    """An image as uint8 (H, W, C): turned upright, on the background, in the mode and of the size that are wanted.
 
-    If ``size``, (height, width), is given, the image is scaled, and its centre cropped. Raises InputError, which names
-    the image, if it has more than 8 bits per channel, or if it is neither grey nor RGB and no ``mode`` is given.
+    Raises InputError, which names the ``path``, if no mode is given and the image is neither grey nor RGB, or has
+    transparent pixels; or if it is smaller than a crop.
     """
-    ImageOps.exif_transpose(image, in_place=True)  # reads the pixels, so damage shows here
-    if image.mode.startswith(("I", "F")):
-        raise InputError(f"{name} has mode {image.mode}, expected 8 bits per channel: convert the file")
-    if mode is not None or image.mode == "1":
-        image = image.convert(PILLOW_MODES[mode or "grey"])
-    if image.mode not in PILLOW_MODES.values():
-        raise InputError(f"{name} has mode {image.mode}, expected grey (L) or RGB: pass mode to convert it")
-    if size is not None:
-        image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)
+    image = _upright(image)
+    is_simple = image.mode in ("1", *PILLOW_MODES.values())
+    if how.mode is None and (not is_simple or image.has_transparency_data):
+        kind = "transparent pixels" if is_simple else f"mode {image.mode}"
+        raise InputError(f"{path} has {kind}, expected opaque grey (L) or RGB: pass mode to convert it")
+    if image.has_transparency_data:
+        image = _opaque(image, how.background)
+    if how.mode is not None or image.mode == "1":
+        image = image.convert(PILLOW_MODES[how.mode or "grey"])
+    if how.size is not None:
+        image = _sized(image, how, how.size, path=path, name=name)
     array = np.asarray(image)
     return array[..., None] if array.ndim == 2 else array
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """Turns an image as its EXIF data says. `PIL.ImageOps.exif_transpose` fails where other EXIF fields are odd."""
+    image.load()
+    orientation = None
+    with suppress(Exception):  # EXIF data can hold anything; image viewers, too, show such a file as it is stored
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    turn = TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def _opaque(image: Image.Image, background: str) -> Image.Image:
+    """Draws an image over a background, as RGB."""
+    behind = Image.new("RGBA", image.size, ImageColor.getrgb(background)[:3])
+    return Image.alpha_composite(behind, image.convert("RGBA")).convert("RGB")
+
+
+def _sized(image: Image.Image, how: Decoding, size: tuple[int, int], *, path: str, name: str) -> Image.Image:
+    height, width = size
+    if how.crop is None:
+        return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+    left, top = image.width - width, image.height - height
+    if left < 0 or top < 0:
+        has = f"{path} is {image.height}×{image.width}, smaller than {height}×{width}"
+        raise InputError(f"{has}: choose a smaller size, or omit crop to scale it")
+    if how.crop == "tiles":
+        return image
+    if how.crop == "random":
+        digest = hashlib.blake2b(os.fsencode(f"{how.seed}/crop/{name}"), digest_size=16).digest()
+        left = int.from_bytes(digest[:8], "big") % (left + 1)
+        top = int.from_bytes(digest[8:], "big") % (top + 1)
+    else:
+        left, top = left // 2, top // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def tiles(array: Array, how: Decoding, name: str) -> Iterator[tuple[str, Array]]:
+    """The images that one file gives, with their names: all whole tiles row by row, or the one array.
+
+    A tile is named after its file and its upper left corner: ``photos/a.png/0-64``.
+    """
+    if how.crop != "tiles" or how.size is None:
+        yield name, array
+        return
+    height, width = how.size
+    for top in range(0, array.shape[0] - height + 1, height):
+        for left in range(0, array.shape[1] - width + 1, width):
+            yield f"{name}/{top}-{left}", array[top : top + height, left : left + width]
+
+
 def stack(named: Iterable[tuple[str, Array]]) -> Images:
     """Stacks arrays to images with names. Raises InputError if one differs from the first in size or mode."""
-    arrays: dict[str, Array] = {}
+    names: list[str] = []
+    pixels = np.empty((0, 0, 0, 0), np.uint8)
     for name, array in named:
-        arrays[name] = array
-        first = next(iter(arrays))
-        if array.shape != arrays[first].shape:
-            kinds = [f"{h}×{w} {'grey' if c == 1 else 'RGB'}" for h, w, c in (array.shape, arrays[first].shape)]
-            wrong = f"{name} is {kinds[0]}, expected {kinds[1]} like {first}"
+        shape = array.shape[2], *array.shape[:2]
+        if not names:
+            pixels = np.empty((64, *shape), np.uint8)
+        if shape != pixels.shape[1:]:
+            kinds = [f"{h}×{w} {'grey' if c == 1 else 'RGB'}" for c, h, w in (shape, pixels.shape[1:])]
+            wrong = f"{name} is {kinds[0]}, expected {kinds[1]} like {names[0]}"
             raise InputError(f"{wrong}: pass size and mode to convert them")
-    return Images(torch.from_numpy(np.stack([*arrays.values()])).movedim(-1, 1).contiguous(), [*arrays])
+        if len(names) == len(pixels):  # the buffer grows in place, so memory never holds the images twice
+            pixels.resize((len(names) * 5 // 4, *shape), refcheck=False)
+        pixels[len(names)] = array.transpose(2, 0, 1)
+        names.append(name)
+    pixels.resize((len(names), *pixels.shape[1:]), refcheck=False)
+    return Images(torch.from_numpy(pixels), names)

@@ -105,4 +105,5 @@ def check_fit(model: ImageModel, data: Data) -> None:
         ("classes", model.classes, data.classes if model.classes else None),
     ):
         if own != given:
-            raise InputError(f"the images ({data.protocol}) have {what} {given}, expected {own} like the model")
+            why = data.why_unlabelled if what == "classes" else ""
+            raise InputError(f"the images ({data.protocol}) have {what} {given}, expected {own} like the model{why}")

@@ -78,7 +78,7 @@ def build(recipe: Recipe, data: Data) -> ImageModel:
     options = asdict(recipe.model)
     labels, factors, scale = options.pop("labels"), options.pop("factors"), recipe.train.scale
     if labels and data.classes is None:
-        raise InputError(f"model.labels needs labels, but the images ({data.protocol}) have none")
+        raise InputError(f"model.labels needs labels, but the images ({data.protocol}) have none{data.why_unlabelled}")
     if scale is not None and not factors:
         raise InputError("train.scale needs model.factors")
     check_number("train.scale", scale or 0, least=0, most=len(factors))

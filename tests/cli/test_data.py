@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixelrnn.cli import main
+from tests.cli.checks import TINY, fails
+
+
+def write(path: Path, level: int = 0, mode: str = "L") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, (8, 8), level).save(path)
+
+
+def test_the_counts_of_files_and_of_copies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for n in range(30):
+        write(tmp_path / "photos" / f"{n}.png", n // 2)  # each image twice
+    (tmp_path / "photos" / "notes.txt").write_text("x")
+    (tmp_path / "photos" / "bad.png").write_text("x")
+    read = ["data", "--data", "folder", "--data.path", str(tmp_path / "photos")]
+    fails(capsys, read, r"photos/bad\.png is not an image file, expected BMP[^;]*")
+    assert main([*read, "--data.skip-damaged"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    drawn = "test: 4 of 30 drawn with seed 0; valid: 3 of 26 drawn with seed 0"
+    assert out[0] == f"photos, 256 levels; damaged files left out: 1; {drawn}"
+    assert out[3] == "32 files: 30 read, 1 skipped (1 .txt), 1 refused"
+    assert out[4].startswith(f"refused: {tmp_path}/photos/bad.png is not an image file")
+    assert out[5:]
+    assert all(line.startswith("warning: exact copies of") for line in out[5:])
+
+
+def test_looking_at_a_few_images_needs_no_splits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "few.npy", np.zeros((3, 8, 8), np.uint8))
+    array = ["--data", "array", "--data.path", str(tmp_path / "few.npy")]
+    assert main(["data", *array, "--out", str(tmp_path / "look.png")]) == 0
+    assert "train 3, valid 0, test 0 images" in capsys.readouterr().out
+    with Image.open(tmp_path / "look.png") as sheet:
+        assert sheet.width > 8
+    fails(capsys, ["train", "--run", str(tmp_path / "run"), *array], r"data\.test 0\.1 draws 0 of 3 images")
+
+
+def test_a_run_is_named_after_its_recipe_or_its_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs: list[Path] = []
+    monkeypatch.setattr("pixelrnn.training.fit.fit", lambda recipe, path, resume: runs.append(path))
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("model: {depth: 1}")
+    for tokens in (
+        [],
+        ["mnist-cnn"],
+        [str(recipe)],
+        ["--data", "folder", "--data.path", "photos.v2/"],
+        ["--data", "folder", "--data.path", "."],
+        ["--data", "array", "--data.path", "sub/samples.npz"],
+        ["--data", "huggingface", "--data.path", "owner/flowers"],
+        ["--data", "mnist"],
+        ["--run", "here", "--data", "mnist"],
+    ):
+        if tokens == ["--data", "folder", "--data.path", "."]:
+            fails(capsys, ["train", *tokens], "would add its samples to --data.path")
+        else:
+            assert main(["train", *tokens]) == 0
+    names = [str(path) for path in runs]
+    wanted = "runs/digits runs/mnist-cnn runs/mine runs/photos.v2 runs/samples runs/flowers runs/mnist here"
+    assert names == wanted.split()
+
+
+def test_images_of_any_file_take_the_options_of_decoding(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    scores = tmp_path / "scores.csv"
+    for background in ("white", "black"):
+        tokens = ["--images", str(tmp_path / "clear.png"), "--data.background", background]
+        assert main(["evaluate", str(run), *tokens, "--per-image", str(scores), "--overwrite"]) == 0
+        write(tmp_path / f"{background}.png", 255 if background == "white" else 0)
+        assert main(["evaluate", str(run), "--images", str(tmp_path / f"{background}.png")]) == 0
+    lines = [line.rpartition("|")[2] for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == lines[1] != lines[2] == lines[3]
+    images = ["evaluate", str(run), "--images", str(tmp_path / "clear.png")]
+    fails(capsys, [*images, "--data.max-pixels", "63"], r"clear\.png has 8×8 pixels, expected at most 63")
+    fails(capsys, [*images, "--data.levels", "4"], "--images cannot be combined with --data.levels")
+    (tmp_path / "bad.png").write_text("x")
+    assert main(["evaluate", str(run), "--images", str(tmp_path), "--data.skip-damaged"]) == 0
+    assert "all, 3 images" in capsys.readouterr().out
+
+
+def test_missing_labels_say_which_image_lacks_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("train/ant/0.png", "train/bee/0.png", "valid/ant/0.png", "valid/cow/0.png", "test/ant/0.png"):
+        write(tmp_path / "photos" / name)
+    tokens = ["--data", "folder", "--data.path", str(tmp_path / "photos"), "--model.labels", *TINY]
+    message = r"have none: cow/0\.png in valid has the class cow, which no training image has"
+    fails(capsys, ["train", "--run", str(tmp_path / "run"), *tokens], message)
