@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pixelrnn import InputError
-from pixelrnn.randomness import generator, uniform_row
+from pixelrnn.randomness import PartGenerator, generator, uniform_row
 
 
 def test_a_seed_gives_the_same_numbers() -> None:
@@ -27,3 +27,11 @@ def test_the_noise_for_a_device_without_float64_is_the_same_and_stays_on_the_cpu
         torch.manual_seed(0)
         noise = uniform_row(3, 2, 4, generator=source, device=torch.device("mps"))
         assert torch.equal(noise, torch.rand(3, 2, 4, dtype=torch.double, generator=generator(0)))
+
+
+def test_the_images_of_a_part_have_the_noise_of_the_whole_batch() -> None:
+    cpu = torch.device("cpu")
+    whole, part = generator(3), PartGenerator(3, first=1, total=4)
+    for _ in range(2):
+        every = uniform_row(3, 2, 4, generator=whole, device=cpu)
+        assert torch.equal(uniform_row(3, 2, 2, generator=part, device=cpu), every[:, :, 1:3])

@@ -17,6 +17,23 @@ def generator(seed: int, name: str = "seed") -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+class PartGenerator(torch.Generator):
+    """A generator for some images of a larger batch: they get the noise that they have in the whole batch.
+
+    Args:
+        seed: the seed, as in `generator`.
+        first: the place of the first of these images in the whole batch.
+        total: the number of images in the whole batch.
+    """
+
+    def __new__(cls, seed: int, *, first: int, total: int) -> "PartGenerator":
+        return super().__new__(cls)
+
+    def __init__(self, seed: int, *, first: int, total: int) -> None:
+        self.manual_seed(seed)
+        self.first, self.total = first, total
+
+
 def uniform_row(
     width: int, channels: int, batch: int, *, generator: torch.Generator | None, device: torch.device
 ) -> Float[Tensor, "W C B"]:
@@ -28,4 +45,6 @@ def uniform_row(
     device = torch.device("cpu") if device.type == "mps" else device
     source = generator.device if generator else device
     precision = torch.float32 if source.type == "mps" else torch.float64
-    return torch.rand(width, channels, batch, dtype=precision, generator=generator, device=source).to(device).double()
+    first, total = (generator.first, generator.total) if isinstance(generator, PartGenerator) else (0, batch)
+    every = torch.rand(width, channels, total, dtype=precision, generator=generator, device=source)
+    return every[:, :, first : first + batch].to(device).double()
