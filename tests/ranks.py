@@ -18,7 +18,7 @@ os.environ["TORCH_CPP_LOG_LEVEL"] = "ERROR"  # as the commands do
 CONTEXT.set_forkserver_preload(["pixelrnn.cli", "pixelrnn.training.fit", "tests.training.runs"])
 
 
-SECONDS = 50
+SECONDS = 100
 """A rank that takes longer hangs: it prints where, and ends."""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pixelrnn.cli import main
-from tests.cli.checks import TINY
+from tests.cli.checks import TINY, fails
 from tests.ranks import Ended, Ranks, on_ranks
 
 SCONTROL = """#!/bin/sh
@@ -96,6 +96,15 @@ def test_slurm_requeues_a_run_that_then_continues(tmp_path: Path, size: int, fai
     assert statuses(on_ranks(size, in_slurm, folder, 0, [*command, str(epochs + 1)])) == [0] * size
     assert (run / "metrics.csv").read_text().count("\n") - 1 == epochs + 1
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_or_resume_starts_a_run_and_then_continues_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, epochs = tmp_path / "run", "--train.epochs"
+    assert main(["train", "--run", str(run), "--or-resume", *TINY]) == 0
+    capsys.readouterr()
+    assert main(["train", "--run", str(run), "--or-resume", epochs, "2"]) == 0  # with its own recipe
+    assert capsys.readouterr().out.splitlines()[0].startswith("epoch 2: ")
+    fails(capsys, ["train", "digits", "--run", str(run), "--or-resume", epochs, "3"], "has model.hidden 2, got 32")
 
 
 @pytest.mark.slow  # torchrun and its processes

@@ -112,7 +112,7 @@ def _serve(connection: Connection, task: Task, threads: int, environment: dict[s
         x = task.images()[own.part(task.batch)]
         loss: Any = _Loss(model)
         if own.size > 1:  # as in training
-            warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # older versions lack its successor
             loss = DistributedDataParallel(loss, broadcast_buffers=False, find_unused_parameters=True)
 
         def step() -> None:
