@@ -206,6 +206,7 @@ def joined() -> Iterator[Processes]:
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
+        own.wait()  # rank 0 must not fail, and take the store with it, while others still connect
         yield own
         own.wait()
     except BaseException as error:
