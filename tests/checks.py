@@ -16,7 +16,7 @@ BLOCKED = """
 import importlib.abc, sys
 
 class Missing(importlib.abc.MetaPathFinder):
-    names = {"constriction", "datasets", "gradio", "matplotlib", "pooch", "sklearn", "tensorboard", "torchdata"}
+    names = {"constriction", "datasets", "gradio", "matplotlib", "pooch", "sklearn", "tensorboard"}
     names |= {"pytorch_lightning", "pytorch_optimizer"}
 
     def find_spec(self, name, path, target=None):

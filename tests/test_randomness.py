@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pixelrnn import InputError
-from pixelrnn.randomness import Noise, generator
+from pixelrnn.randomness import Noise, PartGenerator, generator
 
 
 def test_a_seed_gives_the_same_numbers() -> None:
@@ -47,3 +47,8 @@ def test_the_noise_for_a_device_without_float64_is_the_same_and_stays_on_the_cpu
     for source in (generator(0), None):
         torch.manual_seed(0)
         assert torch.equal(noise_of(4, source, torch.device("mps")), noise_of(4, generator(0)))
+
+
+def test_the_images_of_a_part_have_the_noise_of_the_whole_batch() -> None:
+    whole, part = noise_of(4, generator(3)), noise_of(2, PartGenerator(3, first=1))
+    assert torch.equal(part, whole[..., 1:3])

@@ -7,12 +7,14 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import Progress
 
+from pixelrnn.processes import launched
+
 T = TypeVar("T")
 
 
 def sees_progress() -> bool:
-    """True if standard error is a terminal, which shows a bar."""
-    return Console(stderr=True).is_terminal
+    """True if standard error is a terminal, which shows a bar. Of several processes, only rank 0 shows one."""
+    return Console(stderr=True).is_terminal and not launched().rank
 
 
 def bar() -> Progress:

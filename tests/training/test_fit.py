@@ -12,12 +12,13 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pixelrnn import InputError, MultiScalePixelRNN, PixelRNN
-from pixelrnn.data import Batch, DataConfig, load
+from pixelrnn.data import DataConfig, load
 from pixelrnn.models import ImageModel
 from pixelrnn.models.orders import turn
 from pixelrnn.nn import OutputHead
 from pixelrnn.ops import choose
 from pixelrnn.pictures import save_grid, to_8_bit
+from pixelrnn.training.batches import Part
 from pixelrnn.training.fit import _start_from, fit
 from pixelrnn.training.module import LikelihoodTraining
 from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig
@@ -73,7 +74,7 @@ class Record(pl.Callback):
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Part, batch_idx: int
     ) -> None:
         self.weights.append([p.detach().clone() for p in pl_module.parameters()])
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
@@ -138,7 +139,7 @@ def test_training_draws_all_orders(
     seen: list[list[int]] = []
     nats = LikelihoodTraining.nats
 
-    def spied(self: LikelihoodTraining, batch: Batch, order: torch.Tensor) -> torch.Tensor:
+    def spied(self: LikelihoodTraining, batch: Part, order: torch.Tensor) -> torch.Tensor:
         loss, model = nats(self, batch, order), self.model.eval()
         if scale is None:
             expected = model.log_prob(batch.pixels, order=order)

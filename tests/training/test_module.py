@@ -6,13 +6,13 @@ import torch
 from pytorch_optimizer import SOAP
 
 from pixelrnn import InputError, PixelRNN
-from pixelrnn.data import Batch
+from pixelrnn.training.batches import Part
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA, seed_step
 from pixelrnn.training.recipe import TrainConfig
 
 
 def module(**options: Any) -> LikelihoodTraining:
-    return LikelihoodTraining(PixelRNN(levels=4, hidden=2), TrainConfig(**options), steps=20)
+    return LikelihoodTraining(PixelRNN(levels=4, hidden=2), TrainConfig(**{"epochs": 1} | options), batches=20)
 
 
 def rates(**options: Any) -> list[float]:
@@ -55,7 +55,7 @@ def test_a_loss_that_is_no_number_stops_the_training() -> None:
     for parameter in broken.model.parameters():
         torch.nn.init.constant_(parameter, math.nan)
     with pytest.raises(InputError, match=r"the loss is nan at step 0: lower train\.learning_rate or train\.clip"):
-        broken.training_step(Batch(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), None), 0)
+        broken.training_step(Part(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), None, first=0, total=1), 0)
 
 
 def test_the_moving_average_forgets_the_beginning() -> None:

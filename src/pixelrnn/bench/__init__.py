@@ -6,6 +6,17 @@ gradients match the reference in float64.
 """
 
 from pixelrnn.bench.measure import Measurement, measure, table, time_exponent
+from pixelrnn.bench.together import Together, measure_together, table_together
 from pixelrnn.bench.variants import Task, Variant
 
-__all__ = ["Measurement", "Task", "Variant", "measure", "table", "time_exponent"]
+__all__ = [
+    "Measurement",
+    "Task",
+    "Together",
+    "Variant",
+    "measure",
+    "measure_together",
+    "table",
+    "table_together",
+    "time_exponent",
+]

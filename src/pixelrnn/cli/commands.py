@@ -6,6 +6,7 @@ Each command imports its libraries when it runs: PyTorch takes two seconds to im
 import os
 import socket
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,8 +18,12 @@ from pixelrnn.cli import options
 from pixelrnn.data import DataConfig
 from pixelrnn.errors import InputError, check_number, extra, input_error
 from pixelrnn.explain import FIGURES, FigureName, StillFormat, draw, place
+from pixelrnn.processes import launched, started, was_restarted
 from pixelrnn.progress import rows, track
 from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig, resolve
+
+command_line: list[str] = []
+"""The running command as arguments of Python. `train` starts further processes with them."""
 
 app = App(
     name="pixelrnn",
@@ -38,6 +43,8 @@ def train(
     *,
     run: Path | None = None,
     resume: Path | None = None,
+    or_resume: Annotated[bool, Parameter(negative="")] = False,
+    force: Annotated[bool, Parameter(negative="")] = False,
     model: options.Network = ModelConfig(),
     data: options.Data = DataConfig(),
     train: options.Optimisation = TrainConfig(),
@@ -50,22 +57,31 @@ def train(
 
     On cores that no other process uses, `OMP_WAIT_POLICY=active pixelrnn train` is faster.
 
+    Several processes, on one machine or many, compute parts of each batch:
+    `torchrun --nproc-per-node 4 -m -- pixelrnn train digits`, or `srun`, or `--train.devices 4`.
+
     Args:
         recipe: A YAML file with the sections model, data and train, or the name of a recipe that comes with the
             package. Default: digits.
         run: The run folder, new or empty. Default: runs/RECIPE, or without a recipe the name of the data in runs.
         resume: Continue the run in this folder, with its own recipe, instead of starting a new run.
+        or_resume: Continue the run in the run folder if it has a checkpoint; otherwise start it. A job that is started
+            again with the same command then continues. torchrun does so when it restarts processes.
+        force: Resume even if the images or the versions of PyTorch and pixelrnn are not those of the checkpoint.
     """
     with extra("train", wanted_by="pixelrnn train"):
         from pixelrnn.training.fit import fit
 
     if resume is not None and (recipe is not None or run is not None):
         raise InputError("--resume continues a run with its own recipe: pass neither RECIPE nor --run")
-    path = resume or run or Path("runs") / (data.name if recipe is None else Path(recipe).stem)
+    path = resume or options.run_folder(recipe, run, data)
     if data.path is not None and path.resolve().is_relative_to(Path(data.path).resolve()):
         where = "move it" if resume else "choose another --run"
         raise InputError(f"the run folder {path} would add its samples to --data.path {data.path}: {where}")
-    fit(Recipe(model=model, data=data, train=train), path, resume=resume is not None)
+    continues = resume is not None or ((or_resume or was_restarted()) and options.has_checkpoint(path))
+    devices, alone = train.devices or 1, "RANK" not in os.environ and launched().size == 1
+    with started(devices, command_line) if alone and devices > 1 and train.nodes in (None, 1) else nullcontext():
+        fit(Recipe(model=model, data=data, train=train), path, resume=continues, force=force)
     print(f"run folder: {path}")
 
 
@@ -111,10 +127,10 @@ def evaluate(
     chosen, protocol = inputs.chosen_images(images, data, split, loaded)
     if loaded.orders > 1:
         protocol += ", raster order" if order == "identity" else f", mixture of {loaded.orders} orders"
-    how: dict[str, Any] = {"batch": batch, "order": 0 if order == "identity" else order}
+    how: dict[str, Any] = {"batch": batch, "order": 0 if order == "identity" else order, "processes": launched()}
     classified = {s: accuracy(loaded, own, split=s, **how) for s, own in chosen.items() if classify}
     scores = [score(loaded, own, split=s, protocol=protocol, **how) for s, own in chosen.items()]
-    if per_image is not None:
+    if per_image is not None and not launched().rank:
         outputs.write_scores(per_image, scores)
     for line in scores:
         print(line)
@@ -154,6 +170,8 @@ def sample(
         order: The order of generation, for a model of several orders. 0 is raster order; `pixelrnn explain orders`
             draws the others.
     """
+    import torch
+
     from pixelrnn import pictures, randomness
     from pixelrnn.cli import inputs, outputs
 
@@ -164,11 +182,20 @@ def sample(
     if order and loaded.orders == 1:
         raise InputError(f"{model} has one order of generation: omit --order {order}")
     check_number("--order", order, least=0, most=loaded.orders - 1)
-    labels, noise = inputs.labels_of(loaded, label, n), randomness.generator(seed, "--seed")
-    own = loaded.size or (0, 0)
-    how: dict[str, Any] = {"labels": labels, "temperature": temperature, "generator": noise}
-    with rows("sampling", (height or own[0]) if order < 4 else (width or own[1])) as on_row:
-        images = loaded.sample(n, height=height, width=width, order=order, on_row=on_row, **how)
+    randomness.generator(seed, "--seed")  # checks it
+    labels, processes = inputs.labels_of(loaded, label, n), launched()
+    part = processes.part(n)
+    noise = randomness.PartGenerator(seed, first=part.start)
+    how: dict[str, Any] = {"temperature": temperature, "generator": noise, "height": height, "width": width}
+    size = loaded.size or (0, 0)
+    drawn_here = []
+    with rows("sampling", (height or size[0]) if order < 4 else (width or size[1])) as on_row:
+        if part.start < part.stop:
+            own = None if labels is None else labels[part]
+            drawn_here.append(loaded.sample(part.stop - part.start, labels=own, order=order, on_row=on_row, **how))
+    images = torch.cat([own.cpu() for gathered in processes.gather(drawn_here) for own in gathered])
+    if processes.rank:
+        return
     outputs.save_arrays(arrays, loaded.levels, images=images)
     drawn = label or loaded.classes or ()
     columns = min(n, len(drawn)) if len(drawn) > 1 else None
@@ -287,6 +314,7 @@ def bench(
     depth: int = 1,
     rounds: int = 10,
     device: options.OnDevice = "auto",
+    processes: Annotated[tuple[int, ...], Parameter(negative="", consume_multiple=True, show_default=False)] = (),
     out: Path | None = None,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -305,16 +333,20 @@ def bench(
         hidden: The number h of features of a layer.
         depth: The number of residual blocks.
         rounds: The number of turns of each variant. We print the median time.
+        processes: Time our backend alone, with the batch on so many processes that share the threads: 1 2 compares one
+            process with two of half as many threads each. Default: compare the variants.
         out: The PNG file to write: a plot of time against image side (at the first batch size) and against batch
             size. The extra measurements take minutes.
     """
     import torch
 
-    from pixelrnn.bench import Task, Variant, measure, table, time_exponent
+    from pixelrnn.bench import Task, Variant, measure, measure_together, table, table_together, time_exponent
     from pixelrnn.cli import outputs
     from pixelrnn.ops import cpu
 
     check_number("--rounds", rounds, least=1)
+    if processes and out is not None:
+        raise InputError("--processes draws no plot: pass either --processes or --out")
     if out is not None:
         with extra("train", wanted_by="pixelrnn bench --out"):
             from pixelrnn.bench.plot import save_plot
@@ -328,7 +360,11 @@ def bench(
     where = torch.cuda.get_device_name() if on == "cuda" else f"{torch.get_num_threads()} threads"
     print(f"{layer}, h = {hidden}, depth {depth}, {side}×{side} binary images, {where}")
     for task in tasks:
-        print(table(measure(task, rounds=rounds)))
+        print(
+            table_together(measure_together(task, processes, rounds=rounds))
+            if processes
+            else table(measure(task, rounds=rounds))
+        )
     if out is not None:
         by_side = [measure(replace(tasks[0], side=s), rounds=min(rounds, 2)) for s in (8, 16, 32, 64)]
         by_batch = [measure(replace(tasks[0], batch=b), rounds=min(rounds, 2)) for b in (1, 4, 16, 64)]

@@ -12,6 +12,7 @@ from cyclopts.config import Dict
 
 from pixelrnn.data import DataConfig, SplitName
 from pixelrnn.errors import InputError
+from pixelrnn.processes import was_restarted
 from pixelrnn.training.recipe import Device, ModelConfig, TrainConfig, find_recipe, read_recipe
 
 MODEL = "a run folder, the folder of an exported model, a model of this package, or owner/name on the Hugging Face Hub"
@@ -46,6 +47,16 @@ Data = Annotated[DataConfig, Parameter(group="The images (a recipe or run folder
 Optimisation = Annotated[TrainConfig, Parameter(group="The optimisation")]
 
 
+def run_folder(recipe: str | None, run: Path | None, data: DataConfig) -> Path:
+    """The folder of a new run: ``run``, or in runs the name of the recipe, or without one that of the data."""
+    return run or Path("runs") / (data.name if recipe is None else Path(recipe).stem)
+
+
+def has_checkpoint(run: Path) -> bool:
+    """True if the run in a folder can be resumed."""
+    return (run / "checkpoints" / "last.ckpt").is_file()
+
+
 def data_is_its_source(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Reads ``--data NAME`` as ``--data.source NAME``."""
     by_name = {argument.names[0]: argument for argument in arguments}
@@ -61,8 +72,15 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
     given = {a.names[0].lstrip("-").lower(): a.tokens[0].value for a in arguments if a.tokens}
     path, defaults = Path(), dict[str, Any]()
     if commands == ("train",):
-        resume = given.get("resume")
-        path = Path(resume) / "config.yaml" if resume is not None else find_recipe(given.get("recipe", "digits"))
+        resume, recipe, own = given.get("resume"), given.get("recipe"), given.get("run")
+        data: dict[str, Any] = {name: given[f"data.{name}"] for name in ("source", "path") if f"data.{name}" in given}
+        folder = run_folder(recipe, None if own is None else Path(own), DataConfig(**data))
+        if resume is not None:
+            path = Path(resume) / "config.yaml"
+        elif recipe is None and ("or-resume" in given or was_restarted()) and (folder / "config.yaml").is_file():
+            path = folder / "config.yaml"
+        else:
+            path = find_recipe(recipe or "digits")
         if not path.is_file():
             raise InputError(f"no run to resume in {resume}: config.yaml is missing")
         defaults = read_recipe(path)

@@ -4,12 +4,17 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from io import TextIOWrapper
+from contextlib import nullcontext, redirect_stdout
+from io import StringIO, TextIOWrapper
 
 from cyclopts import CycloptsError
 
-from pixelrnn.cli.commands import app
+from pixelrnn.cli.commands import app, command_line
 from pixelrnn.errors import InputError, Stopped, on_signals
+from pixelrnn.processes import joined, launched, was_told
+
+SHARED = "train", "evaluate", "sample"
+"""The commands that several processes share. Of any other command, rank 0 does everything."""
 
 TOO_LARGE = ("can't allocate memory", "bad_alloc", "calculation overflowed")
 
@@ -17,22 +22,34 @@ TOO_LARGE = ("can't allocate memory", "bad_alloc", "calculation overflowed")
 def main(tokens: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit status. An error prints one line on standard error.
 
+    If torchrun or srun has started several processes, only rank 0 prints to standard output, and an error is printed
+    once.
+
     The status is 0 for success, 1 for files or values that cannot be used, 2 for a wrong command line, and 130 or 143
     after SIGINT or SIGTERM.
     """
     # OpenMP reads this when PyTorch is imported: waiting threads sleep and leave their cores to working ones.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # PyTorch's C++ reads this then too: its warnings are for developers.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":  # file names need not be UTF-8
         sys.stdout.reconfigure(errors="surrogateescape")
+    command_line[:] = sys.orig_argv[1:] if tokens is None else ["-m", "pixelrnn", *tokens]
+    given = sys.argv[1:] if tokens is None else [*tokens]
     try:
-        with on_signals(_terminate, signal.SIGTERM):
-            app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        is_shared, rank = given[:1] in [[name] for name in SHARED], launched().rank
+        if rank and not is_shared:
+            return 0
+        quiet = redirect_stdout(StringIO()) if rank else nullcontext()
+        with on_signals(_terminate, signal.SIGTERM), quiet, joined() if is_shared else nullcontext():
+            app(given, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        return _fail(str(error), 2)
+        return _fail(str(error), 2, told=was_told(error))
     except InputError as error:
-        return _fail(str(error), 1)
+        return _fail(str(error), 1, told=was_told(error))
     except OSError as error:
-        return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
+        message = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+        return _fail(message, 1, told=was_told(error))
     except (MemoryError, OverflowError, RuntimeError) as error:
         import torch  # here, because --help does not need it
 
@@ -40,11 +57,11 @@ def main(tokens: Sequence[str] | None = None) -> int:
         known = isinstance(error, MemoryError | OverflowError | torch.OutOfMemoryError)
         if not known and not any(words in str(error) for words in TOO_LARGE):
             raise
-        return _fail(f"a number is too large, or there is not enough memory: {error}", 1)
-    except KeyboardInterrupt:
-        return _fail("stopped by SIGINT", 130)
+        return _fail(f"a number is too large, or there is not enough memory: {error}", 1, told=was_told(error))
+    except KeyboardInterrupt as error:
+        return _fail("stopped by SIGINT", 130, told=was_told(error) or launched().rank > 0)
     except Stopped as stopped:
-        return _fail(str(stopped), 128 + stopped.signum)
+        return _fail(str(stopped), 128 + stopped.signum, told=was_told(stopped))
     return 0
 
 
@@ -53,6 +70,7 @@ def _terminate(signum: int, frame: object) -> None:
     raise Stopped(signum)
 
 
-def _fail(message: str, status: int) -> int:
-    print("pixelrnn: " + " ".join(message.split()), file=sys.stderr)
+def _fail(message: str, status: int, *, told: bool = False) -> int:
+    if not told:
+        print("pixelrnn: " + " ".join(message.split()), file=sys.stderr)
     return status

@@ -8,6 +8,7 @@ from torch.overrides import has_torch_function_unary
 
 from pixelrnn.errors import InputError
 from pixelrnn.nn.diagonal_bilstm import DiagonalBiLSTM
+from pixelrnn.nn.dropout import Dropout2d
 from pixelrnn.nn.masked_conv import MaskedConv2d
 from pixelrnn.nn.row_lstm import RowLSTM
 
@@ -63,7 +64,7 @@ class ResidualBlock(nn.Module):
             self.transform = nn.ModuleList([lstm, MaskedConv2d("B", hidden, stream, 1, channels=channels)])
         else:
             raise InputError(f"unknown layer {layer!r}: expected one of {', '.join(get_args(LayerKind))}")
-        self.layer, self.residual, self.dropout = layer, residual, nn.Dropout2d(dropout)
+        self.layer, self.residual, self.dropout = layer, residual, Dropout2d(dropout)
 
     def forward(
         self, x: Float[Tensor, "B stream H W"], condition: Float[Tensor, "B c H W"] | None = None

@@ -77,7 +77,7 @@ def check(path: Path, trainer: Any, module: LikelihoodTraining, loader: dict[str
         path: the checkpoint.
         trainer: the `pl.Trainer` of the run, with its callbacks.
         module: the module that the run trains.
-        loader: a state of the loader of training images, within an epoch.
+        loader: a state of the loader of training images.
     """
     state, weights, scratch = read(path), module.state_dict(), copy.deepcopy(module)
     for parameter in scratch.parameters():

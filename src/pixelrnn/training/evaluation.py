@@ -1,5 +1,6 @@
 """Scores of images under a model."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +13,7 @@ from pixelrnn.data import Data, Images
 from pixelrnn.errors import InputError
 from pixelrnn.likelihood import bits_per_dim
 from pixelrnn.models import ImageModel
+from pixelrnn.processes import Processes
 from pixelrnn.progress import track
 
 
@@ -56,21 +58,24 @@ def score(
     protocol: str,
     batch: int = 64,
     order: int | Literal["mixture"] = 0,
+    processes: Processes = Processes(),
 ) -> Score:
     """Scores every image, ``batch`` of them at a time, on the device of the model and with a progress bar.
 
     ``split`` is the name of the images, and ``protocol`` says where they come from and how they were prepared. The
-    ``order`` is as in `ImageModel.log_prob`.
+    ``order`` is as in `ImageModel.log_prob`. Each of several ``processes`` scores every so many batches and returns
+    all scores, with the same bits as one process.
 
     Raises:
         InputError: the images have other channels or levels than the model, or their scores are not finite.
     """
     scores = []
-    for x, labels in track(images.batches(batch), f"evaluating {split}"):
+    for x, labels in track(images.batches(batch)[processes.rank :: processes.size], f"evaluating {split}"):
         given = labels.to(model.device) if model.classes and labels is not None else None
         scores.append(-model.log_prob(x.to(model.device), order=order, labels=given).cpu())
+    by_turns = itertools.chain.from_iterable(itertools.zip_longest(*processes.gather(scores)))
     # In float64, and on the CPU because MPS lacks it: rounding must not show in the third decimal of a mean of 10,000.
-    nats = torch.cat(scores).double()
+    nats = torch.cat([each for each in by_turns if each is not None]).double()
     if not nats.isfinite().all():
         raise InputError(f"the model gives {nats.mean().item()} nats/image on {split}, expected a finite number")
     return Score(protocol, split, images.names, nats, images.dimensions)
@@ -78,7 +83,13 @@ def score(
 
 @torch.no_grad()
 def accuracy(
-    model: ImageModel, images: Images, *, split: str, batch: int = 64, order: int | Literal["mixture"] = 0
+    model: ImageModel,
+    images: Images,
+    *,
+    split: str,
+    batch: int = 64,
+    order: int | Literal["mixture"] = 0,
+    processes: Processes = Processes(),
 ) -> float:
     """The fraction of the images that the model finds likeliest under their own class. Arguments as in `score`.
 
@@ -89,11 +100,11 @@ def accuracy(
         what = "the model is not conditional on a class" if model.classes is None else "the images have no labels"
         raise InputError(f"cannot classify: {what}")
     right = 0
-    for x, labels in track(images.batches(batch), f"classifying {split}"):
+    for x, labels in track(images.batches(batch)[processes.rank :: processes.size], f"classifying {split}"):
         assert labels is not None
         by_class = model.log_prob_by_class(x.to(model.device), order=order)
         right += int((by_class.argmax(dim=1).cpu() == labels).sum())
-    return right / len(images)
+    return sum(processes.gather(right)) / len(images)
 
 
 def check_fit(model: ImageModel, data: Data) -> None:

@@ -4,73 +4,128 @@ import json
 import logging
 import signal
 import warnings
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning import loggers as lightning_loggers
 from pytorch_lightning.callbacks import LearningRateMonitor, RichProgressBar
-from torch.utils.data import DataLoader
-from torchdata.stateful_dataloader import StatefulDataLoader
-from torchdata.stateful_dataloader.sampler import StatefulDistributedSampler
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies import DDPStrategy
 
 from pixelrnn import models
 from pixelrnn.data import Data, load
-from pixelrnn.errors import InputError, check_number, on_signals
+from pixelrnn.errors import InputError, Stopped, check_number, input_error, on_signals
 from pixelrnn.models import ImageModel, MultiScalePixelRNN, PixelRNN
 from pixelrnn.models.pretrained import fill
+from pixelrnn.processes import Processes, joined
 from pixelrnn.progress import sees_progress
+from pixelrnn.training.batches import Batches
 from pixelrnn.training.checkpoint import CheckedCheckpoints, averaged_weights, check
 from pixelrnn.training.curves import Curves
 from pixelrnn.training.memory import keep_freed
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA
+from pixelrnn.training.origin import origin
 from pixelrnn.training.recipe import Recipe, TrainConfig, resolve
 from pixelrnn.training.records import Checkpoints, Metrics
 from pixelrnn.training.run_folder import RunFolder, plain
+from pixelrnn.training.stopping import Patience, requeue, requeue_signals
 
-# Advice to load images with worker processes, though ours are in memory; and warnings for the libraries' developers.
-LIBRARY_WARNINGS = ".*does not have many workers|'set_vital' is deprecated|.*LeafSpec.* is deprecated"
+# Advice to combine metrics of processes, though every process logs those of the whole batch; to use srun, which may be
+# there without SLURM; and warnings for the libraries' developers.
+LIBRARY_WARNINGS = (
+    "It is recommended to use `self.log|The `srun` command is available|'set_vital' is deprecated"
+    "|.*LeafSpec.* is deprecated|`broadcast_buffers` is deprecated"
+)
 
 
-def fit(recipe: Recipe, path: Path, *, resume: bool = False) -> ImageModel:
+class Joined(LightningEnvironment):
+    """The processes of the launcher, which Lightning need not start. It leaves the signals of SLURM to us."""
+
+    def teardown(self) -> None:
+        """Keeps the variables of the launcher, for another training in this process."""
+
+
+def fit(
+    recipe: Recipe, path: Path, *, resume: bool = False, force: bool = False, loggers: Sequence[Logger] = ()
+) -> ImageModel:
     """Trains the model of a recipe and returns the best one by validation.
+
+    If torchrun or srun has started several processes, each of them calls this function, and computes its part of every
+    batch. All of them return the same model.
 
     Args:
         recipe: the model, the data and the optimisation.
-        path: the run folder: new or empty, or with ``resume`` the folder of the run to continue.
-        resume: continue from the folder's last checkpoint, with the recipe of the run. Only ``data.path``,
-            ``train.epochs``, ``train.device`` and ``train.sample_every`` may differ from it. On the same CPU the
-            weights then equal, bit for bit, those of a run that was never stopped.
+        path: the run folder: new or empty, or with ``resume`` the folder of the run to continue. All processes must see
+            it, and only rank 0 writes into it.
+        resume: continue from the folder's last checkpoint, with the recipe of the run. Only the options of
+            `pixelrnn.training.run_folder.CHANGEABLE` may differ from it. On the same CPU and with the same number of
+            processes, the weights then equal, bit for bit, those of a run that was never stopped.
+        force: resume even if the images, or the version of PyTorch or of this package, are not those of the checkpoint.
+        loggers: other loggers of Lightning that get the metrics.
 
     Raises:
         InputError: the recipe or the data are not valid; the folder is not empty, or holds no run to resume; another
-            process trains in it; its checkpoint is damaged or belongs to another configuration; or the loss becomes NaN
-            or infinite.
+            process trains in it; its checkpoint is damaged, or belongs to another configuration, other images or other
+            versions; the number of processes is not that of the recipe; or the loss becomes NaN or infinite.
         OSError: the folder cannot be written to, or the disk is full. Earlier checkpoints stay whole.
-        Stopped: SIGINT or SIGTERM arrived. The state was saved, unless the signal came before the first step.
+        Stopped: SIGINT or SIGTERM arrived at any process, or, in a job of SLURM, SIGUSR1, which also requeues the job.
+            The state was saved, unless the signal came before the first step.
     """
-    run = RunFolder(path)
-    run.check(resume=resume)
-    if recipe.data.path is not None and Path(recipe.data.path).exists():  # the run may resume elsewhere
-        recipe = replace(recipe, data=replace(recipe.data, path=str(Path(recipe.data.path).resolve())))
-    if resume:
-        run.check_recipe(recipe)
-    resolve(recipe.train.device)  # before anything is written
-    data = load(recipe.data)
-    keep_freed()
-    pl.seed_everything(recipe.train.seed, verbose=False)
-    model = build(recipe, data)
-    if not resume and recipe.train.start is not None:
-        _start_from(recipe.train.start, model)
-    with run.locked(), warnings.catch_warnings():
+    with joined() as processes, ExitStack() as stack:
+        run, resume = RunFolder(path), processes.gather(resume)[0]
+        with processes.agreed():
+            processes.check(recipe.train.devices, recipe.train.nodes)
+            # We do not record the number of processes: any number can resume.
+            recipe = replace(recipe, train=replace(recipe.train, devices=None, nodes=None))
+            if not processes.rank:
+                run.check(resume=resume)
+            if recipe.data.path is not None and Path(recipe.data.path).exists():  # the run may resume elsewhere
+                recipe = replace(recipe, data=replace(recipe.data, path=str(Path(recipe.data.path).resolve())))
+            if resume:
+                run.check_recipe(recipe)
+            resolve(recipe.train.device)  # before anything is written
+            data = load(recipe.data)
+            own = origin(data)
+            if resume and not force:
+                run.check_origin(own)
+            keep_freed()
+            pl.seed_everything(recipe.train.seed, verbose=False)
+            model = build(recipe, data)
+            if not resume and recipe.train.start is not None:
+                _start_from(recipe.train.start, model)
+            others = [*loggers, *_service(recipe.train.logger, run)]
+        if any(images != own for images in processes.gather(own)):
+            raise InputError("the processes read different images or run different versions: give all the same")
+        with processes.agreed():
+            if not processes.rank:
+                stack.enter_context(run.locked())
+                run.check(resume=resume)  # again: another process may have trained here until now
+                run.clear(resume=resume)
+        stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", LIBRARY_WARNINGS)
-        run.check(resume=resume)  # again: another process may have trained here until now
-        run.clear(resume=resume)
-        _run(recipe, run, data, model, resume=resume)
-        _export_best(model, run)
+        _run(recipe, run, data, model, processes, origin=json.dumps(own), resume=resume, loggers=others)
+        with processes.agreed():
+            _export_best(model, run, processes)
+        processes.copy_from_first(model)
     return model.eval()
+
+
+def _service(name: str | None, run: RunFolder) -> list[Logger]:
+    """The logger of a service."""
+    how: dict[str, Any] = {"save_dir": str(run.path), "project": "pixelrnn", "name": run.path.name}
+    if name is None:
+        return []
+    if name == "mlflow":
+        how = {"experiment_name": "pixelrnn", "run_name": run.path.name}
+    kinds = {"mlflow": "MLFlowLogger", "wandb": "WandbLogger"}
+    with input_error(f"train.logger {name} needs its package: pip install {name}", ModuleNotFoundError):
+        return [getattr(lightning_loggers, kinds[name])(**how)]
 
 
 def build(recipe: Recipe, data: Data) -> ImageModel:
@@ -105,70 +160,94 @@ def _start_from(name: str, model: ImageModel) -> None:
     fill(model, weights, source=name)
 
 
-def _export_best(model: ImageModel, run: RunFolder) -> None:
-    if run.best.is_file():
+def _export_best(model: ImageModel, run: RunFolder, processes: Processes) -> None:
+    if not processes.rank and run.best.is_file():
         fill(model, averaged_weights(run.best), source=str(run.best))
         model.save_pretrained(run.model)
 
 
-def _run(recipe: Recipe, run: RunFolder, data: Data, model: ImageModel, *, resume: bool) -> None:
+def _run(
+    recipe: Recipe,
+    run: RunFolder,
+    data: Data,
+    model: ImageModel,
+    processes: Processes,
+    *,
+    origin: str,
+    resume: bool,
+    loggers: list[Logger],
+) -> None:
     train = recipe.train
-    training = _loader(data, train)
+    # The order of an epoch depends on the seed and its number alone.
+    training = Batches(data.train, train.batch, processes, seed=train.seed)
     # Validation keeps no gradients, so its batches may be larger.
-    validation = DataLoader(data.valid, batch_size=4 * train.batch, collate_fn=_whole)
+    validation = Batches(data.valid, 4 * train.batch, processes)
 
-    module = LikelihoodTraining(model, train, steps=len(training) * train.epochs)
-    sample_every = train.sample_every if data.channels in (1, 3) else 0  # only these are drawable
-    checkpoints = Checkpoints(run, sample_every=sample_every, seed=train.seed, recipe=json.dumps(plain(recipe)))
+    module = LikelihoodTraining(model, train, batches=len(training), processes=processes)
+    checkpoints = Checkpoints(
+        run,
+        sample_every=train.sample_every if data.channels in (1, 3) else 0,  # only these are drawable
+        seed=train.seed,
+        recipe=json.dumps(plain(recipe)),
+        origin=origin,
+        processes=processes,
+    )
+    metrics = Metrics(run, dimensions=data.train.dimensions, scale=train.scale, processes=processes)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    with on_signals(checkpoints.on_signal, signal.SIGINT, signal.SIGTERM):
-        trainer = pl.Trainer(
+    with on_signals(checkpoints.on_signal, signal.SIGINT, signal.SIGTERM, *requeue_signals()):
+        trainer: Any = pl.Trainer(
             accelerator=resolve(train.device),
-            devices=1,
+            devices=processes.local_size,
+            num_nodes=processes.nodes,
+            strategy=_strategy() if processes.size > 1 else "auto",
             precision="32-true" if train.precision == "float32" else "bf16-mixed",
             max_epochs=train.epochs,
+            accumulate_grad_batches=train.accumulate,
             gradient_clip_val=train.clip or None,
-            logger=Curves(run.tensorboard),
-            callbacks=_callbacks(train, run, checkpoints, data),
-            plugins=[CheckedCheckpoints()],
+            logger=False if processes.rank else [Curves(run.tensorboard), *loggers],
+            callbacks=_callbacks(train, processes, metrics, checkpoints),
+            plugins=[CheckedCheckpoints(), Joined()],
             enable_checkpointing=False,
             enable_progress_bar=sees_progress(),
             enable_model_summary=False,
             num_sanity_val_steps=0,
             log_every_n_steps=min(10, len(training)),
+            default_root_dir=str(run.path),  # Lightning resumes from files named hpc_ckpt_… in the working directory
         )
-        if resume:
-            another = _loader(data, train)
-            next(iter(another))
-            check(run.last, trainer, module, loader=another.state_dict())
-            _export_best(model, run)  # before the work, because it notices a damaged best.ckpt
-        run.write_config(recipe)
+        # Its handler of SIGTERM would exit with status 0 without saving, or wait in the handler for other processes.
+        trainer._signal_connector.register_signal_handlers = lambda: None
+        with processes.agreed():
+            if resume:
+                check(run.last, trainer, module, loader=training.state_dict())
+                _export_best(model, run, processes)  # before the work, because it notices a damaged best.ckpt
+            if not processes.rank:
+                run.write_config(recipe)
         try:
             trainer.fit(module, training, validation, ckpt_path=str(run.last) if resume else None, weights_only=True)
-        except BaseException:
+        except BaseException as error:
             # However training ended, we export the best model so far. An error in that must not hide the first one.
             with suppress(Exception):
-                _export_best(model, run)
+                _export_best(model, run, processes)
+            if isinstance(error, Stopped) and error.signum in requeue_signals() and not processes.rank:
+                requeue()
             raise
 
 
-def _loader(data: Data, train: TrainConfig) -> StatefulDataLoader:
-    # The order of an epoch depends on the seed and its number alone. The loader's own shuffling shares a generator with
-    # other draws: a resumed run would repeat the order of this epoch, but not of later ones.
-    order = StatefulDistributedSampler(data.train, num_replicas=1, rank=0, shuffle=True, seed=train.seed)
-    return StatefulDataLoader(data.train, batch_size=train.batch, sampler=order, collate_fn=_whole)
+def _strategy() -> DDPStrategy:
+    # Searching unused parameters keeps those without gradient out of a step (train.scale). It also keeps DDP from
+    # sorting its buckets after the first step: a resumed run would then sum in another order.
+    return DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
 
 
-def _whole(batch: Any) -> Any:
-    """Returns the batch itself, because `Images` gives whole batches."""
-    return batch
-
-
-def _callbacks(train: TrainConfig, run: RunFolder, checkpoints: Checkpoints, data: Data) -> list[pl.Callback]:
-    callbacks: list[pl.Callback] = [LearningRateMonitor("step")]
+def _callbacks(
+    train: TrainConfig, processes: Processes, metrics: Metrics, checkpoints: Checkpoints
+) -> list[pl.Callback]:
+    callbacks: list[pl.Callback] = [] if processes.rank else [LearningRateMonitor("step")]
     if sees_progress():
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
     if train.ema:
         callbacks.append(WeightEMA(train.ema))
+    if train.patience:
+        callbacks.append(Patience(train.patience))
     # Checkpoints are last, so that they save the updated state of the other callbacks.
-    return [*callbacks, Metrics(run, dimensions=data.train.dimensions, scale=train.scale), checkpoints]
+    return [*callbacks, metrics, checkpoints]

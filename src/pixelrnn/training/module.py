@@ -6,35 +6,41 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_optimizer import SOAP
 from torch import Tensor
 
-from pixelrnn.data import Batch
 from pixelrnn.errors import InputError
 from pixelrnn.models import ImageModel, MultiScalePixelRNN
 from pixelrnn.models.orders import Order, spread
+from pixelrnn.nn.dropout import part_of_batch
+from pixelrnn.processes import Processes
+from pixelrnn.training.batches import Part
 from pixelrnn.training.recipe import TrainConfig
 
 
 def seed_step(seed: int, step: int) -> None:
-    """Seeds PyTorch's own generators for one training step, so its noise depends on seed and step alone."""
+    """Seeds PyTorch's own generators for one batch, so its noise depends on the seed and its number alone."""
     torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0]))
 
 
 class LikelihoodTraining(pl.LightningModule):
     """Maximum likelihood: the loss is the nats per dimension, −log p(x) / (C·H·W), averaged over a batch.
 
-    ``steps`` is the number of steps of the whole training, which the schedule spans.
+    ``batches`` is their number in an epoch. With several ``processes``, each computes its part of every batch. Noise is
+    drawn for the whole batch, so it does not depend on their number.
     """
 
-    def __init__(self, model: ImageModel, config: TrainConfig, *, steps: int) -> None:
+    def __init__(
+        self, model: ImageModel, config: TrainConfig, *, batches: int, processes: Processes = Processes()
+    ) -> None:
         super().__init__()
-        self.model, self.config, self.steps = model, config, steps
+        self.model, self.config, self.batches, self.processes = model, config, batches, processes
+        self.steps = config.epochs * math.ceil(batches / config.accumulate)  # the schedule spans them
 
-    def nats(self, batch: Batch, order: Order = 0) -> Float[Tensor, ""]:
-        """Mean nats per image of a batch, −log p(x | order). If only one scale is trained, only its terms count."""
+    def nats(self, batch: Part, order: Order = 0) -> Float[Tensor, ""]:
+        """Mean nats per image, −log p(x | order). If only one scale is trained, only its terms count."""
         given: dict[str, Any] = {"labels": batch.labels if self.model.classes else None, "order": order}
         if self.config.scale is None:
             return -self.model.log_prob(batch.pixels, **given).mean()
@@ -42,34 +48,48 @@ class LikelihoodTraining(pl.LightningModule):
         terms = self.model.log_prob_map_of_scale(batch.pixels, self.config.scale, **given)
         return -terms.sum(dim=(1, 2, 3)).mean()
 
-    def _orders(self, batch: Batch, first: int | None = None) -> Order:
-        """An order for each image of a batch: drawn, or else all of them in turn from the number ``first``."""
-        if self.model.orders == 1:
-            return 0
-        n = len(batch.pixels)
-        numbers = torch.randint(8, (n,)) if first is None else first + torch.arange(n)
-        return spread(numbers, self.model.orders, (*batch.pixels.shape[2:],))
+    def _shares(self, batch: Part, numbers: Int[Tensor, " total"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """The share of this process in the batch's mean nats, and the mean itself, which has no gradient.
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        seed_step(self.config.seed, self.global_step)  # a resumed run draws the same orders and dropout
-        nats = self.nats(batch, self._orders(batch))
+        The ``numbers`` choose the order of generation of each image of the whole batch.
+        """
+        weight = len(batch.pixels) / batch.total
+        if not len(batch.pixels):  # the other processes wait for a gradient: a blank image of weight 0 gives zeros
+            labels = None if batch.labels is None else batch.labels.new_zeros(1)
+            batch = Part(batch.pixels.new_zeros(1, *batch.pixels.shape[1:]), labels, first=0, total=batch.total)
+        order: Order = 0
+        if self.model.orders > 1:
+            every = spread(numbers, self.model.orders, (*batch.pixels.shape[2:],))
+            order = every[batch.first : batch.first + len(batch.pixels)]
+        share = self.nats(batch, order) * weight
+        return share, self.processes.sum(share.detach().clone())
+
+    def training_step(self, batch: Part, batch_idx: int) -> dict[str, Tensor]:
+        # A resumed run draws the same orders and dropout.
+        seed_step(self.config.seed, self.current_epoch * self.batches + batch_idx)
+        numbers = torch.randint(8, (batch.total,)) if self.model.orders > 1 else torch.zeros(0, dtype=torch.long)
+        with part_of_batch(self.model, batch.first, batch.total):
+            share, nats = self._shares(batch, numbers)
         if not nats.isfinite():
             at = f"at step {self.global_step}"
             raise InputError(f"the loss is {nats.item()} {at}: lower train.learning_rate or train.clip")
-        self._log("train", nats, batch.pixels)
-        return {"loss": nats / batch.pixels[0].numel(), "nats": nats.detach()}
+        self._log("train", nats, batch)
+        # DDP averages the gradients of the processes, but the shares add up.
+        return {"loss": share * self.processes.size / batch.pixels.shape[1:].numel(), "nats": nats}
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Part, batch_idx: int) -> None:
         # Each image in one order gives the mean over all orders at the price of one. With the factor, batches of images
         # that are not square have row orders and column orders in turn, or nearly.
-        self._log("valid", self.nats(batch, self._orders(batch, first=5 * batch_idx)), batch.pixels)
+        _, nats = self._shares(batch, 5 * batch_idx + torch.arange(batch.total))
+        self._log("valid", nats, batch)
 
-    def _log(self, split: str, nats: Float[Tensor, ""], x: UInt8[Tensor, "B C H W"]) -> None:
-        bits = nats / (math.log(2) * x[0].numel())
-        self.log_dict({f"{split}/nats": nats, f"{split}/bits_per_dim": bits}, batch_size=len(x))
+    def _log(self, split: str, nats: Float[Tensor, ""], batch: Part) -> None:
+        # Every process logs the mean of the whole batch, so Lightning need not combine them.
+        bits = nats / (math.log(2) * batch.pixels.shape[1:].numel())
+        self.log_dict({f"{split}/nats": nats, f"{split}/bits_per_dim": bits}, batch_size=batch.total)
         # The progress bar has little room.
         short = {"nats": nats, "bits/dim": bits} if split == "train" else {"valid": bits}
-        self.log_dict(short, prog_bar=True, logger=False, batch_size=len(x))
+        self.log_dict(short, prog_bar=True, logger=False, batch_size=batch.total)
 
     def configure_optimizers(self) -> Any:
         parameters, rate = self.model.parameters(), self.config.learning_rate

@@ -60,7 +60,9 @@ class TrainConfig:
     epochs: int = 40
     """The number of passes over the training images."""
     batch: int = 32
-    """The number of images per step."""
+    """The number of images per batch. Several processes share a batch."""
+    accumulate: int = 1
+    """The number of batches whose mean gradient makes a step. More of them need no more memory."""
     optimizer: Literal["adam", "rmsprop", "soap"] = "adam"
     """The optimiser. The paper uses rmsprop (§5.2). soap (Adam in Shampoo's eigenbasis) needs fewer, slower steps."""
     learning_rate: float = 2e-3
@@ -87,18 +89,32 @@ class TrainConfig:
     scale: int | None = None
     """The scale of a Multi-Scale model to train; 0 is the smallest. The run's scores then count only the terms of this
     scale, but bits/dim still divides by all dimensions. Default: all scales together."""
+    patience: int = 0
+    """The number of epochs without a better validation score after which the run ends early; 0 runs all epochs."""
     sample_every: int = 10
     """The number of epochs between grids of 16 samples; 0 draws none."""
+    logger: Literal["mlflow", "wandb"] | None = None
+    """The service that also gets the metrics, if its package is installed. metrics.csv and the log for TensorBoard are
+    always written."""
+    devices: int | None = None
+    """The number of processes on each machine: one for each GPU, or several that share the cores. Default: as many as
+    torchrun or srun starts, or one."""
+    nodes: int | None = None
+    """The number of machines. torchrun or srun must start the processes on them. Default: as many as they start."""
 
     def __post_init__(self) -> None:
         check_number("train.epochs", self.epochs, least=1)
         check_number("train.batch", self.batch, least=1)
+        check_number("train.accumulate", self.accumulate, least=1)
         check_number("train.learning_rate", self.learning_rate, above=0, most=10**6, whole=False)
         check_number("train.warmup", self.warmup, least=0)
         check_number("train.clip", self.clip, least=0, whole=False)
         check_number("train.ema", self.ema, least=0, below=1, whole=False)
         check_number("train.seed", self.seed, least=0, most=2**32 - 1)
+        check_number("train.patience", self.patience, least=0)
         check_number("train.sample_every", self.sample_every, least=0)
+        check_number("train.devices", 1 if self.devices is None else self.devices, least=1)
+        check_number("train.nodes", 1 if self.nodes is None else self.nodes, least=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

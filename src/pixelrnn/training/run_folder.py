@@ -26,7 +26,10 @@ from pixelrnn.training.checkpoint import read
 from pixelrnn.training.recipe import Recipe, read_recipe
 
 # These options may change when a run resumes. With any other change, no recipe would describe the run.
-CHANGEABLE = {("data", "path"), ("train", "epochs"), ("train", "device"), ("train", "sample_every")}
+CHANGEABLE = {
+    ("data", "path"),
+    *(("train", name) for name in ("epochs", "patience", "device", "sample_every", "logger")),
+}
 
 
 class RunFolder:
@@ -107,15 +110,28 @@ class RunFolder:
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Raises InputError where a recipe is not that of the last checkpoint, but for what may change on resuming."""
+        recorded = self._recorded("recipe")
+        defaults = plain(Recipe())  # a run of an earlier version lacks the options that came later
+        for section, values in plain(recipe).items():
+            for key, value in values.items():
+                before = {**defaults[section], **recorded.get(section, {})}[key]
+                if value != before and (section, key) not in CHANGEABLE:
+                    own = f"the run in {self.path} has {section}.{key} {before}, got {value}"
+                    raise InputError(f"{own}: it resumes with its own recipe")
+
+    def check_origin(self, origin: dict[str, str]) -> None:
+        """Raises InputError if the last checkpoint has another `pixelrnn.training.origin`."""
+        recorded = self._recorded("origin")
+        for what, value in origin.items():
+            if value != (before := recorded.get(what, "nothing")):
+                own = f"the run in {self.path} has {what} {before}, got {value}"
+                raise InputError(f"{own}: restore them, or force the run to resume all the same")
+
+    def _recorded(self, what: str) -> dict[str, Any]:
+        """What the last checkpoint says of itself: its ``recipe`` or its ``origin``."""
         with input_error(f"{self.last} is not a checkpoint of a run", Exception):  # it may hold anything
-            recorded = json.loads(read(self.last)["callbacks"]["Checkpoints"]["recipe"])
-            defaults = plain(Recipe())  # a run of an earlier version lacks the options that came later
-            for section, values in plain(recipe).items():
-                own_values = {**defaults[section], **recorded[section]}
-                for key, value in values.items():
-                    if value != (before := own_values[key]) and (section, key) not in CHANGEABLE:
-                        own = f"the run in {self.path} has {section}.{key} {before}, got {value}"
-                        raise InputError(f"{own}: it resumes with its own recipe")
+            recorded = json.loads(read(self.last)["callbacks"]["Checkpoints"][what])
+            return {key: recorded[key] for key in recorded}
 
 
 def _as_yaml(recipe: dict[str, dict[str, Any]]) -> str:

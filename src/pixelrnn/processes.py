@@ -1,0 +1,241 @@
+"""Several processes that work on one command as one. torchrun, srun or `started` starts them; gloo and NCCL join them.
+
+Only rank 0 writes files and prints. An error of any process ends all of them, and one of them prints it.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pixelrnn.errors import InputError
+
+if TYPE_CHECKING:  # `pixelrnn --help` does without PyTorch
+    from torch import Tensor, nn
+
+T = TypeVar("T")
+
+SECONDS_TO_END = 20
+"""How long `started` waits for the other processes after an error, before it kills them."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The place of this process among all that work on the command. Its collectives must run on every process."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    """The number of processes on each machine."""
+
+    @property
+    def nodes(self) -> int:
+        """The number of machines."""
+        return self.size // self.local_size
+
+    def check(self, devices: int | None, nodes: int | None) -> None:
+        """Raises InputError unless as many processes run as a recipe says. None fits any number."""
+        if devices not in (None, self.local_size):
+            how = f"start the program with torchrun --nproc-per-node {devices}, or omit train.devices"
+            raise InputError(f"train.devices is {devices}, but each machine runs {self.local_size} processes: {how}")
+        if nodes not in (None, self.nodes):
+            how = f"start the program with torchrun --nnodes {nodes} or srun, or omit train.nodes"
+            raise InputError(f"train.nodes is {nodes}, but the program runs on {self.nodes}: {how}")
+
+    def part(self, n: int) -> slice:
+        """The part of n neighbouring items that belongs to this process. It may be empty."""
+        return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
+
+    def sum(self, x: "Tensor") -> "Tensor":
+        """The sum of a tensor over all processes. It replaces the tensor."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            dist.all_reduce(x)
+        return x
+
+    def highest(self, *values: int) -> list[int]:
+        """The highest of each value over all processes."""
+        if self.size == 1:
+            return [*values]
+        import torch
+        import torch.distributed as dist
+
+        both = torch.tensor(values)
+        dist.all_reduce(both, dist.ReduceOp.MAX)
+        return both.tolist()
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes, by rank."""
+        if self.size == 1:
+            return [value]
+        import torch.distributed as dist
+
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def wait(self) -> None:
+        """Waits until every process is here."""
+        self.highest(0)
+
+    def copy_from_first(self, model: "nn.Module") -> None:
+        """Gives the model of every process the weights of rank 0."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            for weight in model.state_dict().values():
+                dist.broadcast(weight, 0)
+
+    @contextmanager
+    def agreed(self) -> Iterator[None]:
+        """Raises, on every process, the InputError or OSError that the block raised on any of them."""
+        error: InputError | OSError | None = None
+        try:
+            yield
+        except (InputError, OSError) as raised:
+            error = raised
+        for raised_somewhere in self.gather(error):
+            if raised_somewhere is not None:
+                raise error or raised_somewhere
+
+
+def launched() -> Processes:
+    """Reads the place of this process from the variables that torchrun, srun or `started` has set."""
+    given = _slurm() | os.environ
+    if "RANK" not in given or "WORLD_SIZE" not in given:
+        return Processes()
+    names = {"rank": "RANK", "size": "WORLD_SIZE", "local_rank": "LOCAL_RANK", "local_size": "LOCAL_WORLD_SIZE"}
+    try:
+        own = Processes(**{name: int(given[variable]) for name, variable in names.items()})
+    except (KeyError, ValueError):
+        wanted = ", ".join(names.values())
+        raise InputError(f"{wanted} do not say which process this is: unset RANK, or start with torchrun") from None
+    if own.size % own.local_size or own.rank % own.local_size != own.local_rank:
+        place = f"process {own.rank} of {own.size} is number {own.local_rank} of {own.local_size} on its machine"
+        raise InputError(f"{place}: start equally many on every machine, with neighbouring ranks")
+    return own
+
+
+def was_restarted() -> bool:
+    """True if torchrun has started this command again after the loss of a process."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+def _slurm() -> dict[str, str]:
+    """The variables of torchrun, from those of srun. Only a step of several tasks has them: in the batch script itself,
+    SLURM_NTASKS counts tasks that nobody has started."""
+    given = os.environ
+    if int(given.get("SLURM_STEP_NUM_TASKS", 1)) == 1 or "TORCHELASTIC_RUN_ID" in given:
+        return {}
+    tasks, nodes = int(given["SLURM_STEP_NUM_TASKS"]), int(given.get("SLURM_STEP_NUM_NODES", 1))
+    hosts = given.get("SLURM_STEP_NODELIST", "127.0.0.1")  # node07, or a[3-5,9],b: the first host is a3
+    first = re.sub(r"\[(\w+)[^]]*\]", r"\1", hosts).split(",")[0]
+    step = int(given.get("SLURM_JOB_ID", 0)) * 7 + int(given.get("SLURM_STEP_ID", 0))
+    return {
+        "RANK": given["SLURM_PROCID"],
+        "WORLD_SIZE": str(tasks),
+        "LOCAL_RANK": given["SLURM_LOCALID"],
+        "LOCAL_WORLD_SIZE": str(tasks // nodes),
+        "NODE_RANK": given.get("SLURM_NODEID", "0"),
+        "MASTER_ADDR": first,
+        "MASTER_PORT": str(15000 + step % 10000),
+    }
+
+
+@contextmanager
+def started(n: int, command: Sequence[str]) -> Iterator[None]:
+    """Runs a command of this Python n − 1 times beside this process, which becomes rank 0 of n for the block."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": str(n), "LOCAL_WORLD_SIZE": str(n), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    before, others, failed = dict(os.environ), [], True
+    try:
+        for rank in range(1, n):
+            place = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            others.append(subprocess.Popen([sys.executable, *command], env=before | shared | place))
+        os.environ.update(shared | {"RANK": "0", "LOCAL_RANK": "0"})
+        yield
+        failed = False
+    finally:
+        for name in (*shared, "RANK", "LOCAL_RANK"):
+            os.environ.pop(name, None)
+        os.environ.update(before)
+        # After an error the others lose their connection, and end by themselves.
+        end = time.monotonic() + SECONDS_TO_END
+        for other in others:
+            with suppress(subprocess.TimeoutExpired):
+                other.wait(max(0, end - time.monotonic()) if failed else None)
+            other.kill()
+            other.wait()
+
+
+@contextmanager
+def joined() -> Iterator[Processes]:
+    """Joins all processes of the command for the block, and yields the place of this one. They may be joined already.
+
+    If the block fails on several processes, all errors but the first are marked for `was_told`.
+
+    Raises:
+        InputError: a process ended without an error of its own; or the variables of the launcher are not valid.
+    """
+    own = launched()
+    if own.size == 1:
+        yield own
+        return
+    import torch
+    import torch.distributed as dist
+    from torch.distributed.rendezvous import rendezvous
+
+    if dist.is_initialized():
+        yield own
+        return
+    os.environ.update(_slurm())
+    gpus = torch.cuda.device_count()
+    if gpus:
+        torch.cuda.set_device(own.local_rank % gpus)
+    store, rank, size = next(iter(rendezvous("env://")))
+    backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    try:
+        own.wait()  # rank 0 must not fail, and take the store with it, while others still connect
+        yield own
+        own.wait()
+    except BaseException as error:
+        lost = isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or "gloo" in str(error))
+        told = not _is_first(store, own)
+        if lost:
+            what = "a process of this command ended unexpectedly, so all of them end"
+            error = InputError(f"{what}; a training can be resumed from its last checkpoint")
+        vars(error)["was_told"] = told
+        if lost:
+            raise error from None
+        raise
+    finally:
+        dist.destroy_process_group()
+
+
+def _is_first(store: Any, own: Processes) -> bool:
+    """True for the first process that fails. If the store is gone, so is rank 0, which held it."""
+    try:
+        return bool(store.add("pixelrnn/failed", 1) == 1)
+    except RuntimeError:
+        return own.rank == 0
+
+
+def was_told(error: BaseException) -> bool:
+    """True if another process prints the error."""
+    return bool(vars(error).get("was_told"))
+
+
+def repeats_signals(signum: int) -> bool:
+    """True if a launcher may send a signal again that the terminal has sent before. Stopped runs must not mind."""
+    return "TORCHELASTIC_RUN_ID" in os.environ or signum == getattr(signal, "SIGUSR1", None)

@@ -1,0 +1,46 @@
+"""What ends a run before its last epoch: validation scores that no longer fall, or SLURM."""
+
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping
+
+
+class Patience(EarlyStopping):
+    """Ends a run after ``epochs`` validations without a better score. It remembers them in checkpoints."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__("valid/nats", patience=epochs, check_on_train_epoch_end=False)
+
+    def state_dict(self) -> dict[str, Any]:  # plain values, because the base class saves a tensor that may be infinite
+        return {"wait_count": self.wait_count, "best_score": float(self.best_score)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.wait_count, self.best_score = state_dict["wait_count"], torch.tensor(state_dict["best_score"])
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # A run that has ended resumes to nothing more.
+        trainer.should_stop = self.wait_count >= self.patience
+
+
+def requeue_signals() -> list[int]:
+    """The signal by which SLURM says that a job will end soon, if this is a job of SLURM."""
+    return [signal.SIGUSR1] if "SLURM_JOB_ID" in os.environ else []
+
+
+def requeue() -> None:
+    """Asks SLURM to start this job again, and says on standard error how that went."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = os.environ["SLURM_JOB_ID"] if array is None else f"{array}_{task}"
+    try:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)
+        failed = done.stderr or done.stdout or f"status {done.returncode}" if done.returncode else ""
+    except (OSError, subprocess.TimeoutExpired) as error:
+        failed = str(error)
+    words = f"could not requeue job {job}: {' '.join(failed.split())}" if failed else f"requeued job {job}"
+    print(f"pixelrnn: {words}", file=sys.stderr)
