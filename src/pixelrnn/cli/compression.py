@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -105,16 +104,13 @@ def decompress(
     with extra("compress", wanted_by="pixelrnn decompress"):
         from pixelrnn import coding
     from pixelrnn import models
+    from pixelrnn.cli import outputs
     from pixelrnn.files import opened
     from pixelrnn.models.pretrained import find
     from pixelrnn.pictures import picture, to_8_bit
     from pixelrnn.progress import rows
 
-    out = Path(os.path.realpath(out))
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file, expected a new or empty folder as --out")
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty: choose another --out")
+    outputs.check_new_folder(out, "--out")
     with opened(file) as stream:
         named = model or coding.model_of(stream, name=str(file))
         if model is None and not find(named).is_dir():  # a stranger's file must not make us download a model
@@ -122,10 +118,8 @@ def decompress(
         loaded = models.from_pretrained(named)
         names = coding.names_of(stream, name=str(file))
         places = _places(names)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".pixelrnn-", dir=out.parent) as beside:
-            folder, count = Path(beside) / "images", 0
-            folder.mkdir()
+        with outputs.new_folder(out) as folder:
+            count = 0
             with rows("decompressing", len(names)) as on_image:
                 for each in coding.read(stream, loaded, name=str(file), keep_going=keep_going):
                     place = folder / places[each.name]
@@ -135,9 +129,6 @@ def decompress(
                     count += 1
             if not count:
                 raise InputError(f"{file}: all chunks are damaged")
-            if out.exists():
-                out.rmdir()
-            folder.rename(out)
     print(f"{out}: {count:,} images")
 
 

@@ -2,15 +2,22 @@
 
 import csv
 import itertools
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from torch import Tensor
 
-from pixelrnn.errors import InputError
+from pixelrnn import pictures
+from pixelrnn.data import Images
+from pixelrnn.errors import InputError, extra
 from pixelrnn.files import check_output, replacing
+from pixelrnn.progress import track
 from pixelrnn.training.evaluation import Score
 
 
@@ -29,6 +36,28 @@ def check_new(path: Path, option: str, ending: str, *, overwrite: bool) -> None:
     check_output(path)
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists: choose another {option}, or pass --overwrite to replace it")
+
+
+def check_new_folder(path: Path, option: str) -> None:
+    """Refuses, before long work, a folder that is not empty, or a file."""
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file, expected a new or empty folder as {option}")
+    if path.exists() and any(path.iterdir()):
+        raise InputError(f"{path} is not empty: choose another {option}")
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yields a temporary folder to fill, and renames it to ``path``, new or empty, if the block succeeds."""
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".pixelrnn-", dir=path.parent) as beside:
+        folder = Path(beside) / path.name
+        folder.mkdir()
+        yield folder
+        if path.exists():
+            path.rmdir()
+        folder.rename(path)
 
 
 def keep_what_is_read(written: list[Path], read: Mapping[str, Path | str | None]) -> None:
@@ -55,3 +84,17 @@ def write_scores(path: Path, scores: list[Score]) -> None:
         writer = csv.writer(file)
         writer.writerow(["split", "image", "nats", "bits_per_dim"])
         writer.writerows([s.split, *row] for s in scores for row in s.rows())
+
+
+def write_surprise(folder: Path, images: Images, bits: Float[Tensor, "N C H W"], levels: int, *, split: str) -> None:
+    """Writes the bits of every pixel: a picture of each image below folder/split, and all numbers to split.npz."""
+    with extra("train", wanted_by="pixelrnn evaluate --per-pixel"):
+        from pixelrnn import figures
+        from pixelrnn.explain import surprise
+
+    with (folder / f"{split}.npz").open("wb") as file:
+        np.savez_compressed(file, bits=bits.numpy(), names=np.array(images.names))
+    for n in track(range(len(images)), f"drawing {split}"):
+        name, x = images.names[n], pictures.to_8_bit(images.pixels[n : n + 1], levels)
+        # A name may be a path, and two names may differ in nothing but their ending.
+        figures.save(folder / split / f"{name}.png", surprise.draw(x, bits[n : n + 1], [name]))
