@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pixelrnn.errors import InputError, check_number
 from pixelrnn.models import pretrained
 from pixelrnn.models.orders import ORDERS, Order, best, check_order, turn, turn_back
+from pixelrnn.randomness import generator as seeded
 from pixelrnn.sampling import Row, Step, blank_images, check_completion, check_images, described
 
 Model = TypeVar("Model", bound="ImageModel")
@@ -109,6 +110,7 @@ class ImageModel(nn.Module, ABC):
         width: int | None = None,
         order: Order = 0,
         temperature: float = 1.0,
+        seed: int | None = None,
         generator: torch.Generator | None = None,
         on_row: Callable[[Row], None] | None = None,
         **given: Tensor | None,
@@ -121,23 +123,24 @@ class ImageModel(nn.Module, ABC):
             width: pixels per row; that of the model's `size` if not given.
             order: the order of generation, or an order for each image (n).
             temperature: divides the log-probabilities of every draw; 1 samples the model's distribution.
-            generator: the source of random numbers. The same seed draws the same images.
+            seed: the seed of the random numbers. The same seed draws the same images as `pixelrnn sample --seed`.
+            generator: the source of the random numbers, instead of a seed. Default: PyTorch's own generator.
             on_row: called with each complete row of all images: its pixels, and the logits that they were drawn from. A
                 Multi-Scale model calls it with the rows of its last scale. In another order than 0, these are rows of
                 the turned images (`pixelrnn.models.orders.turn`).
             given: the conditions of the density as in the model's `log_prob_map`: ``labels`` for instance.
 
         Raises:
-            InputError: n, the size, the order, the labels or the temperature are out of range, no size is known, or the
-                model gives logits that are not finite.
+            InputError: n, the size, the order, the labels, the temperature or the seed are out of range, no size is
+                known, both a seed and a generator are given, or the model gives logits that are not finite.
         """
         if self.size is None and None in (height, width):
             raise InputError("the model has no size of its own: pass height and width")
         rows, columns = self.size or (0, 0)
         size = (rows if height is None else height, columns if width is None else width)
         blank = blank_images(n, self.channels, size, self.device)
-        options: dict[str, Any] = {"temperature": temperature, "generator": generator, "on_row": on_row, **given}
-        return self.complete(*blank, order=order, **options)
+        noise: dict[str, Any] = {"seed": seed, "generator": generator}
+        return self.complete(*blank, order=order, temperature=temperature, on_row=on_row, **noise, **given)
 
     def complete(
         self,
@@ -146,6 +149,7 @@ class ImageModel(nn.Module, ABC):
         *,
         order: Order | None = None,
         temperature: float = 1.0,
+        seed: int | None = None,
         generator: torch.Generator | None = None,
         on_row: Callable[[Row], None] | None = None,
         **given: Tensor | None,
@@ -153,7 +157,7 @@ class ImageModel(nn.Module, ABC):
         """Draws the unknown pixels of x in the order of generation and keeps the known ones.
 
         If the known pixels come first in that order, this samples p(unknown | known). Otherwise a known pixel informs
-        only the draws after it.
+        only the draws after it. Repeat an image to get several completions of it: ``x.repeat(4, 1, 1, 1)``.
 
         Args:
             x: images; the values of unknown pixels are ignored.
@@ -164,14 +168,18 @@ class ImageModel(nn.Module, ABC):
 
         Raises:
             InputError: x, the order or the labels are refused as in `log_prob_map`; the mask has another shape or type;
-                the temperature is not above 0; or the model gives logits that are not finite.
+                the temperature is not above 0; the seed is out of range, or a generator is given too; or the model
+                gives logits that are not finite.
         """
+        if seed is not None and generator is not None:
+            raise InputError("both a seed and a generator are given: pass only one of them")
         check_images(x, 256, self.channels)  # unknown pixels may have any level
         known = check_completion(x, known, self.levels)
         if order is None:
             order = self.best_order(known) if self.orders > 1 else 0
         turned, given = self._turned(x, order, given)
-        how: dict[str, Any] = {"temperature": temperature, "generator": generator, "on_row": on_row}
+        noise = generator if seed is None else seeded(seed)
+        how: dict[str, Any] = {"temperature": temperature, "generator": noise, "on_row": on_row}
         return turn_back(self._complete(turned, turn(known, order), given, **how), order)
 
     def steps(
