@@ -60,6 +60,7 @@ def train(
 
     if resume is not None and (recipe is not None or run is not None):
         raise InputError("--resume continues a run with its own recipe: pass neither RECIPE nor --run")
+    options.check_path(data)
     path = resume or run or Path("runs") / Path(recipe or "digits").stem
     if data.path is not None and path.resolve().is_relative_to(Path(data.path).resolve()):
         where = "move it" if resume else "choose another --run"
@@ -262,6 +263,7 @@ def data(*, out: Path | None = None, overwrite: options.Overwrite = False, data:
     if out is not None:
         outputs.keep_what_is_read([out], {"--data.path": data.path})
         outputs.check_new(out, "--out", ".png", overwrite=overwrite)
+    options.check_path(data)
     prepared = load(data)
     height, width = prepared.size
     print(prepared.protocol)

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from cyclopts import CycloptsError
+from cyclopts import CycloptsError, UnknownOptionError
 
+from pixelrnn.cli import options, suggestions
 from pixelrnn.cli.commands import app
 from pixelrnn.errors import InputError, Stopped, on_signals
 
@@ -27,10 +28,12 @@ def main(tokens: Sequence[str] | None = None) -> int:
     try:
         with on_signals(_terminate, signal.SIGTERM):
             app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except UnknownOptionError as error:
+        return _fail(suggestions.unknown(error), 2)
     except CycloptsError as error:
         return _fail(str(error), 2)
     except InputError as error:
-        return _fail(str(error), 1)
+        return _fail(options.spelled(str(error)), 1)
     except OSError as error:
         return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
     except (MemoryError, OverflowError, RuntimeError) as error:

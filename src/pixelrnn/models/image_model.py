@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from pixelrnn.errors import InputError, check_number
-from pixelrnn.models import pretrained
+from pixelrnn.models import hub, pretrained
 from pixelrnn.models.orders import ORDERS, Order, best, check_order, turn, turn_back
+from pixelrnn.nn import MaskedConv2d
 from pixelrnn.randomness import generator as seeded
 from pixelrnn.sampling import Row, Step, blank_images, check_completion, check_images, described
 
@@ -140,7 +141,8 @@ class ImageModel(nn.Module, ABC):
         size = (rows if height is None else height, columns if width is None else width)
         blank = blank_images(n, self.channels, size, self.device)
         noise: dict[str, Any] = {"seed": seed, "generator": generator}
-        return self.complete(*blank, order=order, temperature=temperature, on_row=on_row, **noise, **given)
+        options: dict[str, Any] = {"temperature": temperature, "on_row": on_row, **noise, **given}
+        return self.complete(*blank, order=order, **options)
 
     def complete(
         self,
@@ -251,6 +253,22 @@ class ImageModel(nn.Module, ABC):
         """Writes ``config.json`` and ``model.safetensors`` into a folder, each whole or not at all."""
         pretrained.save(self, self.config, Path(folder))
 
+    def push_to_hub(self, name: str, *, about: str = "", private: bool = False) -> str:
+        """Uploads the model to the Hugging Face Hub, with a card and a picture of samples. Returns its address.
+
+        The card tells what the model is and how to use it. Log in first (`hf auth login`).
+
+        Args:
+            name: ``owner/name`` on the Hub. If it exists, its files are replaced.
+            about: more of the card, in Markdown. `pixelrnn.training.card.about` describes the score, the data and the
+                recipe of a run.
+            private: if the name is new, only the owner can see the model.
+
+        Raises:
+            InputError: the name is not valid, nobody is logged in, or the Hub refuses the upload.
+        """
+        return hub.push(self, name, about=about, private=private)
+
     @classmethod
     def from_pretrained(cls: type[Model], name: str | Path, *, verify: bool = True) -> Model:
         """Reads a model that `save_pretrained` wrote.
@@ -266,6 +284,12 @@ class ImageModel(nn.Module, ABC):
                 configuration, or are not finite.
         """
         return pretrained.load([cls], name, verify=verify)
+
+    @property
+    def open_weights(self) -> int:
+        """The number of weights, without those that a mask closes."""
+        closed = (int((part.mask == 0).sum()) for part in self.modules() if isinstance(part, MaskedConv2d))
+        return sum(weight.numel() for weight in self.parameters()) - sum(closed)
 
     @property
     def device(self) -> torch.device:

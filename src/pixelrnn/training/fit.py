@@ -18,7 +18,7 @@ from torchdata.stateful_dataloader.sampler import StatefulDistributedSampler
 
 from pixelrnn import models
 from pixelrnn.data import Data, load
-from pixelrnn.errors import InputError, check_number, on_signals
+from pixelrnn.errors import InputError, check_number, input_error, on_signals
 from pixelrnn.models import ImageModel, MultiScalePixelRNN, PixelRNN
 from pixelrnn.models.pretrained import fill
 from pixelrnn.progress import sees_progress
@@ -26,7 +26,7 @@ from pixelrnn.training.checkpoint import CheckedCheckpoints, averaged_weights, c
 from pixelrnn.training.curves import Curves
 from pixelrnn.training.memory import keep_freed
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA
-from pixelrnn.training.recipe import Recipe, TrainConfig, resolve
+from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig, resolve
 from pixelrnn.training.records import Checkpoints, Metrics
 from pixelrnn.training.run_folder import RunFolder, plain
 
@@ -89,12 +89,14 @@ def build(recipe: Recipe, data: Data) -> ImageModel:
 
 def _start_from(name: str, model: ImageModel) -> None:
     """Copies the weights of another model. Its size and dropout may differ, and it may have fewer orders: one."""
-    started = models.from_pretrained(name)
+    with input_error("train.start", InputError):
+        started = models.from_pretrained(name)
     same = {"size", "dropout", "orders"} if started.orders == 1 else {"size", "dropout"}
     for key in sorted((model.config.keys() | started.config.keys()) - same):
         own, other = model.config.get(key), started.config.get(key)
         if own != other:
-            raise InputError(f"train.start {name} has {key} {other}, expected {own} like the new model")
+            way = f": pass model.{key} {other}" if hasattr(ModelConfig, key) else ""
+            raise InputError(f"train.start {name} has {key} {other}, expected {own} like the new model{way}")
     weights = started.state_dict()
     if model.orders > started.orders:
         # The order comes last among the conditions. With zero weights it changes nothing yet.
