@@ -241,7 +241,7 @@ class ImageModel(nn.Module, ABC):
 
     def _turned(self, x: Tensor, order: Order, given: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """The images and the conditions of the density, turned so that raster order visits them in ``order``."""
-        check_order(order, len(x), self.orders)
+        check_order(order, x.shape[0], self.orders)  # not len(x), which torch.export takes for a constant
         if (condition := given.get("condition")) is not None:
             if condition.ndim != 4 or (len(condition), *condition.shape[2:]) != (len(x), *x.shape[2:]):
                 expected = f"({len(x)}, c, {x.shape[2]}, {x.shape[3]})"
