@@ -23,20 +23,29 @@ MODELS = {
 }
 
 
-def export(model: ImageModel, x: torch.Tensor, path: Path, **given: torch.Tensor) -> None:
-    # docs: begin export
-    batch = {0: torch.export.Dim.DYNAMIC}
-    shapes = {"x": batch} | ({"given": dict.fromkeys(given, batch)} if given else {})
+# docs: begin export
+class Logits(torch.nn.Module):
+    """A model with plain arguments, as the exporter wants them."""
+
+    def __init__(self, model: ImageModel) -> None:
+        super().__init__()
+        self.model = model.eval()
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        return self.model(x, labels=labels)
+
+
+def export(model: ImageModel, path: Path, x: torch.Tensor, *labels: torch.Tensor) -> None:
+    """Writes the logits of images like x, uint8 (B, C, H, W), of any B, as an ONNX file."""
+    given = (x, *labels)  # labels only if the model has classes
+    shapes = tuple({0: torch.export.Dim.DYNAMIC} for _ in given)
     with backend("reference"), torch.no_grad():  # plain PyTorch operations, which ONNX knows
-        program = torch.onnx.export(
-            model.eval(),
-            (x,),  # uint8 (B, C, H, W); H and W are fixed
-            kwargs=given,  # {"labels": labels} of a class-conditional model
-            dynamic_shapes=shapes,
-            dynamo=True,
-        )
+        program = torch.onnx.export(Logits(model), given, dynamic_shapes=shapes, dynamo=True)
+    assert program is not None
     program.save(path)
-    # docs: end export
+
+
+# docs: end export
 
 
 @pytest.mark.usefixtures("as_a_user")  # the shape checks know no symbolic sizes
@@ -53,7 +62,7 @@ def test_onnxruntime_computes_the_logits_of_any_batch(kind: str, tmp_path: Path)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of the libraries
-        export(model, path=path, **images(2))
+        export(model, path, *images(2).values())
     session = onnxruntime.InferenceSession(path)
     for n in (1, 2, 5):
         given = images(n)
