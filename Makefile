@@ -4,6 +4,9 @@
 #              repeat an MNIST row of docs/results.md: train (or resume a stopped run), evaluate, draw samples and
 #              completions; downloads the data unless $PIXELRNN_DATA holds it
 # make docs    draw the figures, build the documentation into site/
+# make wheel   build a wheel into dist/, with the compiled libraries if there is a compiler
+# make clean   remove .venv, runs, site and dist
+# make help    print these lines
 # Each target installs what it needs into .venv; demo and reproduce need less. `make PYTHON=python3.12 …` chooses the
 # interpreter.
 
@@ -16,7 +19,7 @@ ifeq ($(MAKECMDGOALS)$(RECIPE),reproduce)
 $(error RECIPE is not set. Name one: make reproduce RECIPE=mnist-diagonal-1x32)
 endif
 
-.PHONY: demo test reproduce docs clean
+.PHONY: demo test reproduce docs wheel clean help
 
 demo: .venv/train
 	rm -rf runs/demo
@@ -46,6 +49,9 @@ test: .venv/all
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
 
+wheel: .venv/torch
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
 # Install torch alone first, so that no other package chooses its build.
 .venv/torch: constraints.txt
 	$(PYTHON) -m venv .venv
@@ -62,4 +68,7 @@ test: .venv/all
 	touch .venv/train $@
 
 clean:
-	rm -rf .venv runs site
+	rm -rf .venv runs site dist
+
+help:
+	@sed -n -e '/^$$/q' -e 's/^# \{0,1\}//p' Makefile

@@ -1,12 +1,14 @@
 """The installations of `make`."""
 
 import os
+import re
 import shutil
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
@@ -38,3 +40,31 @@ def test_the_demo_installs_less_and_neither_redoes_the_work_of_the_other(tmp_pat
     later = time.time() + 60
     os.utime(tmp_path / "src/pixelrnn/ops/csrc/scan.h", (later, later))
     assert installs(tmp_path, "demo") == [".[train]"]
+
+
+def test_help_names_every_target() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(re.findall(r"^make (\w+) ", done.stdout, re.MULTILINE)) == set(phony.split())
+    assert "#" not in done.stdout
+
+
+def test_the_workflows_only_call_make_and_its_targets() -> None:
+    workflows = [*(ROOT / ".github" / "workflows").glob("*.yml")]
+    jobs = [job for path in workflows for job in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()]
+    runs = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+    assert {"make test", "make demo", "make wheel"} <= set(runs)
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert all(re.fullmatch(rf"make ({'|'.join(phony.split())})", run) for run in runs)
+    lowest = re.search(r"requires-python = \">=(.*)\"", (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    versions = [version for job in jobs for version in job["strategy"]["matrix"]["python"]]
+    assert lowest is not None
+    assert lowest[1] in versions
+
+
+def test_the_issue_forms_are_complete() -> None:
+    for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("[!c]*.yml"):
+        form = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert {"name", "description", "body"} <= form.keys()
+        for field in form["body"]:
+            assert "value" in field["attributes"] if field["type"] == "markdown" else "label" in field["attributes"]

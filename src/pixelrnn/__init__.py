@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 from pixelrnn.errors import InputError
 
+__version__ = "0.1.0"  # the only place that states it: pyproject.toml reads it from here
+
 if TYPE_CHECKING:
     from pixelrnn.models import MultiScalePixelRNN, PixelRNN
 else:
@@ -16,4 +18,4 @@ else:
         return getattr(models, name)
 
 
-__all__ = ["InputError", "MultiScalePixelRNN", "PixelRNN"]
+__all__ = ["InputError", "MultiScalePixelRNN", "PixelRNN", "__version__"]

@@ -110,7 +110,8 @@ def leaks(network: Network, *, size: Sequence[int], channels: int = 1) -> list[L
     """Lists the leaks: the logits of one sub-pixel depend on another sub-pixel that does not come before it.
 
     For an ``nn.Module``, or a method of one such as ``model.logits``, the check runs a copy in float64 and eval mode on
-    the module's device; the module stays unchanged. It calls any other function with float64 images on the CPU.
+    the module's device, or on the CPU if that is MPS. The module stays unchanged. It calls any other function with
+    float64 images on the CPU.
 
     The check takes one backward pass of eight images for each of the H·W·C sub-pixels, and K more for each sub-pixel
     that leaks. Images that are larger than the kernels of the network are large enough.
@@ -206,7 +207,8 @@ def _prepared(network: Network, size: Sequence[int], channels: int) -> Iterator[
     check_number("channels", channels, least=1)
     owner = getattr(network, "__self__", network)  # the module of a method
     tensors = itertools.chain(owner.parameters(), owner.buffers()) if isinstance(owner, nn.Module) else iter(())
-    device = next((tensor.device for tensor in tensors), torch.device("cpu"))
+    home = next((tensor.device for tensor in tensors), torch.device("cpu"))
+    device = device_of_float64(home)
     # Override the modes of the caller. A network that draws random numbers must not change later draws.
     with (
         torch.inference_mode(False),
@@ -221,7 +223,9 @@ def _prepared(network: Network, size: Sequence[int], channels: int) -> Iterator[
         with input_error(f"cannot run a float64 copy of the network on images {tuple(x.shape)}", Exception):
             if isinstance(owner, nn.Module):
                 copied: Any = copy.deepcopy(network)
-                getattr(copied, "__self__", copied).double().eval().requires_grad_(False)
+                module = getattr(copied, "__self__", copied)
+                module = module if home == device else module.to(device)
+                module.double().eval().requires_grad_(False)
                 network = copied
             y: Any = network(x.clone())  # a clone: the network may change its input in place
         given = f"{tuple(y.shape)} of {y.dtype}" if isinstance(y, Tensor) else type(y).__name__
@@ -237,6 +241,11 @@ def _prepared(network: Network, size: Sequence[int], channels: int) -> Iterator[
             if gradient(weighted[own], x)[[k for k in range(IMAGES) if k != own]].any():
                 raise InputError("the logits of an image depend on other images: check for batch normalization")
         yield x, y, weighted
+
+
+def device_of_float64(device: torch.device) -> torch.device:
+    """The device itself, or the CPU in place of MPS, which has no float64."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 _FACTORIES = {torch.empty, torch.eye, torch.full, torch.ones, torch.rand, torch.randn, torch.tensor, torch.zeros}

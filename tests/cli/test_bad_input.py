@@ -103,7 +103,9 @@ def test_bad_run_folders(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     fails(capsys, ["train", "--resume", str(run), "--run", str(run)], "pass neither RECIPE nor --run")
     fails(capsys, ["train", "digits", "--resume", str(run)], "pass neither RECIPE nor --run")
     fails(
-        capsys, ["train", "--resume", str(run), "--data.seed", "1"], r"has data\.seed 0, got 1: it resumes with its own"
+        capsys,
+        ["train", "--resume", str(run), "--data.seed", "1"],
+        r"has --data\.seed 0, got 1: it resumes with its own",
     )
     fails(capsys, ["sample", str(run), "--out", str(tmp_path / "file" / "s.png")], "File exists: .*file")
 

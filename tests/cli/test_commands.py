@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from pixelrnn import PixelRNN
 from pixelrnn.cli import app, main
 from pixelrnn.data import DataConfig, load
+from pixelrnn.models import ImageModel
 from tests.cli.checks import SHORT, TINY, fails
 
 COMMANDS = [name for name in app if not name.startswith("-")]
@@ -55,6 +57,34 @@ def test_from_training_to_pictures(run: Path, tmp_path: Path, capsys: pytest.Cap
         kept = np.broadcast_to(arrays["known"], (3, 8, 8))
         assert (arrays["completed"] == arrays["original"])[kept].all()
         assert not (arrays["completed"] == arrays["original"]).all()
+
+
+def test_several_completions_of_each_image(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(tmp_path / "c.png")]
+    assert main(["complete", str(run), "--n", "2", "--draws", "3", "--keep-rows", "2", *out]) == 0
+    with Image.open(tmp_path / "c.png") as picture:
+        assert picture.size == (8 * 19, 8 * 46)  # two columns; original, covered and three completions
+    with np.load(tmp_path / "c.npz") as arrays:
+        original, draws = arrays["original"], arrays["completed"].reshape(3, 2, 8, 8)
+    assert (draws[:, :, :2] == original[:, :2]).all()
+    assert len({draw.tobytes() for draw in draws[:, 0]}) == 3
+    fails(capsys, ["complete", str(run), "--draws", "0"], "--draws must be at least 1, got 0")
+
+
+def test_several_completions_keep_the_class_of_each_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = list[list[int]]()
+
+    def complete(model: ImageModel, x: Tensor, known: Tensor, *, labels: Tensor, **_: object) -> Tensor:
+        given.append(labels.tolist())
+        return x
+
+    monkeypatch.setattr(ImageModel, "complete", complete)
+    for name in ("1/a.png", "8/b.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.new("L", (28, 28)).save(tmp_path / name)
+    out = ["--out", str(tmp_path / "c.png")]
+    assert main(["complete", "mnist-class", "--images", str(tmp_path), "--draws", "2", *out]) == 0
+    assert given == [[1, 8, 1, 8]]
 
 
 def test_covers(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,8 @@ def test_commands_run_without_the_extras_or_say_which_they_lack(tmp_path: Path) 
         ["sample", *model],
         ["complete", *model, "--label", "3", "--images", "samples.png"],
         ["evaluate", "mnist-class", "--images", "photos"],
+        ["models"],
+        ["recipes"],
     ]
     lacks = {
         "pixelrnn train needs the extra 'train': pip install 'pixelrnn[train]'": ["train"],
@@ -27,11 +29,11 @@ def test_commands_run_without_the_extras_or_say_which_they_lack(tmp_path: Path) 
         "pixelrnn decompress needs the extra 'compress': pip install 'pixelrnn[compress]'": [
             *("decompress", "samples.pxr", "--out", "samples")
         ],
-        "data.source digits needs the extra 'train': pip install 'pixelrnn[train]'": ["data"],
+        "--data.source digits needs the extra 'train': pip install 'pixelrnn[train]'": ["data"],
         "the download of fashion-mnist needs the extra 'train': pip install 'pixelrnn[train]'": [
             *("data", "--data", "fashion-mnist")
         ],
-        "data.source huggingface needs the extra 'hf': pip install 'pixelrnn[hf]'": [
+        "--data.source huggingface needs the extra 'hf': pip install 'pixelrnn[hf]'": [
             *("data", "--data", "huggingface", "--data.path", "owner/name")
         ],
     }

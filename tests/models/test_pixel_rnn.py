@@ -249,11 +249,24 @@ def test_samples_are_of_the_size_and_levels_and_can_be_drawn_again(layer: LayerK
     assert first.max() < 4
     assert torch.equal(first, model.sample(5, generator=torch.Generator().manual_seed(1)))
     assert not torch.equal(first, model.sample(5, generator=torch.Generator().manual_seed(2)))
+    assert torch.equal(first, model.sample(5, seed=1))
+    known = torch.zeros(2, 3, dtype=torch.bool)
+    assert torch.equal(first, model.complete(first, known, seed=1))
+    assert not torch.equal(first, model.complete(first, known, seed=2))
     assert model.sample(1, height=1, width=4).shape == (1, 3, 1, 4)
     rows: list[Row] = []
     with backend("manual"):
         model.sample(1, on_row=rows.append)
     assert [row.logits.requires_grad for row in rows] == [False, False]
+
+
+def test_bad_seeds_are_refused() -> None:
+    model = PixelRNN(levels=2, hidden=1, size=(1, 1))
+    for seed in (-1, 2**32):
+        with pytest.raises(InputError, match="seed must be"):
+            model.sample(1, seed=seed)
+    with pytest.raises(InputError, match="both a seed and a generator are given: pass only one"):
+        model.sample(1, seed=0, generator=torch.Generator())
 
 
 @pytest.mark.parametrize("layer", LAYERS)

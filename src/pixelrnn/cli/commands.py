@@ -74,6 +74,7 @@ def train(
 
     if resume is not None and (recipe is not None or run is not None):
         raise InputError("--resume continues a run with its own recipe: pass neither RECIPE nor --run")
+    options.check_path(data)
     path = resume or options.run_folder(recipe, run, data)
     if data.path is not None and path.resolve().is_relative_to(Path(data.path).resolve()):
         where = "move it" if resume else "choose another --run"
@@ -162,6 +163,7 @@ def complete(
     mask: Path | None = None,
     label: options.Labels = (),
     n: int = 10,
+    draws: int = 1,
     out: Path = Path("completions.png"),
     temperature: options.Temperature = 1.0,
     seed: options.Seed = 0,
@@ -176,7 +178,7 @@ def complete(
     A kept pixel informs only the pixels that the model draws after it. A model of one order draws rows from top to
     bottom, and each row from left to right: cover a lower part. A model of several orders takes the order in which the
     most kept pixels come first: cover any side. An .npz file beside the PNG holds `original`, `known`, `completed` and
-    `levels`.
+    `levels`. With --draws, `completed` holds the first completion of all images, then the second of all, and so on.
 
     Args:
         images: Complete this image file, or images of this folder, instead of a split. They are cropped and scaled to
@@ -188,6 +190,7 @@ def complete(
         label: The class to complete an image as, with a class-conditional model. Repeat it to use several classes in
             turn. Default: the images' own classes.
         n: The number of images. They are spread evenly over the whole set, because data sets are often sorted.
+        draws: The number of completions of each image.
         out: The PNG file to write, with a column per image. The .npz file gets the same name.
     """
     import torch
@@ -196,6 +199,7 @@ def complete(
     from pixelrnn.cli import inputs, outputs
 
     check_number("--n", n, least=1)
+    check_number("--draws", draws, least=1)
     source = {"--data.path": data.path} if images is None else {"--images": images}
     outputs.keep_what_is_read([out, out.with_suffix(".npz")], {"--mask": mask, **source})
     arrays = outputs.arrays_beside(out, overwrite=overwrite)
@@ -208,12 +212,14 @@ def complete(
     known = inputs.kept(*x.shape[2:], side=keep, rows=keep_rows, box=box, mask=mask)
     order = int(loaded.best_order(known[None]))
     with rows("completing", known.shape[0 if order < 4 else 1]) as on_row:
-        how: dict[str, Any] = {"labels": labels, "temperature": temperature, "generator": noise, "on_row": on_row}
-        completed = loaded.complete(x.to(loaded.device), known.to(loaded.device), order=order, **how).cpu()
+        how: dict[str, Any] = {"temperature": temperature, "generator": noise, "on_row": on_row}
+        every_label = None if labels is None else labels.repeat(draws)
+        covered = x.repeat(draws, 1, 1, 1).to(loaded.device), known.to(loaded.device)
+        completed = loaded.complete(*covered, order=order, labels=every_label, **how).cpu()
     outputs.save_arrays(arrays, loaded.levels, original=x, completed=completed, known=known)
     original, done = pictures.to_8_bit(x, loaded.levels), pictures.to_8_bit(completed, loaded.levels)
     pictures.save_grid(out, torch.cat([original, torch.where(known, original, 128), done]), columns=len(x))
-    print(f"completions (original, covered, completed): {out}, {arrays}")
+    print(f"completions (original, covered, completed{f' {draws} times' * (draws > 1)}): {out}, {arrays}")
 
 
 @app.command
@@ -234,6 +240,7 @@ def data(*, out: Path | None = None, overwrite: options.Overwrite = False, data:
     if out is not None:
         outputs.keep_what_is_read([out], {"--data.path": data.path})
         outputs.check_new(out, "--out", ".png", overwrite=overwrite)
+    options.check_path(data)
     prepared = load(data, only_look=True)
     height, width = prepared.size
     print(prepared.protocol)

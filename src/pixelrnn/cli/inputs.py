@@ -10,6 +10,7 @@ from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
 from pixelrnn import models
+from pixelrnn.cli import options
 from pixelrnn.cli.options import Side
 from pixelrnn.data import DataConfig, Images, SplitName, describe, folder, load, pillow, requantise
 from pixelrnn.errors import InputError, check_number
@@ -31,6 +32,7 @@ def chosen_images(
 ) -> tuple[dict[str, Images], str]:
     """The splits of a configuration, or all images of a file or folder, in the model's format; and their protocol."""
     if path is None:
+        options.check_path(config)
         prepared = load(config if config.levels is not None else replace(config, levels=model.levels))
         check_fit(model, prepared)
         return {split: prepared.splits[split] for split in splits}, prepared.protocol

@@ -4,6 +4,7 @@ This module and `pixelrnn.cli.commands` do not import PyTorch, so `--help` is fa
 """
 
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -73,6 +74,9 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
     path, defaults = Path(), dict[str, Any]()
     if commands == ("train",):
         resume, recipe, own = given.get("resume"), given.get("recipe"), given.get("run")
+        if recipe is not None and Path(recipe).is_dir():
+            way = f"pass --data folder --data.path {recipe} to train on its images"
+            raise InputError(f"{recipe} is a folder, expected a recipe: {way}")
         data: dict[str, Any] = {name: given[f"data.{name}"] for name in ("source", "path") if f"data.{name}" in given}
         folder = run_folder(recipe, None if own is None else Path(own), DataConfig(**data))
         if resume is not None:
@@ -98,6 +102,22 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
             elif "images" not in given and path.parent.exists():
                 raise InputError(f"{given['model']} is not a run folder: pass --data.source")
     Dict({commands[0]: defaults}, source=str(path))(app, commands, arguments)
+
+
+def spelled(message: str) -> str:
+    """An error of the library in the words of the command line: data.array_levels becomes --data.array-levels."""
+    sections = {"data": DataConfig, "model": ModelConfig, "train": TrainConfig}
+    names = [f"{section}.{field.name}" for section, config in sections.items() for field in fields(config)]
+    names.sort(key=len, reverse=True)  # train.sample_every before train.sample
+    pattern = rf"(?<![\w./-])({'|'.join(map(re.escape, names))})(?![\w./]*\w)"
+    return re.sub(pattern, lambda match: "--" + match[0].replace("_", "-"), message)
+
+
+def check_path(data: DataConfig) -> None:
+    """Raises InputError if the images are missing at their path, which a run folder may have recorded long ago."""
+    if data.path is not None and data.source != "huggingface" and not Path(data.path).exists():
+        what = "folder" if data.source in ("folder", "mnist") else "file"
+        raise InputError(f"the images are not in {data.path}: pass their {what} as --data.path")
 
 
 def nothing_empty(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 from io import StringIO, TextIOWrapper
 
-from cyclopts import CycloptsError
+from cyclopts import CycloptsError, UnknownOptionError
 
+from pixelrnn.cli import options, suggestions
 from pixelrnn.cli.commands import app, command_line
 from pixelrnn.errors import InputError, Stopped, on_signals
 from pixelrnn.processes import joined, launched, was_told
@@ -43,10 +44,12 @@ def main(tokens: Sequence[str] | None = None) -> int:
         quiet = redirect_stdout(StringIO()) if rank else nullcontext()
         with on_signals(_terminate, signal.SIGTERM), quiet, joined() if is_shared else nullcontext():
             app(given, exit_on_error=False, print_error=False, result_action="return_value")
+    except UnknownOptionError as error:
+        return _fail(suggestions.unknown(error), 2, told=was_told(error))
     except CycloptsError as error:
         return _fail(str(error), 2, told=was_told(error))
     except InputError as error:
-        return _fail(str(error), 1, told=was_told(error))
+        return _fail(options.spelled(str(error)), 1, told=was_told(error))
     except OSError as error:
         message = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
         return _fail(message, 1, told=was_told(error))

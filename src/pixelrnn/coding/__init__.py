@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib.metadata import version
 from io import BufferedIOBase, BytesIO
 from typing import NamedTuple, TypeVar
 
@@ -22,6 +21,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from pixelrnn import __version__
 from pixelrnn.coding import codec
 from pixelrnn.coding.container import Chunk, Header, Index, Reader, Writer
 from pixelrnn.errors import InputError, input_error
@@ -94,7 +94,7 @@ def write(
     if labels is not None:
         with input_error("labels must be a whole number for each image", TypeError, ValueError, RuntimeError):
             given = torch.as_tensor(labels)
-    writer = Writer(file, Header(codec.hash_of(model), codec.numerics(model), version("pixelrnn"), TILE, model_name))
+    writer = Writer(file, Header(codec.hash_of(model), codec.numerics(model), __version__, TILE, model_name))
 
     def coded(chunk: tuple[Tensor, Tensor | None], stopped: threading.Event) -> tuple[bytes, Tensor]:
         return codec.encode(model, *chunk, tile=TILE, stopped=stopped), chunk[0]
@@ -140,7 +140,7 @@ def read(
     if reader.header.weights != codec.hash_of(model):
         raise InputError(f"{name} was compressed with another model, or with other weights")
     if reader.header.numerics != codec.numerics(model):
-        wrote = f"pixelrnn {reader.header.version} wrote it, this is {version('pixelrnn')}"
+        wrote = f"pixelrnn {reader.header.version} wrote it, this is {__version__}"
         raise InputError(f"{name} needs other bits of the logits than this machine computes ({wrote})")
 
     def decoded(item: tuple[Chunk, bytes], stopped: threading.Event) -> tuple[Tensor, Tensor | None] | None:

@@ -11,8 +11,10 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from pixelrnn.errors import InputError, check_number
-from pixelrnn.models import pretrained
+from pixelrnn.models import hub, pretrained
 from pixelrnn.models.orders import ORDERS, Order, best, check_order, turn, turn_back
+from pixelrnn.nn import MaskedConv2d
+from pixelrnn.randomness import generator as seeded
 from pixelrnn.sampling import Row, Step, blank_images, check_completion, check_images, described
 
 Model = TypeVar("Model", bound="ImageModel")
@@ -109,6 +111,7 @@ class ImageModel(nn.Module, ABC):
         width: int | None = None,
         order: Order = 0,
         temperature: float = 1.0,
+        seed: int | None = None,
         generator: torch.Generator | None = None,
         on_row: Callable[[Row], None] | None = None,
         **given: Tensor | None,
@@ -121,22 +124,24 @@ class ImageModel(nn.Module, ABC):
             width: pixels per row; that of the model's `size` if not given.
             order: the order of generation, or an order for each image (n).
             temperature: divides the log-probabilities of every draw; 1 samples the model's distribution.
-            generator: the source of random numbers. The same seed draws the same images.
+            seed: the seed of the random numbers. The same seed draws the same images as `pixelrnn sample --seed`.
+            generator: the source of the random numbers, instead of a seed. Default: PyTorch's own generator.
             on_row: called with each complete row of all images: its pixels, and the logits that they were drawn from. A
                 Multi-Scale model calls it with the rows of its last scale. In another order than 0, these are rows of
                 the turned images (`pixelrnn.models.orders.turn`).
             given: the conditions of the density as in the model's `log_prob_map`: ``labels`` for instance.
 
         Raises:
-            InputError: n, the size, the order, the labels or the temperature are out of range, no size is known, or the
-                model gives logits that are not finite.
+            InputError: n, the size, the order, the labels, the temperature or the seed are out of range, no size is
+                known, both a seed and a generator are given, or the model gives logits that are not finite.
         """
         if self.size is None and None in (height, width):
             raise InputError("the model has no size of its own: pass height and width")
         rows, columns = self.size or (0, 0)
         size = (rows if height is None else height, columns if width is None else width)
         blank = blank_images(n, self.channels, size, self.device)
-        options: dict[str, Any] = {"temperature": temperature, "generator": generator, "on_row": on_row, **given}
+        noise: dict[str, Any] = {"seed": seed, "generator": generator}
+        options: dict[str, Any] = {"temperature": temperature, "on_row": on_row, **noise, **given}
         return self.complete(*blank, order=order, **options)
 
     def complete(
@@ -146,6 +151,7 @@ class ImageModel(nn.Module, ABC):
         *,
         order: Order | None = None,
         temperature: float = 1.0,
+        seed: int | None = None,
         generator: torch.Generator | None = None,
         on_row: Callable[[Row], None] | None = None,
         **given: Tensor | None,
@@ -153,7 +159,7 @@ class ImageModel(nn.Module, ABC):
         """Draws the unknown pixels of x in the order of generation and keeps the known ones.
 
         If the known pixels come first in that order, this samples p(unknown | known). Otherwise a known pixel informs
-        only the draws after it.
+        only the draws after it. Repeat an image to get several completions of it: ``x.repeat(4, 1, 1, 1)``.
 
         Args:
             x: images; the values of unknown pixels are ignored.
@@ -164,14 +170,18 @@ class ImageModel(nn.Module, ABC):
 
         Raises:
             InputError: x, the order or the labels are refused as in `log_prob_map`; the mask has another shape or type;
-                the temperature is not above 0; or the model gives logits that are not finite.
+                the temperature is not above 0; the seed is out of range, or a generator is given too; or the model
+                gives logits that are not finite.
         """
+        if seed is not None and generator is not None:
+            raise InputError("both a seed and a generator are given: pass only one of them")
         check_images(x, 256, self.channels)  # unknown pixels may have any level
         known = check_completion(x, known, self.levels)
         if order is None:
             order = self.best_order(known) if self.orders > 1 else 0
         turned, given = self._turned(x, order, given)
-        how: dict[str, Any] = {"temperature": temperature, "generator": generator, "on_row": on_row}
+        noise = generator if seed is None else seeded(seed)
+        how: dict[str, Any] = {"temperature": temperature, "generator": noise, "on_row": on_row}
         return turn_back(self._complete(turned, turn(known, order), given, **how), order)
 
     def steps(
@@ -248,7 +258,7 @@ class ImageModel(nn.Module, ABC):
 
     def _turned(self, x: Tensor, order: Order, given: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """The images and the conditions of the density, turned so that raster order visits them in ``order``."""
-        check_order(order, len(x), self.orders)
+        check_order(order, x.shape[0], self.orders)  # not len(x), which torch.export takes for a constant
         if (condition := given.get("condition")) is not None:
             if condition.ndim != 4 or (len(condition), *condition.shape[2:]) != (len(x), *x.shape[2:]):
                 expected = f"({len(x)}, c, {x.shape[2]}, {x.shape[3]})"
@@ -259,6 +269,22 @@ class ImageModel(nn.Module, ABC):
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes ``config.json`` and ``model.safetensors`` into a folder, each whole or not at all."""
         pretrained.save(self, self.config, Path(folder))
+
+    def push_to_hub(self, name: str, *, about: str = "", private: bool = False) -> str:
+        """Uploads the model to the Hugging Face Hub, with a card and a picture of samples. Returns its address.
+
+        The card tells what the model is and how to use it. Log in first (`hf auth login`).
+
+        Args:
+            name: ``owner/name`` on the Hub. If it exists, its files are replaced.
+            about: more of the card, in Markdown. `pixelrnn.training.card.about` describes the score, the data and the
+                recipe of a run.
+            private: if the name is new, only the owner can see the model.
+
+        Raises:
+            InputError: the name is not valid, nobody is logged in, or the Hub refuses the upload.
+        """
+        return hub.push(self, name, about=about, private=private)
 
     @classmethod
     def from_pretrained(cls: type[Model], name: str | Path, *, verify: bool = True) -> Model:
@@ -275,6 +301,12 @@ class ImageModel(nn.Module, ABC):
                 configuration, or are not finite.
         """
         return pretrained.load([cls], name, verify=verify)
+
+    @property
+    def open_weights(self) -> int:
+        """The number of weights, without those that a mask closes."""
+        closed = (int((part.mask == 0).sum()) for part in self.modules() if isinstance(part, MaskedConv2d))
+        return sum(weight.numel() for weight in self.parameters()) - sum(closed)
 
     @property
     def device(self) -> torch.device:

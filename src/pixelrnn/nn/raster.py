@@ -20,7 +20,7 @@ def to_positions(
 
     Raises InputError unless the map has this number of features, and the batch and size of ``like``.
     """
-    batch, *size = ("B", "H", "W") if like is None else (len(like), *like.shape[2:])
+    batch, *size = ("B", "H", "W") if like is None else (like.shape[0], *like.shape[2:])
     expected = batch, features, *size
     if maps.ndim != 4 or maps.shape[1] != features or (like is not None and tuple(maps.shape) != expected):
         raise InputError(f"{name} has shape {tuple(maps.shape)}, expected ({', '.join(map(str, expected))})")

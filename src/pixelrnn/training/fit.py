@@ -31,7 +31,7 @@ from pixelrnn.training.curves import Curves
 from pixelrnn.training.memory import keep_freed
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA
 from pixelrnn.training.origin import origin
-from pixelrnn.training.recipe import Recipe, TrainConfig, resolve
+from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig, resolve
 from pixelrnn.training.records import Checkpoints, Metrics
 from pixelrnn.training.run_folder import RunFolder, plain
 from pixelrnn.training.stopping import Patience, requeue, requeue_signals
@@ -144,12 +144,14 @@ def build(recipe: Recipe, data: Data) -> ImageModel:
 
 def _start_from(name: str, model: ImageModel) -> None:
     """Copies the weights of another model. Its size and dropout may differ, and it may have fewer orders: one."""
-    started = models.from_pretrained(name)
+    with input_error("train.start", InputError):
+        started = models.from_pretrained(name)
     same = {"size", "dropout", "orders"} if started.orders == 1 else {"size", "dropout"}
     for key in sorted((model.config.keys() | started.config.keys()) - same):
         own, other = model.config.get(key), started.config.get(key)
         if own != other:
-            raise InputError(f"train.start {name} has {key} {other}, expected {own} like the new model")
+            way = f": pass model.{key} {other}" if hasattr(ModelConfig, key) else ""
+            raise InputError(f"train.start {name} has {key} {other}, expected {own} like the new model{way}")
     weights = started.state_dict()
     if model.orders > started.orders:
         # The order comes last among the conditions. With zero weights it changes nothing yet.
