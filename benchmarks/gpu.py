@@ -1,4 +1,4 @@
-"""Checks and times the library on a GPU, in less than eight minutes.
+"""Checks and times the library on a GPU. The time limits of its parts add up to less than eight minutes.
 
     python -m benchmarks.gpu                 all parts but tune
     python -m benchmarks.gpu --out gpu.txt   the same, and adds each line to a file as soon as it is printed
@@ -65,9 +65,10 @@ def steps(model: PixelRNN, x: Tensor, variants: list[tuple[str, str]], deadline:
             learner = copy.deepcopy(model)
             found[variant, how] = seconds = timed(step_of(learner, x, variant, how))
             rate = operations(model, len(x) * x.shape[2] * x.shape[3]) / seconds
-            memory = torch.cuda.max_memory_allocated() / 2**30
             share = f"{rate:7.2f} TFLOP/s {100 * rate / PEAK[how]:6.2f} % of {PEAK[how]}"
-            print(f"      {what} {1000 * seconds:9.2f} ms {len(x) / seconds:9.0f} images/s {share} {memory:6.2f} GiB")
+            # A graph allocates nothing when it repeats its kernels, so its peak would not count the maps.
+            memory = "" if "graph" in variant else f" {torch.cuda.max_memory_allocated() / 2**30:6.2f} GiB"
+            print(f"      {what} {1000 * seconds:9.2f} ms {len(x) / seconds:9.0f} images/s {share}{memory}")
             del learner
         torch.cuda.empty_cache()
     return found
@@ -100,12 +101,18 @@ def step_of(model: PixelRNN, x: Tensor, variant: str, how: str) -> Callable[[], 
 def recorded(step: Callable[[], None]) -> Callable[[], None]:
     """The whole step as one CUDA graph."""
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())  # which has copied the model
     with torch.cuda.stream(stream):  # gradients remember the stream of their first step
         for _ in range(3):
             step()
     with torch.cuda.graph(graph, stream=stream):
         step()
-    return graph.replay
+
+    def repeat(kept: Callable[[], None] = step) -> None:
+        """The graph writes to the state of the optimizer, which only ``step`` keeps."""
+        graph.replay()
+
+    return repeat
 
 
 def timed(step: Callable[[], Any], least: int = 3) -> float:
@@ -220,17 +227,27 @@ PARTS: dict[str, Callable[[], None]] = {
 
 
 def run(command: list[str], limit: float, out: Path | None) -> None:
-    """Runs a part. Prints its lines as they come, adds them to a file, and ends it after ``limit`` seconds."""
+    """Runs a part. Prints its lines as they come, and adds them to a file.
+
+    Ends the part, and the processes that it started, after ``limit`` seconds or at Ctrl-C.
+    """
     how: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "start_new_session": True}
+    begin = time.monotonic()
     with subprocess.Popen(command, text=True, **how) as process:
-        ends = threading.Timer(limit, lambda: os.killpg(process.pid, signal.SIGKILL))  # with its own processes
-        ends.start()
-        assert process.stdout is not None
-        for line in process.stdout:
-            say(line.rstrip("\n"), out)
-        ends.cancel()
+        timer = threading.Timer(limit, lambda: os.killpg(process.pid, signal.SIGKILL))
+        timer.start()
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                say(line.rstrip("\n"), out)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        finally:
+            timer.cancel()
     if process.returncode:
-        say(f"FAIL  the part ended with status {process.returncode}; its limit is {limit:g} s", out)
+        seconds = time.monotonic() - begin
+        say(f"FAIL  the part ended with status {process.returncode} after {seconds:.0f} s of {limit:g} s", out)
 
 
 def say(line: str, out: Path | None) -> None:
@@ -248,6 +265,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     logging.basicConfig(format="%(message)s")
+    if not torch.cuda.is_available():
+        sys.exit("benchmarks.gpu: PyTorch finds no GPU, run it on a machine with CUDA")
     if given.part is not None:
         PARTS[given.part]()
         return

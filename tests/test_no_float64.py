@@ -1,6 +1,6 @@
 """MPS has no float64: scoring and training use none, and sampling only where it says so and leaves the device.
 
-No test runs on MPS. There, `pixelrnn.likelihood.draw` and `pixelrnn.randomness.uniform_row` compute in float64 on the
+No test runs on MPS. There, `pixelrnn.likelihood.draw` and `pixelrnn.randomness.Noise` compute in float64 on the
 CPU; their own tests check that.
 """
 
@@ -17,6 +17,8 @@ from pixelrnn import MultiScalePixelRNN, PixelRNN
 from pixelrnn.causality import device_of_float64
 from pixelrnn.models import ImageModel
 from pixelrnn.ops import backend
+from pixelrnn.randomness import Noise
+from pixelrnn.sampling import reference
 
 MODELS: dict[str, Callable[[], ImageModel]] = {
     "diagonal": lambda: PixelRNN(levels=2, hidden=2, orders=8),
@@ -65,9 +67,8 @@ def test_scores_and_training_steps_use_no_float64(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_only_the_draws_of_a_sample_use_float64(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in ("pixelrnn.sampling.reference.draw", "pixelrnn.sampling.uniform_row"):
-        module, _, name = place.rpartition(".")
-        monkeypatch.setattr(place, allowed(getattr(__import__(module, fromlist=[name]), name)))
+    monkeypatch.setattr(reference, "draw", allowed(reference.draw))
+    monkeypatch.setattr(Noise, "row", allowed(Noise.row))
     model = MODELS[kind]()
     labels = torch.tensor([0, 1]) if model.classes else None
     with backend("manual"), REFUSED():

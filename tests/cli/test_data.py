@@ -45,7 +45,7 @@ def test_a_run_is_named_after_its_recipe_or_its_images(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     runs: list[Path] = []
-    monkeypatch.setattr("pixelrnn.training.fit.fit", lambda recipe, path, resume: runs.append(path))
+    monkeypatch.setattr("pixelrnn.training.fit.fit", lambda recipe, path, **_: runs.append(path))
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("model: {depth: 1}")
     for tokens in (

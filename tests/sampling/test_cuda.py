@@ -2,9 +2,11 @@
 
 import gc
 import logging
+import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -59,7 +61,7 @@ def _graphs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Lets the graphs compute what the reference computes otherwise; recording must not fail."""
     if request.param == "recorded":
         monkeypatch.setattr(cuda, "record", recorded)
-    monkeypatch.setattr(cuda, "_warn", lambda device, why: pytest.fail(why))
+    monkeypatch.setattr(cuda, "_give_up", lambda device, why: pytest.fail(why))
 
 
 @contextmanager
@@ -128,6 +130,18 @@ def test_the_steps_are_those_of_the_reference(layer: LayerKind) -> None:
 
 
 @pytest.mark.usefixtures("_graphs")
+@pytest.mark.parametrize("layer", LAYERS)
+def test_autocast_gives_the_images_of_the_reference(layer: LayerKind) -> None:
+    """The products are bfloat16 then, and the maps stay float32."""
+    model = model_of(layer, channels=3).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        with backend("reference"):
+            expected = model.sample(4, height=4, width=5, generator=seeded())
+        with by_graphs():
+            assert torch.equal(model.sample(4, height=4, width=5, generator=seeded()), expected)
+
+
+@pytest.mark.usefixtures("_graphs")
 def test_each_row_may_have_its_own_temperature() -> None:
     model, noise = model_of("row-lstm"), torch.rand(4, 4, 1, 2, dtype=torch.double)
     found = []
@@ -145,7 +159,7 @@ def test_each_row_may_have_its_own_temperature() -> None:
 
 @pytest.mark.usefixtures("_graphs")
 @pytest.mark.parametrize("layer", LAYERS)
-def test_a_weight_that_is_no_number_is_noticed(layer: LayerKind) -> None:
+def test_a_nan_in_a_weight_is_noticed(layer: LayerKind) -> None:
     model = model_of(layer, channels=3)
     with torch.no_grad():
         model.head.layers[1].bias.view(-1)[0] = torch.nan  # of the first channel
@@ -157,10 +171,11 @@ def test_a_weight_that_is_no_number_is_noticed(layer: LayerKind) -> None:
 
 
 @pytest.fixture
-def _unwarned() -> Iterator[None]:
-    cuda._warn.cache_clear()
+def _new_device() -> Iterator[None]:
+    """A device on which no recording has failed."""
+    cuda._failed.clear()
     yield
-    cuda._warn.cache_clear()
+    cuda._failed.clear()
 
 
 def fails(function: Callable[[], object], _: torch.device) -> Callable[[], object]:
@@ -185,7 +200,7 @@ def keeps_its_column(function: Any, _: torch.device) -> Callable[[], object]:
     return repeat
 
 
-@pytest.mark.usefixtures("_unwarned")
+@pytest.mark.usefixtures("_new_device")
 @pytest.mark.parametrize("record", [fails, does_nothing, keeps_its_column])
 def test_graphs_that_do_not_work_step_aside_with_one_warning(
     record: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -193,10 +208,17 @@ def test_graphs_that_do_not_work_step_aside_with_one_warning(
     model = model_of("diagonal-bilstm")
     with backend("reference"):
         expected = model.sample(2, height=5, width=6, generator=seeded())
-    monkeypatch.setattr(cuda, "record", record)
+    tried = []
+
+    def recording(*given: Any) -> Any:
+        tried.append(given)
+        return record(*given)
+
+    monkeypatch.setattr(cuda, "record", recording)
     with by_graphs(), caplog.at_level(logging.WARNING):
         for _ in range(2):
             assert torch.equal(model.sample(2, height=5, width=6, generator=seeded()), expected)
+    assert len(tried) == 1  # no other column, batch or temperature tries again
     (warning,) = caplog.records
     what = "RuntimeError: operation not permitted" if record is fails else "they compute other values than PyTorch"
     assert what in warning.getMessage()
@@ -215,6 +237,41 @@ def test_a_function_is_recorded_once_and_compared_twice(monkeypatch: pytest.Monk
     for _ in range(5):
         call()
     assert done == ["function", "record", "repeat", "function", "repeat", "function", "repeat", "repeat"]
+
+
+@pytest.mark.usefixtures("_new_device")
+def test_two_reasons_give_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    for why in ("one", "another"):
+        cuda._give_up(torch.device("cuda:0"), why)
+    (warning,) = caplog.records
+    assert warning.getMessage().endswith("cuda:0, so it launches its kernels one by one: one")
+
+
+def test_one_thread_records_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch cannot record two graphs at once. The graphs here only say who records."""
+    recording: list[str] = []
+    overlaps: list[str] = []
+
+    class Graph:
+        def replay(self) -> None:
+            """Has no kernels to repeat."""
+
+    def function() -> None:
+        overlaps.extend(recording)
+        recording.append(threading.current_thread().name)
+        time.sleep(0.05)
+        recording.pop()
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, **_: nullcontext())
+    monkeypatch.setattr(cuda, "_stream", lambda device: None)
+    threads = [threading.Thread(target=cuda.record, args=(function, torch.device("cuda"))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert overlaps == []
 
 
 def test_the_memory_of_a_batch_is_freed_at_once() -> None:

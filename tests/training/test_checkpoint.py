@@ -85,7 +85,7 @@ def changed(config: Path, **train: Any) -> Recipe:
     model, data, own = read_recipe(config).values()
     return Recipe(
         model=ModelConfig(**model | {"factors": tuple(model["factors"])}),
-        data=DataConfig(**data),
+        data=DataConfig(**data | {"splits": tuple(data["splits"])}),
         train=TrainConfig(**own | train),
     )
 

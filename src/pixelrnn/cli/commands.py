@@ -267,7 +267,7 @@ def bench(
     hidden: int = 32,
     depth: int = 1,
     rounds: int = 10,
-    device: options.OnDevice = "auto",
+    device: options.OnDevice = "cpu",
     processes: Annotated[tuple[int, ...], Parameter(negative="", consume_multiple=True, show_default=False)] = (),
     out: Path | None = None,
     overwrite: options.Overwrite = False,
@@ -309,7 +309,7 @@ def bench(
     if on == "cpu" and not cpu.available:
         raise InputError(f"pixelrnn bench needs the compiled library: {cpu.variant}")
     if on == "cuda" and not find_spec("triton"):
-        raise InputError("pixelrnn bench --device cuda needs Triton, which comes with PyTorch for CUDA")
+        raise InputError("pixelrnn bench on a GPU needs Triton: install PyTorch for CUDA, or pass --device cpu")
     tasks = [Task(layer=layer, hidden=hidden, depth=depth, side=side, batch=b, device=on) for b in batch]
     where = torch.cuda.get_device_name() if on == "cuda" else f"{torch.get_num_threads()} threads"
     print(f"{layer}, h = {hidden}, depth {depth}, {side}×{side} binary images, {where}")

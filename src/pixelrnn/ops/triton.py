@@ -273,7 +273,10 @@ def _geometry(lines: Lines, device: torch.device) -> Int[Tensor, "D L 4"]:
 
 
 def _precision(x: Tensor) -> str:
-    """The precision of products, from autocast or from PyTorch's settings for matrix products."""
+    """The precision of products, from autocast or from PyTorch's settings for matrix products.
+
+    `pixelrnn.ops.kernels` turns autocast to other types than bfloat16 off before it calls the kernels.
+    """
     if x.dtype == torch.float64:
         return "ieee"
     if torch.is_autocast_enabled(x.device.type):
@@ -333,9 +336,9 @@ _warned: set[torch.device] = set()
 def _warn(device: torch.device, why: str) -> None:
     """Warns once per device that PyTorch computes the recurrence, which is slower."""
     if device not in _warned:
-        _warned.add(device)
         logging.getLogger("pixelrnn").warning(
             "the Triton kernels do not work on %s, so PyTorch computes the LSTM layers, which is slower: %s",
             device,
             why,
         )
+        _warned.add(device)

@@ -275,7 +275,7 @@ def _begin(network: nn.Module, x: Tensor, known: Tensor, levels: int, condition:
 
 @torch.no_grad()
 def start(program: Program, width: int, batch: int) -> Running:
-    """Begins a batch of images with the current weights, in the fastest way that `pixelrnn.ops.choose` allows.
+    """Begins a batch of images with the current weights, on the backend that `pixelrnn.ops.choose` returns.
 
     Raises:
         InputError: the selected backend cannot run.

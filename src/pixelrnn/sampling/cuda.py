@@ -6,6 +6,7 @@ buffers, and the number of the column in a tensor (`pixelrnn.sampling.reference.
 """
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 
@@ -130,11 +131,11 @@ class Work(reference.Network):
 
 
 class Recording:
-    """A function that launches kernels: its calls from the second on repeat them, if they run on a GPU.
+    """A function that launches kernels. On a GPU, the second call records them, and later calls repeat the recording.
 
-    The first call makes PyTorch load the kernels. The second and the third compare the values of the kernels, at two
-    columns, with those of the function. If they differ, or if recording fails, a warning says so, and the function
-    itself runs from then on.
+    The first call makes PyTorch load the kernels. The second and the third compare the values of the recording, at two
+    columns, with those of the function. If they differ, or if recording fails, the function itself runs from then on,
+    and nothing more is recorded on this device.
     """
 
     def __init__(
@@ -145,18 +146,18 @@ class Recording:
 
     def __call__(self) -> None:
         self.calls += 1
-        if self.calls == 2:
+        if self.calls == 2 and self.device not in _failed:
             try:
                 self.run = record(self.function, self.device)
             except Exception as error:  # a driver can raise anything
-                _warn(self.device, f"{type(error).__name__}: {error}".splitlines()[0])
+                _give_up(self.device, f"{type(error).__name__}: {error}".splitlines()[0])
         self.run()
         if self.calls in (2, 3) and self.run is not self.function:
             found = self.values()
             self.function()
             if not all(map(_are_close, found, self.values())):
                 self.run = self.function
-                _warn(self.device, "they compute other values than PyTorch")
+                _give_up(self.device, "they compute other values than PyTorch")
 
 
 def record(function: Callable[[], object], device: torch.device) -> Callable[[], object]:
@@ -166,11 +167,19 @@ def record(function: Callable[[], object], device: torch.device) -> Callable[[],
     """
     if device.type != "cuda":
         return function
-    graph, stream = torch.cuda.CUDAGraph(), _stream(device)
-    # The outer block goes back to the stream of before if recording fails. Other threads may use the GPU meanwhile.
-    with torch.cuda.stream(stream), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-        function()
+    with _turn:
+        graph, stream = torch.cuda.CUDAGraph(), _stream(device)
+        # The outer block restores the current stream if recording fails. Calls of other threads do not end a recording.
+        with torch.cuda.stream(stream), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            function()
     return graph.replay
+
+
+_turn = threading.Lock()
+"""PyTorch records one graph at a time in a process."""
+
+_failed: set[torch.device] = set()
+"""Devices on which a recording failed."""
 
 
 @cache
@@ -188,11 +197,10 @@ def _check_finite(logits: Tensor) -> None:
         raise InputError("the network returned logits that are NaN or infinite")
 
 
-@cache
-def _warn(device: torch.device, why: str) -> None:
-    """Warns once that sampling is slower than it could be."""
-    logging.getLogger("pixelrnn").warning(
-        "the CUDA graphs of the sampler do not work on %s, so it launches its kernels one by one, which is slower: %s",
-        device,
-        why,
-    )
+def _give_up(device: torch.device, why: str) -> None:
+    """Warns once per device, and lets no further recording begin."""
+    if device not in _failed:
+        logging.getLogger("pixelrnn").warning(
+            "the CUDA graphs of the sampler do not work on %s, so it launches its kernels one by one: %s", device, why
+        )
+        _failed.add(device)

@@ -80,7 +80,8 @@ class Map:
 
     def write(self, columns: Columns, features: slice, values: Float[Tensor, "n B f"]) -> None:
         """Sets these features of these columns in the current row."""
-        self.rows[0, places(columns, self.beside), :, features] = values
+        # Under autocast the values have another type. A slice converts them, an index tensor does not.
+        self.rows[0, places(columns, self.beside), :, features] = values.to(self.rows.dtype)
 
 
 class PointStep:

@@ -1,16 +1,18 @@
 """What a checkpoint depends on beside its recipe: the images, and the versions of the programs."""
 
 import hashlib
-from importlib.metadata import version
 
+import torch
+
+from pixelrnn import __version__
 from pixelrnn.data import Data, Images
 
 
 def origin(data: Data) -> dict[str, str]:
     """The images that a run trains and validates on, and the versions of PyTorch and pixelrnn."""
     images = {f"{split} images": describe(data.splits[split]) for split in ("train", "valid")}
-    versions = {package: version(package).partition("+")[0] for package in ("torch", "pixelrnn")}  # without +cpu
-    return images | {f"{package} version": number for package, number in versions.items()}
+    versions = {"torch version": str(torch.__version__).partition("+")[0], "pixelrnn version": __version__}  # no +cpu
+    return images | versions
 
 
 def describe(images: Images) -> str:

@@ -81,8 +81,8 @@ class TrainConfig:
     device: Device = "auto"
     """The device to train on; auto takes a GPU if there is one."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """The number format of matrix products; weights stay float32. bfloat16 is faster on GPUs and on
-    processors with AVX512-BF16."""
+    """The number format of matrix products; weights stay float32. bfloat16 is faster on processors with
+    AVX512-BF16."""
     start: str | None = None
     """The run folder or exported model whose weights training starts from. A model of raster order may start one of
     several orders. Default: random weights."""
