@@ -286,9 +286,6 @@ def trial(random: Random) -> tuple[list[str], bool]:
     if kind < 0.7:
         name = random.choice(list(USES))
         tokens = random.choice(USES[name])
-        if tokens[-2] == "--data.path" and "folder" in tokens and name in IMAGES:  # a folder is expected
-            damage(Path(name), random)
-            return tokens, False
         return tokens, damage(Path(name), random)
     if kind < 0.8:
         tokens = random.choice(OUTPUTS)

@@ -125,11 +125,6 @@ def launched() -> Processes:
     return own
 
 
-def was_restarted() -> bool:
-    """True if torchrun has started this command again after the loss of a process."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
-
-
 def _slurm() -> dict[str, str]:
     """The variables of torchrun, from those of srun. Only a step of several tasks has them: in the batch script itself,
     SLURM_NTASKS counts tasks that nobody has started."""

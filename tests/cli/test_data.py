@@ -48,6 +48,9 @@ def test_a_run_is_named_after_its_recipe_or_its_images(
     monkeypatch.setattr("pixelrnn.training.fit.fit", lambda recipe, path, **_: runs.append(path))
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("model: {depth: 1}")
+    Path("photos.v2").mkdir()
+    Path("sub").mkdir()
+    Path("sub/samples.npz").touch()
     for tokens in (
         [],
         ["mnist-cnn"],

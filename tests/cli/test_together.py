@@ -122,6 +122,7 @@ def test_torchrun_restarts_a_run_that_lost_a_process(tmp_path: Path) -> None:
         "digits",
         "--run",
         str(run),
+        "--or-resume",
         *TINY[:-1],
         "30",
     ]

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +56,9 @@ def test_a_run_resumes_with_its_own_versions_only(
     tmp_path: Path, images: DataConfig, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     fit(recipe(images, epochs=1), tmp_path / "run")
-    monkeypatch.setattr("pixelrnn.training.origin.version", lambda name: "9.9" if name == package else version(name))
+    monkeypatch.setattr(
+        {"torch": "torch.__version__", "pixelrnn": "pixelrnn.training.origin.__version__"}[package], "9.9"
+    )
     with pytest.raises(InputError, match=rf"has {package} version \S+, got 9\.9: restore them, or force"):
         fit(recipe(images), tmp_path / "run", resume=True)
     fit(recipe(images), tmp_path / "run", resume=True, force=True)

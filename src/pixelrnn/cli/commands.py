@@ -18,7 +18,7 @@ from pixelrnn.cli import options
 from pixelrnn.data import DataConfig
 from pixelrnn.errors import InputError, check_number, extra, input_error
 from pixelrnn.explain import FIGURES, FigureName, StillFormat, draw, place
-from pixelrnn.processes import launched, started, was_restarted
+from pixelrnn.processes import launched, started
 from pixelrnn.progress import rows, track
 from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig, resolve
 
@@ -66,7 +66,7 @@ def train(
         run: The run folder, new or empty. Default: runs/RECIPE, or without a recipe the name of the data in runs.
         resume: Continue the run in this folder, with its own recipe, instead of starting a new run.
         or_resume: Continue the run in the run folder if it has a checkpoint; otherwise start it. A job that is started
-            again with the same command then continues. torchrun does so when it restarts processes.
+            again with the same command then continues; torchrun --max-restarts starts it again too.
         force: Resume even if the images or the versions of PyTorch and pixelrnn are not those of the checkpoint.
     """
     with extra("train", wanted_by="pixelrnn train"):
@@ -79,7 +79,7 @@ def train(
     if data.path is not None and path.resolve().is_relative_to(Path(data.path).resolve()):
         where = "move it" if resume else "choose another --run"
         raise InputError(f"the run folder {path} would add its samples to --data.path {data.path}: {where}")
-    continues = resume is not None or ((or_resume or was_restarted()) and options.has_checkpoint(path))
+    continues = resume is not None or (or_resume and options.has_checkpoint(path))
     devices, alone = train.devices or 1, "RANK" not in os.environ and launched().size == 1
     with started(devices, command_line) if alone and devices > 1 and train.nodes in (None, 1) else nullcontext():
         fit(Recipe(model=model, data=data, train=train), path, resume=continues, force=force)

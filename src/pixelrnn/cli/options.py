@@ -13,7 +13,6 @@ from cyclopts.config import Dict
 
 from pixelrnn.data import DataConfig, SplitName
 from pixelrnn.errors import InputError
-from pixelrnn.processes import was_restarted
 from pixelrnn.training.recipe import Device, ModelConfig, TrainConfig, find_recipe, read_recipe
 
 MODEL = "a run folder, the folder of an exported model, a model of this package, or owner/name on the Hugging Face Hub"
@@ -81,7 +80,7 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
         folder = run_folder(recipe, None if own is None else Path(own), DataConfig(**data))
         if resume is not None:
             path = Path(resume) / "config.yaml"
-        elif recipe is None and ("or-resume" in given or was_restarted()) and (folder / "config.yaml").is_file():
+        elif recipe is None and "or-resume" in given and (folder / "config.yaml").is_file():
             path = folder / "config.yaml"
         else:
             path = find_recipe(recipe or "digits")
