@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from pixelrnn import MultiScalePixelRNN, PixelRNN
 from pixelrnn.causality import device_of_float64
+from pixelrnn.likelihood import draw
 from pixelrnn.models import ImageModel
 from pixelrnn.ops import backend
 from pixelrnn.randomness import Noise
@@ -67,7 +68,7 @@ def test_scores_and_training_steps_use_no_float64(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_only_the_draws_of_a_sample_use_float64(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference, "draw", allowed(reference.draw))
+    monkeypatch.setattr(reference, "draw", allowed(draw))
     monkeypatch.setattr(Noise, "row", allowed(Noise.row))
     model = MODELS[kind]()
     labels = torch.tensor([0, 1]) if model.classes else None
