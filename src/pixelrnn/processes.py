@@ -3,6 +3,7 @@
 Only rank 0 writes files and prints. An error of any process ends all of them, and one of them prints it.
 """
 
+import itertools
 import os
 import re
 import signal
@@ -21,6 +22,8 @@ if TYPE_CHECKING:  # `pixelrnn --help` does without PyTorch
     from torch import Tensor, nn
 
 T = TypeVar("T")
+
+_JOINS = itertools.count()
 
 SECONDS_TO_END = 20
 """How long `started` waits for the other processes after an error, before it kills them."""
@@ -198,6 +201,8 @@ def joined() -> Iterator[Processes]:
     if gpus:
         torch.cuda.set_device(own.local_rank % gpus)
     store, rank, size = next(iter(rendezvous("env://")))
+    # torchrun keeps its store when it restarts processes or they join again: they must not find the old addresses.
+    store = dist.PrefixStore(f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{next(_JOINS)}", store)
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
