@@ -191,6 +191,7 @@ def joined() -> Iterator[Processes]:
         return
     import torch
     import torch.distributed as dist
+    from torch._C._distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     if dist.is_initialized():
@@ -202,7 +203,7 @@ def joined() -> Iterator[Processes]:
         torch.cuda.set_device(own.local_rank % gpus)
     store, rank, size = next(iter(rendezvous("env://")))
     # torchrun keeps its store when it restarts processes or they join again: they must not find the old addresses.
-    store = dist.PrefixStore(f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{next(_JOINS)}", store)
+    store = PrefixStore(f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{next(_JOINS)}", store)
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
