@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def sees_progress() -> bool:
-    """True if standard error is a terminal, which shows a bar. Of several processes, only rank 0 shows one."""
+    """True if standard error is a terminal, which shows a bar. Only rank 0 of several processes shows one."""
     return Console(stderr=True).is_terminal and not launched().rank
 
 

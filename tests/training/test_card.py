@@ -1,4 +1,4 @@
-"""What a model card tells of a run."""
+"""The part of a model card about a run."""
 
 from pathlib import Path
 

@@ -55,21 +55,23 @@ def evaluate(
         if order == "mixture":
             raise InputError("a mixture of orders has no bits of single pixels: pass --per-pixel or --order mixture")
     loaded = inputs.load_model(model, device)
+    if per_pixel is not None:
+        check_drawable(loaded.channels)
     if order == "mixture" and loaded.orders == 1:
         raise InputError(f"{model} has one order of generation: omit --order mixture")
     chosen, protocol = inputs.chosen_images(images, data, split, loaded)
     if loaded.orders > 1:
         protocol += ", raster order" if order == "identity" else f", mixture of {loaded.orders} orders"
-    how: dict[str, Any] = {"batch": batch, "order": 0 if order == "identity" else order, "processes": launched()}
+    shared: dict[str, Any] = {"batch": batch, "processes": launched()}
+    how = {**shared, "order": 0 if order == "identity" else order}
     classified = {s: accuracy(loaded, own, split=s, **how) for s, own in chosen.items() if classify}
     scores = [score(loaded, own, split=s, protocol=protocol, **how) for s, own in chosen.items()]
     if per_image is not None and not launched().rank:
         outputs.write_scores(per_image, scores)
-    if per_pixel is not None and not launched().rank:
-        check_drawable(loaded.channels)
-        with outputs.new_folder(per_pixel) as folder:
-            for s, own in chosen.items():
-                outputs.write_surprise(folder, own, surprise(loaded, own, split=s, batch=batch), loaded.levels, split=s)
+    if per_pixel is not None:
+        maps = {s: surprise(loaded, own, split=s, **shared) for s, own in chosen.items()}
+        if not launched().rank:
+            outputs.write_surprise(per_pixel, chosen, maps, loaded.levels)
     for line in scores:
         print(line)
     for s, part in classified.items():

@@ -86,15 +86,20 @@ def write_scores(path: Path, scores: list[Score]) -> None:
         writer.writerows([s.split, *row] for s in scores for row in s.rows())
 
 
-def write_surprise(folder: Path, images: Images, bits: Float[Tensor, "N C H W"], levels: int, *, split: str) -> None:
-    """Writes the bits of every pixel: a picture of each image below folder/split, and all numbers to split.npz."""
+def write_surprise(
+    path: Path, images: Mapping[str, Images], maps: Mapping[str, Float[Tensor, "N C H W"]], levels: int
+) -> None:
+    """Writes the bits of every pixel into a new folder: for each split a picture of each image, and all numbers."""
     with extra("train", wanted_by="pixelrnn evaluate --per-pixel"):
         from pixelrnn import figures
         from pixelrnn.explain import surprise
 
-    with (folder / f"{split}.npz").open("wb") as file:
-        np.savez_compressed(file, bits=bits.numpy(), names=np.array(images.names))
-    for n in track(range(len(images)), f"drawing {split}"):
-        name, x = images.names[n], pictures.to_8_bit(images.pixels[n : n + 1], levels)
-        # A name may be a path, and two names may differ in nothing but their ending.
-        figures.save(folder / split / f"{name}.png", surprise.draw(x, bits[n : n + 1], [name]))
+    with new_folder(path) as folder:
+        for split, bits in maps.items():
+            own = images[split]
+            with (folder / f"{split}.npz").open("wb") as file:
+                np.savez_compressed(file, bits=bits.numpy(), names=np.array(own.names))
+            for n in track(range(len(own)), f"drawing {split}"):
+                name, x = own.names[n], pictures.to_8_bit(own.pixels[n : n + 1], levels)
+                # A name may be a path, and two names may differ in nothing but their ending.
+                figures.save(folder / split / f"{name}.png", surprise.draw(x, bits[n : n + 1], [name]))

@@ -15,7 +15,7 @@ from pixelrnn.errors import InputError, Stopped, on_signals
 from pixelrnn.processes import joined, launched, was_told
 
 SHARED = "train", "evaluate", "sample"
-"""The commands that several processes share. Of any other command, rank 0 does everything."""
+"""The commands that several processes share. Rank 0 does everything for any other command."""
 
 TOO_LARGE = ("can't allocate memory", "bad_alloc", "calculation overflowed")
 

@@ -81,9 +81,7 @@ def find(source: Source) -> Path:
 
     pooch.get_logger().setLevel("ERROR")
     folder = pooch.os_cache("pixelrnn") / source
-    cache = pooch.create(
-        folder, base_url=published.url, registry=published.checksums, retry_if_failed=RETRIES, allow_updates=False
-    )
+    cache = pooch.Pooch(folder, published.url, published.checksums, retry_if_failed=RETRIES, allow_updates=False)
     files: list[str] = []
     for name in published.checksums:
         bar = Download(name)

@@ -1,4 +1,4 @@
-"""What became of the files of a folder: each is read, skipped or refused, and none is passed over in silence."""
+"""Counts the files of a folder: each is read, skipped or refused, and none is passed over in silence."""
 
 import logging
 from collections import Counter

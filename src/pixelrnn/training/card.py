@@ -1,4 +1,4 @@
-"""What a model card tells of the run that trained the model: its score, its data and its recipe."""
+"""The part of a model card about the run that trained the model: its score, its data and its recipe."""
 
 import csv
 from pathlib import Path
@@ -12,7 +12,7 @@ from pixelrnn.training.run_folder import RunFolder
 
 
 def about(run: str | Path) -> str:
-    """The sections *Score*, *Data* and *Recipe*, in Markdown. Of local paths only the last name is shown.
+    """The sections *Score*, *Data* and *Recipe*, in Markdown. A local path is cut to its last name.
 
     Raises:
         InputError: the folder is not a run folder, or no epoch of the run has ended.

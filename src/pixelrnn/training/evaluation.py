@@ -2,9 +2,10 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -70,26 +71,22 @@ def score(
     Raises:
         InputError: the images have other channels or levels than the model, or their scores are not finite.
     """
-    scores = []
-    for x, labels in track(images.batches(batch)[processes.rank :: processes.size], f"evaluating {split}"):
-        given = labels.to(model.device) if model.classes and labels is not None else None
-        scores.append(-model.log_prob(x.to(model.device), order=order, labels=given).cpu())
-    by_turns = itertools.chain.from_iterable(itertools.zip_longest(*processes.gather(scores)))
+    how: dict[str, Any] = {"batch": batch, "processes": processes}
+    scores = _of_batches(partial(model.log_prob, order=order), model, images, f"evaluating {split}", **how)
     # In float64, and on the CPU because MPS lacks it: rounding must not show in the third decimal of a mean of 10,000.
-    nats = torch.cat([each for each in by_turns if each is not None]).double()
+    nats = -scores.double()
     if not nats.isfinite().all():
         raise InputError(f"the model gives {nats.mean().item()} nats/image on {split}, expected a finite number")
     return Score(protocol, split, images.names, nats, images.dimensions)
 
 
 @torch.no_grad()
-def surprise(model: ImageModel, images: Images, *, split: str, batch: int = 64) -> Float[Tensor, "N C H W"]:
-    """The bits of each sub-pixel in raster order: its term of −log₂ p. Other arguments as in `score`."""
-    maps = []
-    for x, labels in track(images.batches(batch), f"mapping {split}"):
-        given = labels.to(model.device) if model.classes and labels is not None else None
-        maps.append(-model.log_prob_map(x.to(model.device), labels=given).cpu() / math.log(2))
-    return torch.cat(maps)
+def surprise(
+    model: ImageModel, images: Images, *, split: str, batch: int = 64, processes: Processes = Processes()
+) -> Float[Tensor, "N C H W"]:
+    """The bits of each sub-pixel in raster order: its term of −log₂ p. Arguments as in `score`."""
+    how: dict[str, Any] = {"batch": batch, "processes": processes}
+    return -_of_batches(model.log_prob_map, model, images, f"mapping {split}", **how) / math.log(2)
 
 
 @torch.no_grad()
@@ -116,6 +113,18 @@ def accuracy(
         by_class = model.log_prob_by_class(x.to(model.device), order=order)
         right += int((by_class.argmax(dim=1).cpu() == labels).sum())
     return sum(processes.gather(right)) / len(images)
+
+
+def _of_batches(
+    compute: Callable[..., Tensor], model: ImageModel, images: Images, what: str, *, batch: int, processes: Processes
+) -> Tensor:
+    """Calls a function of pixels and labels on every batch, and joins the results. Processes take batches in turn."""
+    found = []
+    for x, labels in track(images.batches(batch)[processes.rank :: processes.size], what):
+        given = labels.to(model.device) if model.classes and labels is not None else None
+        found.append(compute(x.to(model.device), labels=given).cpu())
+    by_turns = itertools.chain.from_iterable(itertools.zip_longest(*processes.gather(found)))
+    return torch.cat([each for each in by_turns if each is not None])
 
 
 def check_fit(model: ImageModel, data: Data) -> None:

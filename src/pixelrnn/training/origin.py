@@ -1,4 +1,4 @@
-"""What a checkpoint depends on beside its recipe: the images, and the versions of the programs."""
+"""The origin of a checkpoint beside its recipe: the images, and the versions of the programs."""
 
 import hashlib
 

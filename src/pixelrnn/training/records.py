@@ -1,6 +1,6 @@
 """Callbacks that write metrics, checkpoints and sample grids. A signal stops a run where it can resume.
 
-Of several processes, only rank 0 writes. All of them keep the same state, and they agree on signals after each batch.
+Only rank 0 of several processes writes. All of them keep the same state, and they agree on signals after each batch.
 """
 
 import csv

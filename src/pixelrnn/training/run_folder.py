@@ -128,7 +128,7 @@ class RunFolder:
                 raise InputError(f"{own}: restore them, or force the run to resume all the same")
 
     def _recorded(self, what: str) -> dict[str, Any]:
-        """What the last checkpoint says of itself: its ``recipe`` or its ``origin``."""
+        """Reads ``recipe`` or ``origin`` from the last checkpoint."""
         with input_error(f"{self.last} is not a checkpoint of a run", Exception):  # it may hold anything
             recorded = json.loads(read(self.last)["callbacks"]["Checkpoints"][what])
             return {key: recorded[key] for key in recorded}

@@ -1,4 +1,4 @@
-"""What ends a run before its last epoch: validation scores that no longer fall, or SLURM."""
+"""Ends a run before its last epoch: when validation scores no longer fall, or when SLURM asks for it."""
 
 import os
 import signal
