@@ -183,11 +183,15 @@ def others() -> Iterator[Odd]:
         yield Odd(f"{height}x{width}.tiff", saved(Image.fromarray(grey[..., 0].astype(np.uint16) * 257), "TIFF"), None)
         yield Odd(f"float-{height}x{width}.tiff", saved(Image.fromarray(grey[..., 0].astype(np.float32)), "TIFF"), None)
         yield Odd(f"deep-{height}x{width}.tiff", _deep_tiff(noise(height, width, 3, 65535).astype("<u2"), 16, 1), None)
+        planes = noise(height, width, 3, 65535).astype("<u2")
+        yield Odd(f"planar-deep-{height}x{width}.tiff", _deep_tiff(planes, 16, 1, is_planar=True), None)
+        shallow = colour.astype(np.uint8)
+        yield Odd(f"planar-{height}x{width}.tiff", _deep_tiff(shallow, 8, 1, is_planar=True), rgba(shallow))
         yield Odd(f"signed-{height}x{width}.tiff", _deep_tiff(colour[..., :1].astype(np.uint8), 8, 2), None)
 
 
-def _deep_tiff(x: NDArray[Any], depth: int, sample_format: int) -> bytes:
-    """A TIFF file of one strip, written without any library."""
+def _deep_tiff(x: NDArray[Any], depth: int, sample_format: int, *, is_planar: bool = False) -> bytes:
+    """A TIFF file of one strip, or of one for each channel, written without any library."""
     height, width, channels = x.shape
     tags = [
         (256, 3, 1, width),
@@ -199,6 +203,7 @@ def _deep_tiff(x: NDArray[Any], depth: int, sample_format: int) -> bytes:
         (277, 3, 1, channels),
         (278, 3, 1, height),
         (279, 4, 1, x.nbytes),
+        (284, 3, 1, 1 + is_planar),
         (339, 3, 1, sample_format),
     ]
     start = 8 + 2 + 12 * len(tags) + 4
@@ -206,6 +211,12 @@ def _deep_tiff(x: NDArray[Any], depth: int, sample_format: int) -> bytes:
         tags[2], tags[-1] = (258, 3, 3, start), (339, 3, 3, start + 6)
     words = struct.pack("<3H3H", *[depth] * 3, *[sample_format] * 3) if channels == 3 else b""
     tags[5] = (273, 4, 1, start + len(words))
+    if is_planar:
+        size, first = x.nbytes // channels, start + len(words) + 8 * channels
+        tags[5], tags[8] = (273, 4, channels, start + len(words)), (279, 4, channels, first - 4 * channels)
+        words += struct.pack(f"<{channels}I", *range(first, first + x.nbytes, size))
+        words += struct.pack(f"<{channels}I", *[size] * channels)
+        x = np.moveaxis(x, -1, 0)
     table = b"".join(struct.pack("<HHII", *tag) for tag in tags)
     return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + table + bytes(4) + words + x.tobytes()
 

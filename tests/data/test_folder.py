@@ -68,7 +68,23 @@ def test_links_are_followed_and_loops_are_harmless(tmp_path: Path) -> None:
     raw = folder.load(photos)
     assert raw.classes == ["ant", "bee"]
     assert [name for name in raw.splits["train"].names if "bee" in name] == ["bee/0.png", "bee/1.png", "bee/2.png"]
-    assert str(raw.report) == "9 files: 7 read, 2 skipped (2 in a loop of links), 0 refused"
+    assert str(raw.report) == "9 files: 7 read, 2 skipped (2 in a folder that is read already), 0 refused"
+
+
+def test_a_link_to_a_folder_above_adds_only_what_is_not_read_yet(tmp_path: Path) -> None:
+    for n, place in enumerate(("photos/ant", "photos/bee", "beside")):
+        write(tmp_path / place / "0.png", level=n)
+    (tmp_path / "photos" / "ant" / "up").symlink_to(tmp_path, target_is_directory=True)
+    found = [*folder.files(tmp_path / "photos")]
+    assert found == ["ant/0.png", "ant/up/beside/0.png", "bee/0.png"]
+
+
+def test_folders_that_link_to_each_other_are_read_once(tmp_path: Path) -> None:
+    for a in range(9):
+        write(tmp_path / str(a) / "image.png", level=a)
+        for b in range(9):
+            (tmp_path / str(a) / f"to-{b}").symlink_to(tmp_path / str(b), target_is_directory=True)
+    assert [*folder.files(tmp_path)] == [f"{a}/image.png" for a in range(9)]
 
 
 def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def find(path: Path) -> tuple[dict[str, Path], Report]:
             raise InputError(f"{path} is not an existing folder or file")
         return {path.name: path}, report
     images, endings = [], pillow.endings()
-    for file, why_skipped in _walk(path, []):
+    for file, why_skipped in _walk(path):
         ending = file.suffix.lower()
         if ending in endings and not why_skipped:
             images.append(file)
@@ -85,22 +85,38 @@ def find(path: Path) -> tuple[dict[str, Path], Report]:
     return named(images, path), report
 
 
-def _walk(folder: Path, above: list[tuple[int, int]]) -> Iterator[tuple[Path, str]]:
-    """All files below a folder. Hidden files and folders, and links to a folder above them, have a reason to skip."""
-    status = folder.stat()
-    here = [*above, (status.st_dev, status.st_ino)]
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            path = folder / entry.name
-            is_link = entry.is_symlink()
-            if entry.name.startswith("."):
-                yield path, "hidden"
-            elif not (path.is_dir() if is_link else entry.is_dir()):
-                yield path, ""
-            elif is_link and (path.stat().st_dev, path.stat().st_ino) in here:
-                yield path, "in a loop of links"
-            else:
-                yield from _walk(path, here)
+def _walk(root: Path) -> Iterator[tuple[Path, str]]:
+    """All files below a folder. Hidden files and folders, and links to a folder that is read, have a reason to skip.
+
+    Each folder is read once: real folders before links, so that the names of images do not depend on links.
+    """
+    entered: set[tuple[int, int]] = set()
+    links = [root]
+
+    def files(folder: Path) -> Iterator[tuple[Path, str]]:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                path = folder / entry.name
+                if entry.name.startswith("."):
+                    yield path, "hidden"
+                elif entry.is_symlink() and path.is_dir():
+                    links.append(path)
+                elif entry.is_dir(follow_symlinks=False):
+                    yield from enter(path)
+                else:
+                    yield path, ""
+
+    def enter(folder: Path) -> Iterator[tuple[Path, str]]:
+        status = folder.stat()
+        if (place := (status.st_dev, status.st_ino)) in entered:
+            yield folder, "in a folder that is read already"
+        else:
+            entered.add(place)
+            yield from files(folder)
+
+    while links:
+        links.sort()
+        yield from enter(links.pop(0))
 
 
 def named(files: Iterable[AnyPath], root: PurePath) -> dict[str, AnyPath]:

@@ -176,6 +176,8 @@ def _fault(image: Image.Image, stream: BufferedReader | BytesIO) -> str:
         return f"mode {raw if wide and not image.mode.startswith(('I', 'F')) else image.mode}"
     if image.format == "TIFF":
         tags: Any = image
+        if max(tags.tag_v2.get(258, (1,))) > 8:  # BitsPerSample; a planar file hides it from `_coding`
+            return "more than 8 bits per channel"
         if set(tags.tag_v2.get(339, (1,))) - {1}:  # SampleFormat
             return "signed intensities"
         if not {259, 262} <= {*tags.tag_v2}:  # Pillow would guess Compression and PhotometricInterpretation
