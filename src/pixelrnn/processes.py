@@ -197,7 +197,7 @@ def joined() -> Iterator[Processes]:
     if dist.is_initialized():
         yield own
         return
-    os.environ.update(_slurm())
+    os.environ.update(_slurm() | os.environ)
     gpus = torch.cuda.device_count()
     if gpus:
         torch.cuda.set_device(own.local_rank % gpus)

@@ -1,3 +1,4 @@
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -138,8 +139,13 @@ def test_configurations_splits_and_label_columns_are_chosen_by_name(tmp_path: Pa
         huggingface.load(name, config="small", splits=("labelled",), label_key="colour")
     with pytest.raises(InputError, match=r"cannot load the data set .*middle"):
         huggingface.load(name, config="middle")
-    with pytest.raises(InputError, match=r"cannot load the data set .*test"):
-        huggingface.load(name, config="small", splits=("test",))
+    with pytest.raises(InputError, match=r"cannot load the data set .*absent"):
+        huggingface.load(name, config="small", splits=("absent",))
+    for splits in (("test",), ("labelled", "test[:50%]"), ("labelled", "Testing", "test")):
+        with pytest.raises(
+            InputError, match=rf"data\.splits takes {re.escape(splits[-1 if len(splits) < 3 else 1])} for"
+        ):
+            huggingface.load(name, config="small", splits=splits)
     with pytest.raises(InputError, match="names 4 splits, expected at most 3"):
         huggingface.load(name, config="small", splits=("a", "b", "c", "d"))
 

@@ -43,6 +43,16 @@ def test_patience_is_remembered(tmp_path: Path, images: DataConfig) -> None:
     assert Patience(2).state_dict() == {"wait_count": 0, "best_score": math.inf}
 
 
+@pytest.mark.parametrize(("before", "after", "epochs"), [(0, 1, 2), (1, 0, 4)])
+def test_a_run_resumes_with_another_patience(
+    tmp_path: Path, images: DataConfig, before: int, after: int, epochs: int
+) -> None:
+    r = {"learning_rate": 1e-30, "ema": 0.0}
+    fit(recipe(images, epochs=2, patience=before, **r), tmp_path / "run")
+    fit(recipe(images, epochs=4, patience=after, **r), tmp_path / "run", resume=True)
+    assert len(rows(tmp_path / "run")) == epochs
+
+
 class Steps(pl.Callback):
     """Counts the steps, and ends a run after a batch of its second epoch."""
 
@@ -97,7 +107,7 @@ def test_a_service_is_called_by_its_name(tmp_path: Path, images: DataConfig, mon
 
     monkeypatch.setattr("pytorch_lightning.loggers.WandbLogger", fake)
     fit(recipe(images, epochs=1, logger="wandb"), tmp_path / "run")
-    assert made == [{"save_dir": str(tmp_path / "run"), "project": "pixelrnn", "name": "run"}]
+    assert made == [{"save_dir": str(tmp_path / "run" / "logs"), "project": "pixelrnn", "name": "run"}]
     monkeypatch.setattr("pytorch_lightning.loggers.MLFlowLogger", missing)
     with pytest.raises(InputError, match=r"train\.logger mlflow needs its package: pip install mlflow"):
         fit(recipe(images, logger="mlflow"), tmp_path / "other")

@@ -9,7 +9,7 @@ import torch
 
 from pixelrnn.data import pillow
 from pixelrnn.data.config import SplitName
-from pixelrnn.data.images import Images, RawImages, only_one, own_splits
+from pixelrnn.data.images import SPLIT_NAMES, Images, RawImages, only_one, own_splits
 from pixelrnn.data.pillow import Decoding
 from pixelrnn.errors import InputError, extra, input_error
 from pixelrnn.progress import rows as progress
@@ -43,6 +43,10 @@ def load(
         import datasets
     if len(splits) > len(NAMES):
         raise InputError(f"data.splits names {len(splits)} splits, expected at most 3: for training, validation, test")
+    for split, part in zip(NAMES, splits, strict=False):
+        if split != "test" and part.partition("[")[0].lower() in SPLIT_NAMES["test"]:
+            order = "name the splits for training, validation and testing in this order"
+            raise InputError(f"data.splits takes {part} for {split}: {order}, or omit data.splits to draw one")
     how_to_load: dict[str, Any] = {"streaming": limit is not None}
     with input_error(f"cannot load the data set {name!r}", OSError, ValueError, datasets.exceptions.DatasetsError):
         if splits:

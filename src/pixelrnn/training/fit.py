@@ -118,11 +118,11 @@ def fit(
 
 def _service(name: str | None, run: RunFolder) -> list[Logger]:
     """The logger of a service."""
-    how: dict[str, Any] = {"save_dir": str(run.path), "project": "pixelrnn", "name": run.path.name}
+    how: dict[str, Any] = {"save_dir": str(run.logs), "project": "pixelrnn", "name": run.path.name}
     if name is None:
         return []
     if name == "mlflow":
-        how = {"experiment_name": "pixelrnn", "run_name": run.path.name}
+        how = {"save_dir": str(run.logs), "experiment_name": "pixelrnn", "run_name": run.path.name}
     kinds = {"mlflow": "MLFlowLogger", "wandb": "WandbLogger"}
     with input_error(f"train.logger {name} needs its package: pip install {name}", ModuleNotFoundError):
         return [getattr(lightning_loggers, kinds[name])(**how)]
@@ -249,7 +249,5 @@ def _callbacks(
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
     if train.ema:
         callbacks.append(WeightEMA(train.ema))
-    if train.patience:
-        callbacks.append(Patience(train.patience))
     # Checkpoints are last, so that they save the updated state of the other callbacks.
-    return [*callbacks, metrics, checkpoints]
+    return [*callbacks, Patience(train.patience), metrics, checkpoints]

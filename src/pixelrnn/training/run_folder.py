@@ -40,6 +40,7 @@ class RunFolder:
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.csv"
         self.tensorboard = path / "tensorboard"
+        self.logs = path / "logs"
         self.samples = path / "samples"
         self.first_samples = self.samples / "epoch-0001.png"
         self.last = path / "checkpoints" / "last.ckpt"
@@ -73,7 +74,7 @@ class RunFolder:
         """True if the folder is empty, or holds only the files of a run that ended before its first checkpoint."""
         left = {self.lock, *self._temporaries()}
         if self._wrote_config():
-            left |= {self.config, self.tensorboard, self.samples, self.last.parent, self.first_samples}
+            left |= {self.config, self.tensorboard, self.logs, self.samples, self.last.parent, self.first_samples}
             if self.metrics.is_file() and self.metrics.read_bytes().count(b"\n") <= 2:  # one unsaved epoch at most
                 left.add(self.metrics)
         entries = [*self.path.iterdir()] if self.path.exists() else []

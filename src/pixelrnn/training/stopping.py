@@ -12,10 +12,11 @@ from pytorch_lightning.callbacks import EarlyStopping
 
 
 class Patience(EarlyStopping):
-    """Ends a run after ``epochs`` validations without a better score. It remembers them in checkpoints."""
+    """Ends a run after ``epochs`` validations without a better score; never if 0. It remembers them in checkpoints."""
 
     def __init__(self, epochs: int) -> None:
-        super().__init__("valid/nats", patience=epochs, check_on_train_epoch_end=False)
+        how: dict[str, Any] = {"check_finite": False, "check_on_train_epoch_end": False}  # NaN ends a run elsewhere
+        super().__init__("valid/nats", patience=epochs or sys.maxsize, **how)
 
     def state_dict(self) -> dict[str, Any]:  # plain values, because the base class saves a tensor that may be infinite
         return {"wait_count": self.wait_count, "best_score": float(self.best_score)}
