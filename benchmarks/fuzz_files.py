@@ -35,7 +35,7 @@ from pixelrnn.demo.page import page
 from pixelrnn.training.fit import fit
 
 SECONDS, KILOBYTES = 10, 1_000_000
-LOADED = (page, fit, *map(import_module, ("pixelrnn.bench.plot", "pixelrnn.explain.context", "sklearn.datasets")))
+LOADED = (page, fit, *map(import_module, ("pixelrnn.bench.plot", "pixelrnn.explain.context")))
 
 # The file that a trial damages, and the commands that read it, in the folder that `prepare` fills.
 DATA = ["--data.array-levels", "2", "--data", "array", "--data.path"]

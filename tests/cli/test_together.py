@@ -126,14 +126,15 @@ def test_torchrun_restarts_a_run_that_lost_a_process(tmp_path: Path) -> None:
         *TINY[:-1],
         "30",
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    trace = os.environ | {"PYTHONFAULTHANDLER": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=trace) as process:
         while not (run / "checkpoints" / "last.ckpt").is_file():
             assert process.poll() is None
             time.sleep(0.02)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(children[-1]), signal.SIGKILL)
         out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    assert process.returncode == 0, out + err
     assert out.count("run folder: ") == 1
     assert [line.split(",")[0] for line in (run / "metrics.csv").read_text().splitlines()[1:]] == [
         str(n) for n in range(1, 31)
