@@ -18,17 +18,11 @@ from pixelrnn.cli.inputs import kept
 from pixelrnn.data import DataConfig, load
 from pixelrnn.models import ImageModel, from_pretrained
 from pixelrnn.models.orders import turn
-from pixelrnn.pictures import save_grid, to_8_bit
-from pixelrnn.progress import track
+from pixelrnn.pictures import Row, save_rows, to_8_bit
 from pixelrnn.randomness import generator
+from pixelrnn.training.evaluation import unknown_nats
 
 SHOWN = 12
-
-
-def hidden_nats(model: ImageModel, x: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """−log p of the pixels of each image that are not known, in the order in which the model completes them."""
-    order = int(model.best_order(known[None]))
-    return -model.log_prob_map(x, order=order).masked_fill(known, 0).sum(dim=(1, 2, 3))
 
 
 def comes_first(model: ImageModel, known: torch.Tensor) -> bool:
@@ -48,18 +42,18 @@ def main() -> None:
     x = load(DataConfig(source="binarized-mnist")).test.spread(arguments.images).pixels
     known = kept(*x.shape[2:], side=arguments.keep)
     shown = x[:: max(1, len(x) // SHOWN)][:SHOWN]
-    rows = [to_8_bit(shown, 2), torch.where(known, to_8_bit(shown, 2), 128)]
+    rows = [Row(to_8_bit(shown, 2), name="original"), Row(torch.where(known, to_8_bit(shown, 2), 128), name="kept")]
     for name in arguments.models:
         model = from_pretrained(name)
-        nats = torch.cat([hidden_nats(model, part, known) for part in track(x.split(50), name)]).double()
+        nats = unknown_nats(model, x, known, order=int(model.best_order(known[None]))).double()
         error = nats.std().item() / math.sqrt(len(nats))
         how = "the kept half comes first" if comes_first(model, known) else "the kept half does not come first"
         print(
             f"{name}: {nats.mean().item():.2f} ± {error:.2f} nats for the hidden half of {len(x):,} test digits, {how}"
         )
-        rows.append(to_8_bit(model.complete(shown, known, generator=generator(0)), 2))
+        rows.append(Row(to_8_bit(model.complete(shown, known, generator=generator(0)), 2), name=Path(name).name))
     if arguments.out is not None:
-        save_grid(arguments.out, torch.cat(rows), columns=len(shown))
+        save_rows(arguments.out, rows)
 
 
 if __name__ == "__main__":

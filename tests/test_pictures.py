@@ -1,11 +1,12 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from pixelrnn.errors import InputError
-from pixelrnn.pictures import grid, save_grid, to_8_bit
+from pixelrnn.pictures import Row, class_names, grid, save_grid, save_rows, sheet, to_8_bit
 
 
 def test_levels_span_the_intensities() -> None:
@@ -30,7 +31,39 @@ def test_a_grid_has_each_image_in_its_place() -> None:
 def test_a_grid_becomes_a_png(tmp_path: Path, channels: int, mode: str) -> None:
     save_grid(tmp_path / "new" / "a.anything", torch.zeros(2, channels, 8, 8, dtype=torch.uint8), columns=2)
     with Image.open(tmp_path / "new" / "a.anything") as picture:
-        assert (picture.format, picture.mode, picture.size) == ("PNG", mode, (8 * 19, 8 * 10))
+        assert (picture.format, picture.mode, picture.size) == ("PNG", mode, (10 * 19, 10 * 10))
+
+
+@pytest.mark.parametrize(("side", "zoom"), [(1, 80), (28, 3), (79, 2), (80, 1), (100, 1)])
+def test_small_images_are_magnified(side: int, zoom: int) -> None:
+    assert sheet([Row(torch.zeros(1, 1, side, side, dtype=torch.uint8))]).size == (zoom * (side + 2),) * 2
+
+
+def test_rows_continue_below(tmp_path: Path) -> None:
+    x = torch.arange(3, dtype=torch.uint8).reshape(3, 1, 1, 1).expand(3, 1, 80, 80)
+    save_rows(tmp_path / "a.png", [Row(x), Row(x + 10)], columns=2)
+    with Image.open(tmp_path / "a.png") as picture:
+        places = [[picture.getpixel((1 + 81 * column, 1 + 81 * row)) for column in range(2)] for row in range(4)]
+    assert places == [[0, 1], [10, 11], [2, 255], [12, 255]]
+
+
+def test_text_stands_beside_the_images_and_covers_none() -> None:
+    x = torch.full((2, 1, 40, 40), 255, dtype=torch.uint8)
+    plain = np.asarray(sheet([Row(x)]))
+    named = np.asarray(sheet([Row(x, captions=["a", "b" * 100], name="above"), Row(x)]))
+    margin = named.shape[1] - plain.shape[1]
+    assert (named[: plain.shape[0], margin:] == 255).all()  # the images are white, and so is all around them
+    assert (named[: plain.shape[0], :margin] < 255).any()  # the name
+    below = named[plain.shape[0] : -plain.shape[0], margin:]
+    written = [(part < 255).any() for part in np.split(below, [2 + 80, 4 + 80, 4 + 160], axis=1)]
+    assert written == [True, False, True, False]  # a long caption does not reach its neighbour
+    assert (named[-plain.shape[0] :] == 255).all()
+
+
+def test_class_names() -> None:
+    labels = torch.tensor([1, 0])
+    assert class_names(["a", "b"], labels) == ["b", "a"]
+    assert class_names(None, labels) == class_names(["a"], None) == []
 
 
 def test_other_channels_cannot_be_drawn(tmp_path: Path) -> None:

@@ -1,15 +1,33 @@
-"""Grids of images as PNG files."""
+"""Pictures of many images as PNG files: sheets, with or without text beside the images."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import UInt8
-from PIL import Image
+from jaxtyping import Int, UInt8
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from pixelrnn.errors import InputError
 from pixelrnn.files import replacing
+
+LEAST = 80
+"""Smaller images are magnified by a whole number, until their longer side has as many pixels."""
+FONT, LINE, GAP = 13, 18, 8  # of the text: its size, its height with space, and its distance to an image
+
+
+class Row(NamedTuple):
+    """Images side by side, and the text beside them."""
+
+    images: UInt8[Tensor, "N C H W"]
+    """Intensities 0 to 255, as `to_8_bit` returns them."""
+    captions: Sequence[str] = ()
+    """A caption below each image."""
+    name: str = ""
+    """The text to the left of the first image."""
 
 
 def to_8_bit(x: UInt8[Tensor, "*batch"], levels: int) -> UInt8[Tensor, "*batch"]:
@@ -22,6 +40,11 @@ def grid(x: UInt8[Tensor, "N C H W"], *, columns: int) -> UInt8[Tensor, "C heigh
     x = F.pad(x.cpu(), (1, 0, 1, 0, 0, 0, 0, -len(x) % columns), value=255)
     by_place = x.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4)  # (C, rows, height, columns, width)
     return F.pad(by_place.flatten(3).flatten(1, 2), (0, 1, 0, 1), value=255)
+
+
+def class_names(classes: Sequence[str] | None, labels: Int[Tensor, " N"] | None) -> list[str]:
+    """Captions: the class of each image, if the images have labels."""
+    return [] if classes is None or labels is None else [classes[k] for k in labels.tolist()]
 
 
 def check_drawable(channels: int) -> None:
@@ -37,9 +60,52 @@ def picture(x: UInt8[Tensor, "C H W"]) -> Image.Image:
     return Image.fromarray(array[..., 0] if len(x) == 1 else array)
 
 
-def save_grid(path: Path, x: UInt8[Tensor, "N C H W"], *, columns: int | None = None) -> None:
-    """Writes a grid of 8-bit images as a PNG. Small images are magnified to make their pixels visible."""
-    drawn = picture(grid(x, columns=columns or max(1, round(len(x) ** 0.5))))
-    zoom = max(1, 64 // max(x.shape[2:]))
+def sheet(rows: Sequence[Row]) -> Image.Image:
+    """Draws rows of images of one size below each other. Small images are magnified to make their pixels visible."""
+    height, width = rows[0].images.shape[2:]
+    zoom = max(1, math.ceil(LEAST / max(height, width)))
+    strips = [picture(grid(row.images, columns=len(row.images))) for row in rows]
+    strips = [strip.resize((strip.width * zoom, strip.height * zoom), Image.Resampling.NEAREST) for strip in strips]
+    font = ImageFont.load_default(FONT)
+    margin = max(math.ceil(font.getlength(row.name)) + 2 * GAP if row.name else 0 for row in rows)
+    # Without captions, neighbouring strips share the line between them.
+    below = [LINE if row.captions else -zoom for row in rows]
+    total = sum(strip.height for strip in strips) + sum(below) + (0 if rows[-1].captions else zoom)
+    drawn = Image.new(strips[0].mode, (margin + max(strip.width for strip in strips), total), "white")
+    text, y = ImageDraw.Draw(drawn), 0
+    for row, strip, space in zip(rows, strips, below, strict=True):
+        drawn.paste(strip, (margin, y))
+        text.text((margin - GAP, y + strip.height / 2), row.name, "black", font, anchor="rm")
+        y += strip.height
+        for n, caption in enumerate(row.captions):
+            middle = margin + zoom * (n * (width + 1) + 1 + width / 2)
+            text.text((middle, y), _cut(caption, font, zoom * width), "black", font, anchor="ma")
+        y += space
+    return drawn
+
+
+def _cut(caption: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", width: int) -> str:
+    """The caption, or its beginning if it is wider than an image."""
+    if font.getlength(caption) <= width:
+        return caption
+    fits = (n for n in range(len(caption), 0, -1) if font.getlength(f"{caption[:n]}…") <= width)
+    return f"{caption[: next(fits, 0)]}…"
+
+
+def save_rows(path: Path, rows: Sequence[Row], *, columns: int | None = None) -> None:
+    """Writes rows of equally many images as a PNG. Rows of more than ``columns`` images continue below the last row."""
+    most = columns or len(rows[0].images)
+    parts = [
+        Row(row.images[at : at + most], row.captions[at : at + most], row.name)
+        for at in range(0, len(rows[0].images), most)
+        for row in rows
+    ]
     with replacing(path) as temporary:
-        drawn.resize((drawn.width * zoom, drawn.height * zoom), Image.Resampling.NEAREST).save(temporary, "PNG")
+        sheet(parts).save(temporary, "PNG")
+
+
+def save_grid(
+    path: Path, x: UInt8[Tensor, "N C H W"], *, columns: int | None = None, captions: Sequence[str] = ()
+) -> None:
+    """Writes 8-bit images row by row as a PNG, with a caption below each if there are any. By default it is square."""
+    save_rows(path, [Row(x, captions)], columns=columns or max(1, round(len(x) ** 0.5)))

@@ -13,6 +13,7 @@ from pixelrnn import PixelRNN
 from pixelrnn.cli import app, main
 from pixelrnn.data import DataConfig, load
 from pixelrnn.models import ImageModel
+from pixelrnn.pictures import LINE
 from tests.cli.checks import SHORT, TINY, fails
 
 COMMANDS = [name for name in app if not name.startswith("-")]
@@ -39,13 +40,16 @@ def test_from_training_to_pictures(run: Path, tmp_path: Path, capsys: pytest.Cap
         assert arrays["images"].shape == (5, 8, 8)
         assert arrays["images"].max() < 17
     with Image.open(tmp_path / "s.png") as picture:
-        assert picture.size == (8 * 19, 8 * 28)
+        assert picture.size == (10 * 19, 10 * 28)
     assert main(["sample", str(run / "model"), "--n", "1", "--height", "2", "--out", str(tmp_path / "t.png")]) == 0
 
     assert main(["complete", str(run), "--n", "3", "--keep-rows", "5", "--out", str(tmp_path / "c.png")]) == 0
     with Image.open(tmp_path / "c.png") as picture:
-        pixels = np.asarray(picture)[4::8, 4::8]  # one value per pixel of the grid
-    original, covered, completed = (pixels[1 + 9 * k : 9 + 9 * k, 1:9] for k in range(3))
+        margin = picture.width - 10 * (3 * 9 + 1)
+        tops = 0, 100 + LINE, 2 * 90 + 10 + LINE  # the covered row has no captions
+        original, covered, completed = (
+            np.asarray(picture)[t + 15 : t + 95 : 10, margin + 15 :: 10][:, :8] for t in tops
+        )
     assert (covered[5:] == 128).all()
     assert (covered[:5] == original[:5]).all()
     assert (completed[:5] == original[:5]).all()
@@ -63,7 +67,7 @@ def test_several_completions_of_each_image(run: Path, tmp_path: Path, capsys: py
     out = ["--out", str(tmp_path / "c.png")]
     assert main(["complete", str(run), "--n", "2", "--draws", "3", "--keep-rows", "2", *out]) == 0
     with Image.open(tmp_path / "c.png") as picture:
-        assert picture.size == (8 * 19, 8 * 46)  # two columns; original, covered and three completions
+        assert picture.height == 4 * (100 + LINE) + 90  # original, covered and three completions
     with np.load(tmp_path / "c.npz") as arrays:
         original, draws = arrays["original"], arrays["completed"].reshape(3, 2, 8, 8)
     assert (draws[:, :, :2] == original[:, :2]).all()
@@ -238,14 +242,14 @@ def test_classes(
     assert main(["sample", own, "--n", "6", "--label", "7", "--label", "3", *picture]) == 0
     assert given.pop() == [7, 3, 7, 3, 7, 3]
     with Image.open(tmp_path / "s.png") as grid:
-        assert grid.size == (8 * 19, 8 * 28)  # one column per class
+        assert grid.size == (10 * 19, 3 * (100 + LINE))  # one column per class, and its name below
     assert main(["sample", own, "--n", "20", *picture]) == 0
     with Image.open(tmp_path / "s.png") as grid:
-        assert grid.size == (8 * 91, 8 * 19)
+        assert grid.size == (10 * 91, 2 * (100 + LINE))
     assert given.pop() == [*range(10)] * 2
     assert main(["sample", own, "--n", "4", "--label", "7", *picture]) == 0
     with Image.open(tmp_path / "s.png") as grid:
-        assert grid.size == (8 * 19, 8 * 19)  # one class needs no columns
+        assert grid.size == (10 * 19, 2 * (100 + LINE))  # one class needs no columns
     given.clear()
     for split in ("valid", "test"):
         assert main(["complete", own, "--split", split, "--n", "3", *completions]) == 0
@@ -344,7 +348,7 @@ def test_seeds_temperatures_and_the_data_of_a_run(
     Image.new("L", (8, 8), 255).save(tmp_path / "white.png")
     picture("complete", str(run), "--images", str(tmp_path / "white.png"))
     with Image.open(tmp_path / "p.png") as shown:
-        assert (np.asarray(shown)[8:72, 8:72] == 255).all()
+        assert (np.asarray(shown)[10:90, -90:-10] == 255).all()
 
     own = tmp_path / "own"
     assert (

@@ -6,7 +6,7 @@ import torch
 
 from pixelrnn import InputError, PixelRNN
 from pixelrnn.data import Data, Images
-from pixelrnn.training.evaluation import accuracy, check_fit, score
+from pixelrnn.training.evaluation import accuracy, check_fit, score, unknown_nats
 from tests.checks import OnMPS
 
 
@@ -89,3 +89,13 @@ def test_a_model_that_gives_no_numbers_is_refused() -> None:
         torch.nn.init.constant_(parameter, 1e30)
     with pytest.raises(InputError, match=r"the model gives nan nats/image on test, expected a finite number"):
         score(model, data().test, split="test", protocol="")
+
+
+def test_the_unknown_pixels_have_their_terms_of_the_order() -> None:
+    torch.manual_seed(0)
+    model = PixelRNN(levels=4, hidden=2, size=(3, 3), orders=4, classes=["a", "b"])
+    x, labels = torch.randint(4, (70, 1, 3, 3), dtype=torch.uint8), torch.arange(70) % 2
+    known = torch.tensor([[0, 0, 0], [0, 1, 1], [1, 1, 1]], dtype=torch.bool)
+    found = unknown_nats(model, x, known, order=1, labels=labels)
+    terms = model.log_prob_map(x, order=1, labels=labels)[:, 0]
+    torch.testing.assert_close(found, -terms[:, ~known].sum(dim=1))

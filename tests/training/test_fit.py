@@ -17,7 +17,7 @@ from pixelrnn.models import ImageModel
 from pixelrnn.models.orders import turn
 from pixelrnn.nn import OutputHead
 from pixelrnn.ops import choose
-from pixelrnn.pictures import save_grid, to_8_bit
+from pixelrnn.pictures import LINE, save_grid, to_8_bit
 from pixelrnn.training.batches import Part
 from pixelrnn.training.fit import _start_from, fit
 from pixelrnn.training.module import LikelihoodTraining
@@ -110,7 +110,7 @@ def test_every_step_is_as_the_recipe_says(tmp_path: Path, images: DataConfig, mo
     final = rows(run)[-1]
     assert float(final["valid_nats"]) == pytest.approx(-model.log_prob(valid).mean().item(), rel=1e-5)
     samples = to_8_bit(model.sample(16, generator=torch.Generator().manual_seed(0)), 4)
-    save_grid(tmp_path / "expected.png", samples, columns=4)
+    save_grid(tmp_path / "expected.png", samples)
     assert (run / "samples" / "epoch-0003.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
 
     epoch = record.nats[-3:]
@@ -304,7 +304,7 @@ def test_a_class_conditional_model_trains_on_the_labels(tmp_path: Path, monkeypa
         assert labels.tolist() == [labels_of[image[None].numpy().tobytes()] for image in x]
     assert drawn[0].tolist() == [*range(10), *range(6)]
     with Image.open(tmp_path / "run" / "samples" / "epoch-0001.png") as picture:
-        assert picture.size == (8 * 37, 8 * 37)
+        assert picture.size == (10 * 37, 4 * (10 * 10 + LINE))  # with the classes below
 
 
 def test_labels_that_are_not_there_are_missed(tmp_path: Path, images: DataConfig) -> None:

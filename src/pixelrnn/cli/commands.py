@@ -147,7 +147,8 @@ def sample(
     outputs.save_arrays(arrays, loaded.levels, images=images)
     drawn = label or loaded.classes or ()
     columns = min(n, len(drawn)) if len(drawn) > 1 else None
-    pictures.save_grid(out, pictures.to_8_bit(images, loaded.levels), columns=columns)
+    captions = pictures.class_names(loaded.classes, labels)
+    pictures.save_grid(out, pictures.to_8_bit(images, loaded.levels), columns=columns, captions=captions)
     print(f"samples: {out}, {arrays}")
 
 
@@ -177,8 +178,11 @@ def complete(
 
     A kept pixel informs only the pixels that the model draws after it. A model of one order draws rows from top to
     bottom, and each row from left to right: cover a lower part. A model of several orders takes the order in which the
-    most kept pixels come first: cover any side. An .npz file beside the PNG holds `original`, `known`, `completed` and
-    `levels`. With --draws, `completed` holds the first completion of all images, then the second of all, and so on.
+    most kept pixels come first: cover any side. The captions give −log p of the covered part in nats, as it was and as
+    it was drawn, and the class.
+
+    An .npz file beside the PNG holds `original`, `known`, `completed` and `levels`. With --draws, `completed` holds the
+    first completion of all images, then the second of all, and so on.
 
     Args:
         images: Complete this image file, or images of this folder, instead of a split. They are cropped and scaled to
@@ -191,10 +195,8 @@ def complete(
             turn. Default: the images' own classes.
         n: The number of images. They are spread evenly over the whole set, because data sets are often sorted.
         draws: The number of completions of each image.
-        out: The PNG file to write, with a column per image. The .npz file gets the same name.
+        out: The PNG file to write, with a column for each image. The .npz file gets the same name.
     """
-    import torch
-
     from pixelrnn import pictures, randomness
     from pixelrnn.cli import inputs, outputs
 
@@ -217,8 +219,7 @@ def complete(
         covered = x.repeat(draws, 1, 1, 1).to(loaded.device), known.to(loaded.device)
         completed = loaded.complete(*covered, order=order, labels=every_label, **how).cpu()
     outputs.save_arrays(arrays, loaded.levels, original=x, completed=completed, known=known)
-    original, done = pictures.to_8_bit(x, loaded.levels), pictures.to_8_bit(completed, loaded.levels)
-    pictures.save_grid(out, torch.cat([original, torch.where(known, original, 128), done]), columns=len(x))
+    outputs.save_completions(out, loaded, x, completed, known, order=order, labels=labels)
     print(f"completions (original, covered, completed{f' {draws} times' * (draws > 1)}): {out}, {arrays}")
 
 
@@ -253,8 +254,9 @@ def data(*, out: Path | None = None, overwrite: options.Overwrite = False, data:
     for (split, other), n in copies(prepared).items():
         print(f"warning: exact copies of {other} images among the {split} images: {n:,}")
     if out is not None:
-        x = prepared.train.spread(64).pixels
-        pictures.save_grid(out, pictures.to_8_bit(x, prepared.levels))
+        shown = prepared.train.spread(64)
+        captions = pictures.class_names(prepared.classes, shown.labels)
+        pictures.save_grid(out, pictures.to_8_bit(shown.pixels, prepared.levels), captions=captions)
         print(f"images: {out}")
 
 

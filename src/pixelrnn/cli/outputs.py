@@ -10,15 +10,22 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from pixelrnn import pictures
 from pixelrnn.data import Images
 from pixelrnn.errors import InputError, extra
 from pixelrnn.files import check_output, replacing
+from pixelrnn.models import ImageModel
 from pixelrnn.progress import track
-from pixelrnn.training.evaluation import Score
+from pixelrnn.training.evaluation import Score, unknown_nats
+
+COLUMNS = 12
+"""The most images side by side in a picture of completions."""
+GREY = 128
+"""The intensity of covered pixels."""
 
 
 def arrays_beside(picture: Path, *, overwrite: bool) -> Path:
@@ -76,6 +83,28 @@ def save_arrays(path: Path, levels: int, **tensors: Tensor) -> None:
     # We pass an open file, because numpy appends .npz to names with another ending.
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
+
+
+def save_completions(
+    path: Path,
+    model: ImageModel,
+    x: UInt8[Tensor, "N C H W"],
+    completed: UInt8[Tensor, "draws·N C H W"],
+    known: Bool[Tensor, "H W"],
+    *,
+    order: int,
+    labels: Int[Tensor, " N"] | None,
+) -> None:
+    """Draws images, what is known of them, and their completions below each other. The captions are −log p of what
+    was covered and of what was drawn in its place, and the class."""
+    rows = []
+    for n, images in enumerate([x, *completed.split(len(x))]):
+        nats = unknown_nats(model, images, known, order=order, labels=labels)
+        captions = [f"{each:.1f} nats" for each in nats.tolist()]
+        rows.append(pictures.Row(pictures.to_8_bit(images, model.levels), captions, "completed" if n else "original"))
+    covered = torch.where(known, rows[0].images, GREY)
+    rows.insert(1, pictures.Row(covered, pictures.class_names(model.classes, labels), "covered"))
+    pictures.save_rows(path, rows, columns=COLUMNS)
 
 
 def write_scores(path: Path, scores: list[Score]) -> None:

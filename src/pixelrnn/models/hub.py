@@ -26,8 +26,10 @@ def push(model: "ImageModel", name: str, *, about: str = "", private: bool = Fal
         model.save_pretrained(folder)
         drawable = _is_drawable(model)
         if drawable:
-            drawn = model.sample(DRAWN, seed=0, labels=_labels(model)).cpu()
-            pictures.save_grid(folder / "samples.png", pictures.to_8_bit(drawn, model.levels))
+            labels = _labels(model)
+            drawn = pictures.to_8_bit(model.sample(DRAWN, seed=0, labels=labels).cpu(), model.levels)
+            names = pictures.class_names(model.classes, labels)
+            pictures.save_grid(folder / "samples.png", drawn, captions=names)
         (folder / "README.md").write_text(card(model, name, about=about), encoding="utf-8")
         try:
             api = HfApi(library_name="pixelrnn", library_version=__version__)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from pixelrnn.data import Data, Images
@@ -87,6 +87,24 @@ def surprise(
     """The bits of each sub-pixel in raster order: its term of −log₂ p. Arguments as in `score`."""
     how: dict[str, Any] = {"batch": batch, "processes": processes}
     return -_of_batches(model.log_prob_map, model, images, f"mapping {split}", **how) / math.log(2)
+
+
+@torch.no_grad()
+def unknown_nats(
+    model: ImageModel,
+    x: UInt8[Tensor, "B C H W"],
+    known: Bool[Tensor, "H W"],
+    *,
+    order: int = 0,
+    labels: Int[Tensor, " B"] | None = None,
+) -> Float[Tensor, " B"]:
+    """−log p of the pixels of each image that are not known, each given all pixels before it in the order, in nats."""
+    found = []
+    for part in torch.arange(len(x)).split(64):
+        given = {"labels": None if labels is None else labels[part.to(labels.device)]}
+        terms = model.log_prob_map(x[part].to(model.device), order=order, **given)
+        found.append(-terms.masked_fill(known.to(model.device), 0).sum(dim=(1, 2, 3)).cpu())
+    return torch.cat(found)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ import torch
 from pixelrnn.errors import InputError, Stopped
 from pixelrnn.files import replacing
 from pixelrnn.likelihood import bits_per_dim
-from pixelrnn.pictures import grid, save_grid, to_8_bit
+from pixelrnn.pictures import class_names, grid, save_grid, to_8_bit
 from pixelrnn.processes import Processes, repeats_signals
 from pixelrnn.randomness import generator
 from pixelrnn.training.batches import Part
@@ -203,7 +203,8 @@ class Checkpoints(pl.Callback):
             self._stop_within_epoch(trainer, self.signum if alone else 0)
 
         samples = to_8_bit(model.sample(16, labels=labels, generator=random, on_row=on_row), model.levels)
-        save_grid(self.run.samples / f"epoch-{epoch:04}.png", samples, columns=4)
+        names = class_names(model.classes, labels)
+        save_grid(self.run.samples / f"epoch-{epoch:04}.png", samples, captions=names)
         for logger in trainer.loggers:
             if isinstance(logger, Curves):
                 logger.log_image("samples", grid(samples, columns=4), trainer.global_step)
