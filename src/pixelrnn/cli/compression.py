@@ -197,5 +197,5 @@ class Sizes:
         rows = {"pixelrnn, one file": ours, **{f"{name}, a file each": n for name, n in self.bytes.items() if n}}
         rows["xz of all raw pixels"] = self.xz + len(self.packer.flush())
         return "\n".join(
-            f"{name:28} {n:14,.0f} bytes {8 * n / self.sub_pixels:8.4f} bits/dim" for name, n in rows.items()
+            f"{name:30} {n:12,.0f} bytes {8 * n / self.sub_pixels:8.4f} bits/dim" for name, n in rows.items()
         )
