@@ -81,7 +81,7 @@ def folder() -> Path:
 def entries() -> list[Entry]:
     """All sets of images in the cache. Those that are being built, or were killed, have no shape yet."""
     found = []
-    for place in [*folder().glob("*"), *folder().glob(".*.part")]:
+    for place in folder().glob("*"):
         with suppress(Exception):  # not one of ours
             size = sum(file.stat().st_size for file in place.iterdir())
             whole = place / "entry.json"
@@ -144,6 +144,8 @@ def _build(
         build = Build(place, {"name": source.name, "state": state})
     with build, bar(on_any_rank=True) as progress:
         task = progress.add_task(f"decoding {Path(source.name).name}", total=source.files, completed=build.files)
+        with _writing(place):
+            build.save()
         firsts = range(build.files, source.files, FILES)
         parts = (source.read(first, min(first + FILES, source.files)) for first in firsts)
         for part in decoded(parts, how, count=len(firsts)):
@@ -188,7 +190,6 @@ class Build:
         self.pixels.truncate(HEADER + sum(line["bytes"] for line in self.lines))
         self.pixels.seek(0, os.SEEK_END)
         self.unsaved = [header, *self.lines]
-        self.save()
 
     def __enter__(self) -> "Build":
         return self
@@ -234,7 +235,7 @@ class Build:
         self.unsaved.append(line)
         self.files += part.files
         self.images += len(part.names)
-        if sum(each["bytes"] for each in self.unsaved) > UNSAVED:
+        if sum(each["bytes"] for each in self.unsaved) >= UNSAVED:
             self.save()
 
     def save(self) -> None:

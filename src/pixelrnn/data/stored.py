@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pixelrnn.errors import InputError
 
-BYTES_AT_ONCE = 2**24
+BYTES_AT_ONCE = 2**22
 """The most bytes of images that we read at once, where all images are read."""
 
 
