@@ -17,9 +17,12 @@ def sees_progress() -> bool:
     return Console(stderr=True).is_terminal and not launched().rank
 
 
-def bar() -> Progress:
-    """A bar that disappears when it is done."""
-    return Progress(console=Console(stderr=True), transient=True, disable=not sees_progress())
+def bar(*, on_any_rank: bool = False) -> Progress:
+    """A bar that disappears when it is done. If one process alone works, and others wait, any rank may show it."""
+    console = Console(stderr=True)
+    return Progress(
+        console=console, transient=True, disable=not (console.is_terminal if on_any_rank else sees_progress())
+    )
 
 
 def track(items: Collection[T], what: str) -> Iterable[T]:

@@ -224,7 +224,13 @@ def complete(
 
 
 @app.command
-def data(*, out: Path | None = None, overwrite: options.Overwrite = False, data: options.Data = DataConfig()) -> None:
+def data(
+    *,
+    out: Path | None = None,
+    cache_info: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: options.Overwrite = False,
+    data: options.Data = DataConfig(),
+) -> None:
     """Print the source, levels, size, splits and counts of the images, and of copies of an image in several splits.
 
     For a folder, also print how many files were read, skipped and refused. With --out, write some images as a PNG grid.
@@ -233,11 +239,20 @@ def data(*, out: Path | None = None, overwrite: options.Overwrite = False, data:
 
     Args:
         out: The PNG file to write. It shows 64 training images, spread evenly over all of them.
+        cache_info: Print the place and the size of each set of decoded images in the cache, and do nothing else.
     """
     from pixelrnn import pictures
     from pixelrnn.cli import outputs
-    from pixelrnn.data import copies, load
+    from pixelrnn.data import cache, copies, load
 
+    if cache_info:
+        found = cache.entries()
+        print(f"{cache.folder()}: {len(found)} sets, {sum(entry.size for entry in found):,} bytes")
+        for entry in found:
+            n, height, width, channels = entry.shape or (0, 0, 0, 0)
+            what = f"{n:,} images of {height}×{width}×{channels}" if n else "not complete"
+            print(f"{entry.folder.name}  {entry.size:15,} bytes  {what}  {entry.name}")
+        return
     if out is not None:
         outputs.keep_what_is_read([out], {"--data.path": data.path})
         outputs.check_new(out, "--out", ".png", overwrite=overwrite)

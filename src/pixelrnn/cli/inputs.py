@@ -39,7 +39,7 @@ def chosen_images(
     check_drawable(model.channels)
     how = pillow.Decoding.of(config, size=model.size, mode="grey" if model.channels == 1 else "rgb")
     own, files = folder.read(path, how, skip_damaged=config.skip_damaged)
-    own.pixels = requantise(own.pixels, 256, model.levels)
+    own = own.requantised(256, model.levels)
     own.labels = folder.labels(files, model.classes or [])
     return {"all": own}, describe(path.name, 256, model.levels, how)
 

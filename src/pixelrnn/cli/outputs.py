@@ -129,6 +129,6 @@ def write_surprise(
             with (folder / f"{split}.npz").open("wb") as file:
                 np.savez_compressed(file, bits=bits.numpy(), names=np.array(own.names))
             for n in track(range(len(own)), f"drawing {split}"):
-                name, x = own.names[n], pictures.to_8_bit(own.pixels[n : n + 1], levels)
+                name, x = own.names[n], pictures.to_8_bit(own[n].pixels, levels)
                 # A name may be a path, and two names may differ in nothing but their ending.
                 figures.save(folder / split / f"{name}.png", surprise.draw(x, bits[n : n + 1], [name]))

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from pixelrnn.data.config import DataConfig, Mode, SplitName
 
 if TYPE_CHECKING:
-    from pixelrnn.data.images import Batch, Images
-    from pixelrnn.data.prepare import Data, copies, describe, load, requantise
+    from pixelrnn.data.images import Batch, Images, requantise
+    from pixelrnn.data.prepare import Data, copies, describe, load
 else:
 
     def __getattr__(name: str) -> object:  # only the configuration does without PyTorch, see pixelrnn/__init__.py
@@ -14,7 +14,7 @@ else:
             raise AttributeError(f"module 'pixelrnn.data' has no attribute {name!r}")
         from pixelrnn.data import images, prepare
 
-        return getattr(images if name in ("Batch", "Images") else prepare, name)
+        return getattr(images if name in ("Batch", "Images", "requantise") else prepare, name)
 
 
 __all__ = ["Batch", "Data", "DataConfig", "Images", "Mode", "SplitName", "copies", "describe", "load", "requantise"]

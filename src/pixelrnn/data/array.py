@@ -14,10 +14,12 @@ def load(path: Path, *, levels: int, key: str | None = None, name: str | None = 
     """Reads images from arrays (N, H, W) or (N, H, W, C) of levels 0 to ``levels`` − 1.
 
     If an .npz file has an array ``train``, its arrays ``train``, ``valid`` and ``test`` are the splits. Any other file
-    must hold one array, or ``key`` names one. Raises InputError for any other content.
+    must hold one array, or ``key`` names one. The images of a .npy file stay in the file: it may be larger than the
+    memory. Raises InputError for any other content.
     """
     with opened(path) as file, input_error(f"{path} is damaged, or not a .npy or .npz file of numbers", Exception):
-        loaded = np.load(file, allow_pickle=False)
+        in_place = file.peek(6).startswith(b"\x93NUMPY")
+        loaded = np.load(path if in_place else file, mmap_mode="r" if in_place else None, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             loaded = {path.name: loaded}
         elif (size := sum(member.file_size for member in loaded.zip.infolist())) > (most := most_unpacked(path)):

@@ -1,8 +1,10 @@
 """Folders of image files, in the formats of `pixelrnn.data.pillow.FORMATS`."""
 
+import hashlib
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeVar
 
@@ -10,13 +12,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from pixelrnn.data import pillow
+from pixelrnn.data import cache, pillow
 from pixelrnn.data.config import SplitName
+from pixelrnn.data.decoders import File, decode
 from pixelrnn.data.images import SPLIT_NAMES, Images, RawImages, own_splits
 from pixelrnn.data.pillow import Decoding
 from pixelrnn.data.report import Report
+from pixelrnn.data.stored import channels_first
 from pixelrnn.errors import InputError
-from pixelrnn.progress import track
 
 AnyPath = TypeVar("AnyPath", bound=PurePath)
 
@@ -35,7 +38,7 @@ def load(path: Path, how: Decoding = Decoding(), *, skip_damaged: bool = False) 
     splits: dict[SplitName, Images] = {}
     labelled: dict[SplitName, list[str]] = {}  # the files that the images come from
     for split, files in _split(found, path).items():
-        splits[split], labelled[split] = _read(files, how, report, path)
+        splits[split], labelled[split] = _read(files, how, report, path, split)
     report.check(skip=skip_damaged)
     report.tell_unread()
     classes = sorted({_class(name) for name in labelled["train"]} - {""})
@@ -150,25 +153,39 @@ def _split(found: dict[str, Path], path: Path) -> dict[SplitName, dict[str, Path
     }
 
 
-def _read(files: dict[str, Path], how: Decoding, report: Report, root: Path) -> tuple[Images, list[str]]:
+def _read(
+    files: dict[str, Path], how: Decoding, report: Report, root: Path, split: str = ""
+) -> tuple[Images, list[str]]:
     """Decodes files. Notes those that cannot be used, and the images of others with the file of each."""
-    sources: list[str] = []
+    names = [*files]
 
-    def decoded() -> Iterator[tuple[str, pillow.Array]]:
-        for name in track([*files], f"reading {root.name}"):
-            array = pillow.attempt(files[name], how, name=name)
-            if isinstance(array, str):
-                report.refused[str(files[name])] = array
-                continue
-            report.read += 1
-            for tile in pillow.tiles(array, how, name):
-                sources.append(name)
-                yield tile
+    def chosen(first: int, last: int) -> list[File]:
+        return [File(name, files[name], str(files[name])) for name in names[first:last]]
 
-    images = pillow.stack(decoded())
-    if not sources:
+    if root.is_dir():
+        source = cache.Source(f"{root.resolve()} {split}".rstrip(), _state(files), len(names), chosen)
+        images = cache.images(source, how, report.refused.__setitem__)
+    else:
+        part = decode(chosen(0, 1), how)
+        report.refused |= part.refused
+        images = Images(channels_first(part.pixels), part.names) if part.names else None
+    report.read += sum(str(file) not in report.refused for file in files.values())
+    if images is None:
         report.check(skip=False)
+    assert images is not None
+    sources = [name.rpartition("/")[0] for name in images.names] if how.crop == "tiles" else images.names
     return images, sources
+
+
+def _state(files: dict[str, Path]) -> str:
+    """A hash that changes when a file is added, removed, renamed, written or replaced."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, file in files.items():
+        with suppress(OSError):  # decoding it says what is wrong
+            status = file.stat()
+            name += f"\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+        digest.update(os.fsencode(name) + b"\n")
+    return digest.hexdigest()
 
 
 def _class(name: str) -> str:

@@ -1,14 +1,14 @@
 """Data sets of the Hugging Face Hub, or local folders that the ``datasets`` library reads (extra ``hf``)."""
 
 from collections.abc import Iterator, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pixelrnn.data import pillow
+from pixelrnn.data import cache, pillow
 from pixelrnn.data.config import SplitName
+from pixelrnn.data.decoders import File
 from pixelrnn.data.images import SPLIT_NAMES, Images, RawImages, only_one, own_splits
 from pixelrnn.data.pillow import Decoding
 from pixelrnn.errors import InputError, extra, input_error
@@ -79,10 +79,17 @@ def load(
         with input_error(f"the split {part} of {name} cannot be read", Exception):  # damaged bytes can raise anything
             files = rows.select_columns([column] if label is None else [column, label])
             files = files.cast_column(column, datasets.Image(decode=False))  # we decode `FORMATS` only
-            total = len(rows) if limit is None else limit
-            images[split] = pillow.stack(_decoded(files, column, label, labels[split], how, name, part, total))
-        if not len(images[split]):
+            if limit is not None:
+                found = pillow.stack(_decoded(files, column, label, labels[split], how, name, part, limit))
+            else:
+                found = _cached(files, column, how, f"{name} {config or ''}".rstrip(), part)
+                places = [int(own.removeprefix(f"{part}/").partition("/")[0]) for own in found.names]
+                if label is not None:
+                    every = files[label][:]
+                    labels[split] = [every[place] for place in places]
+        if not len(found):
             raise InputError(f"{name} has no images in its split {part}")
+        images[split] = found
     if label_key is not None and classes is None:  # a column of names or numbers
         classes = sorted({str(value) for value in labels["train"] if value is not None})
         labels = {s: [classes.index(str(v)) if str(v) in classes else -1 for v in own] for s, own in labels.items()}
@@ -100,14 +107,31 @@ def load(
     return RawImages(described, 256, images, classes, "an image has no class, or one that no training image has")
 
 
+def _cached(rows: Any, column: str, how: Decoding, name: str, part: str) -> Images:
+    """The images of a split, through the cache of decoded images."""
+
+    def files(first: int, last: int) -> list[File]:
+        places = [f"{part}/{n}" for n in range(first, last)]
+        return [_file(row, place, name) for row, place in zip(rows[first:last][column], places, strict=True)]
+
+    def refuse(path: str, reason: str) -> None:
+        raise InputError(reason)
+
+    source = cache.Source(f"huggingface {name} {part} {column}", rows._fingerprint, len(rows), files)
+    return cache.images(source, how, refuse) or Images(torch.empty(0, 0, 0, 0, dtype=torch.uint8))
+
+
 def _decoded(
     rows: Any, column: str, label: str | None, labels: list[Any], how: Decoding, name: str, part: str, total: int
 ) -> Iterator[tuple[str, pillow.Array]]:
-    """Decodes the images of a split, and notes the label of each."""
+    """Decodes the images of a stream, and notes the label of each."""
     with progress(f"reading {part}", total) as on_row:
         for n, row in enumerate(rows):
             place = f"{part}/{n}"
-            array = _read(row[column], how, path=f"{name}, {place}", name=place)
+            file = _file(row[column], place, name)
+            array = pillow.attempt(file.content, how, name=place, path=file.path)
+            if isinstance(array, str):
+                raise InputError(array)
             for tile in pillow.tiles(array, how, place):
                 if label is not None:
                     labels.append(row[label])
@@ -115,10 +139,9 @@ def _decoded(
             on_row(row)
 
 
-def _read(file: dict[str, Any] | None, how: Decoding, *, path: str, name: str) -> pillow.Array:
-    """Decodes an image as the library stores it: as bytes, or as the path of a local file."""
-    if file is None:
+def _file(stored: dict[str, Any] | None, place: str, name: str) -> File:
+    """An image as the library stores it: as bytes, or as the path of a local file."""
+    path = f"{name}, {place}"
+    if stored is None:
         raise InputError(f"{path} has no image, expected one in every row")
-    if file["bytes"] is None:
-        return pillow.read(Path(file["path"]), how, name=name)
-    return pillow.decode(BytesIO(file["bytes"]), how, path=path, name=name)
+    return File(place, Path(stored["path"]) if stored["bytes"] is None else stored["bytes"], path)

@@ -1,8 +1,9 @@
-"""Sets of images, as uint8 tensors."""
+"""Sets of images, read as uint8 tensors."""
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
-from typing import NamedTuple
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, overload
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch.utils.data import Dataset
 
 from pixelrnn.data.config import SplitName
 from pixelrnn.data.report import Report
+from pixelrnn.data.stored import Stored, at_once, channels_first
 from pixelrnn.errors import InputError
 
 # The names that sources give their splits.
@@ -29,39 +31,67 @@ class Batch(NamedTuple):
     labels: Int[Tensor, " B"] | None
 
 
-@dataclass(eq=False)
 class Images(Dataset[Batch]):
-    """Images of one size, with a name for each."""
+    """Images of one size, with a name for each, in memory or in a file.
 
-    pixels: UInt8[Tensor, "N C H W"]
-    names: list[str] = field(default_factory=list)
-    """The file of each image, or its place in the source; 0 to N − 1 if not given."""
-    labels: Int[Tensor, " N"] | None = None
-    """The class of each image, if it is known."""
+    Splits and mirror images copy no pixels: ``index`` says which stored image each image is. Levels are reduced when
+    images are read.
 
-    def __post_init__(self) -> None:
-        self.names = self.names or [str(n) for n in range(len(self.pixels))]
+    Args:
+        stored: the images in memory, or those of a file.
+        names: the file of each image, or its place in the source. Default: 0 to N − 1.
+        labels: the class of each image, if it is known.
+        index: the stored image of each image: n, or −1 − n for the mirror image of n. Default: all of them.
+        levels: the number S of levels of the stored images, and K: a level v of S becomes v·K // S.
+    """
+
+    def __init__(
+        self,
+        stored: UInt8[Tensor, "N C H W"] | Stored,
+        names: Sequence[str] = (),
+        labels: Int[Tensor, " n"] | None = None,
+        *,
+        index: Int[Tensor, " n"] | None = None,
+        levels: tuple[int, int] = (256, 256),
+    ) -> None:
+        self.stored, self.labels, self.levels = stored, labels, levels
+        self.index = torch.arange(len(stored)) if index is None else index
+        self.names = [*names] or [str(n) for n in range(len(self))]
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.index)
 
     def __getitem__(self, index: int) -> Batch:  # every PyTorch data set has it
         return self.__getitems__([index])
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """A whole batch at once: the data loader calls this method if there is one."""
-        return Batch(self.pixels[indices], None if self.labels is None else self.labels[indices])
+        chosen = torch.tensor(indices, dtype=torch.long)
+        return Batch(self._read(self.index[chosen]), None if self.labels is None else self.labels[chosen])
+
+    @property
+    def pixels(self) -> UInt8[Tensor, "N C H W"]:
+        """All images, read into new memory."""
+        return self._read(self.index)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.stored.shape[1:]
+        return channels, height, width
 
     @property
     def dimensions(self) -> int:
         """C·H·W."""
-        return self.pixels[0].numel()
+        return math.prod(self.shape)
 
-    def batches(self, size: int) -> list[Batch]:
-        """All images in order, in batches of ``size`` images."""
-        pixels = self.pixels.split(size)
-        labels = [None] * len(pixels) if self.labels is None else self.labels.split(size)
-        return [Batch(*both) for both in zip(pixels, labels, strict=True)]
+    def batches(self, size: int) -> "InOrder":
+        """All images in order, in batches of ``size`` images. Each is read when it is wanted."""
+        return InOrder(self, torch.arange(len(self)).split(size))
+
+    def slices(self) -> "InOrder":
+        """All images in order, in batches of few bytes."""
+        return self.batches(at_once(self.shape))
 
     def spread(self, n: int) -> "Images":
         """At most n images, spread evenly over all, because data sets are often sorted."""
@@ -71,13 +101,60 @@ class Images(Dataset[Batch]):
     def subset(self, indices: Tensor) -> "Images":
         """The images with these indices."""
         labels = None if self.labels is None else self.labels[indices]
-        return Images(self.pixels[indices], [self.names[n] for n in indices.tolist()], labels)
+        names = [self.names[n] for n in indices.tolist()]
+        return Images(self.stored, names, labels, index=self.index[indices], levels=self.levels)
 
     def with_mirrored(self) -> "Images":
         """All images, then the mirror image (left to right) of each."""
         labels = None if self.labels is None else self.labels.repeat(2)
         names = [*self.names, *(f"{name} (mirrored)" for name in self.names)]
-        return Images(torch.cat([self.pixels, self.pixels.flip(-1)]), names, labels)
+        return Images(self.stored, names, labels, index=torch.cat([self.index, ~self.index]), levels=self.levels)
+
+    def requantised(self, source: int, target: int) -> "Images":
+        """The images with their levels 0 to S − 1 as levels 0 to K − 1: v·K // S."""
+        return Images(self.stored, self.names, self.labels, index=self.index, levels=(source, target))
+
+    def _read(self, index: Int[Tensor, " n"]) -> UInt8[Tensor, "n C H W"]:
+        mirrored = index < 0
+        x = self.stored[torch.where(mirrored, ~index, index)]  # new memory, whatever is stored
+        if mirrored.any():
+            x[mirrored] = x[mirrored].flip(-1)
+        return requantise_(x, *self.levels)
+
+
+class InOrder(Sequence[Batch]):
+    """Batches of images, each read when it is wanted. A slice is a sequence of fewer batches."""
+
+    def __init__(self, images: Images, parts: Sequence[Tensor]) -> None:
+        self.images, self.parts = images, parts
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    @overload
+    def __getitem__(self, place: int) -> Batch: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "InOrder": ...
+
+    def __getitem__(self, place: int | slice) -> "Batch | InOrder":
+        if isinstance(place, slice):
+            return InOrder(self.images, self.parts[place])
+        return self.images.__getitems__(self.parts[place].tolist())
+
+
+def requantise(x: UInt8[Tensor, "..."], source: int, target: int) -> UInt8[Tensor, "..."]:
+    """Levels 0 to S − 1 as levels 0 to K − 1: v·K // S."""
+    return requantise_(x.clone(memory_format=torch.contiguous_format), source, target)
+
+
+def requantise_(x: UInt8[Tensor, "..."], source: int, target: int) -> UInt8[Tensor, "..."]:
+    """As `requantise`, in place: x must be contiguous."""
+    if source != target:
+        table = (torch.arange(256) * target // source).clamp(max=255).to(torch.uint8)
+        for part in x.view(-1).split(2**20):  # an index takes eight bytes
+            part.copy_(table[part.long()])
+    return x
 
 
 @dataclass
@@ -125,16 +202,19 @@ def only_one(available: Collection[str], key: str | None, has: str) -> str:
 def from_array(array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", *, levels: int, name: str) -> Images:
     """Images from an array of levels 0 to ``levels`` − 1, (N, H, W) or (N, H, W, C); otherwise raises InputError.
 
-    They may share the memory of the array.
+    Those of a memory-mapped array in C order stay in its file.
     """
     if array.dtype.kind not in "bui" or (array.dtype.kind == "b" and levels != 2):
         raise InputError(f"{name} holds {array.dtype} values, expected whole numbers (uint8), or bool for 2 levels")
-    shape, array = array.shape, array[..., None] if array.ndim == 3 else array
-    if array.ndim != 4 or array.size == 0 or array.shape[-1] > 4:
+    if array.ndim not in (3, 4) or array.size == 0 or array.shape[3:] > (4,):
         wanted = "(N, H, W) or (N, H, W, C) with C from 1 to 4, and at least one image"
-        raise InputError(f"{name} has shape {shape}, expected {wanted}")
-    lowest, highest = int(array.min()), int(array.max())
-    if lowest < 0 or highest >= levels:
-        raise InputError(f"{name} has a level {highest if highest >= levels else lowest}, expected 0 to {levels - 1}")
-    pixels = np.ascontiguousarray(array.astype(np.uint8, copy=False).transpose(0, 3, 1, 2))
-    return Images(torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()))
+        raise InputError(f"{name} has shape {array.shape}, expected {wanted}")
+    in_file = isinstance(array, np.memmap) and array.flags.c_contiguous
+    stored = Stored.of(array) if in_file else None
+    if array.dtype != np.uint8 or levels < 256:  # every byte is one of 256 levels
+        found = [(int(part.min()), int(part.max())) for part in (stored.slices() if stored else [array])]
+        lowest, highest = min(low for low, _ in found), max(high for _, high in found)
+        if lowest < 0 or highest >= levels:
+            wrong = highest if highest >= levels else lowest
+            raise InputError(f"{name} has a level {wrong}, expected 0 to {levels - 1}")
+    return Images(stored or channels_first(array))

@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from functools import cache
 from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 from PIL import ExifTags, Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from pixelrnn.data.config import Crop, DataConfig, Mode
-from pixelrnn.data.images import Images
 from pixelrnn.errors import InputError, check_number, input_error
 from pixelrnn.files import opened
+
+if TYPE_CHECKING:
+    from pixelrnn.data.images import Images
 
 # We open pixel formats only, whatever the file's name: Pillow would run Ghostscript on a PostScript file.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", "AVIF", "HEIF")
@@ -99,14 +100,20 @@ def read(file: Path, how: Decoding = Decoding(), *, name: str = "") -> Array:
         return decode(stream, how, path=str(file), name=name)
 
 
-def attempt(file: Path, how: Decoding = Decoding(), *, name: str = "") -> Array | str:
-    """As `read`, but returns the reason if the file cannot be used. Worker processes can return both."""
+def attempt(file: Path | bytes, how: Decoding = Decoding(), *, name: str = "", path: str = "") -> Array | str:
+    """As `read`, but returns the reason if the file, or its bytes, cannot be used. Worker processes can return both.
+
+    The errors of bytes name ``path``.
+    """
     try:
+        if isinstance(file, bytes):
+            return decode(BytesIO(file), how, path=path, name=name)
+        path = str(file)
         return read(file, how, name=name)
     except InputError as error:
         return str(error)
     except OSError as error:
-        return f"{file} cannot be read: {error.strerror or error}"
+        return f"{path} cannot be read: {error.strerror or error}"
 
 
 def decode(stream: BufferedReader | BytesIO, how: Decoding = Decoding(), *, path: str, name: str = "") -> Array:
@@ -278,8 +285,12 @@ def tiles(array: Array, how: Decoding, name: str) -> Iterator[tuple[str, Array]]
             yield f"{name}/{top}-{left}", array[top : top + height, left : left + width]
 
 
-def stack(named: Iterable[tuple[str, Array]]) -> Images:
+def stack(named: Iterable[tuple[str, Array]]) -> "Images":
     """Stacks arrays to images with names. Raises InputError if one differs from the first in size or mode."""
+    import torch  # here, because the processes that decode image files do without it
+
+    from pixelrnn.data.images import Images
+
     names: list[str] = []
     pixels = np.empty((0, 0, 0, 0), np.uint8)
     for name, array in named:
@@ -287,12 +298,16 @@ def stack(named: Iterable[tuple[str, Array]]) -> Images:
         if not names:
             pixels = np.empty((64, *shape), np.uint8)
         if shape != pixels.shape[1:]:
-            kinds = [f"{h}×{w} {'grey' if c == 1 else 'RGB'}" for c, h, w in (shape, pixels.shape[1:])]
-            wrong = f"{name} is {kinds[0]}, expected {kinds[1]} like {names[0]}"
-            raise InputError(f"{wrong}: pass size and mode to convert them")
+            raise unlike(name, array.shape, names[0], (*pixels.shape[2:], pixels.shape[1]))
         if len(names) == len(pixels):  # the buffer grows in place, so memory never holds the images twice
             pixels.resize((len(names) * 5 // 4, *shape), refcheck=False)
         pixels[len(names)] = array.transpose(2, 0, 1)
         names.append(name)
     pixels.resize((len(names), *pixels.shape[1:]), refcheck=False)
     return Images(torch.from_numpy(pixels), names)
+
+
+def unlike(name: str, shape: tuple[int, ...], first: str, expected: tuple[int, ...]) -> InputError:
+    """The error of an image whose shape (H, W, C) is not that of the first."""
+    kinds = [f"{h}×{w} {'grey' if c == 1 else 'RGB'}" for h, w, c in (shape, expected)]
+    return InputError(f"{name} is {kinds[0]}, expected {kinds[1]} like {first}: pass size and mode to convert them")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from pixelrnn.data import array, binarized_mnist, cifar10, digits, folder, huggingface, known, mnist
@@ -39,7 +39,7 @@ class Data:
     @property
     def channels(self) -> int:
         """C."""
-        return self.train.pixels.shape[1]
+        return self.train.shape[0]
 
     @property
     def splits(self) -> dict[SplitName, Images]:
@@ -49,8 +49,7 @@ class Data:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width)."""
-        height, width = self.train.pixels.shape[2:]
-        return height, width
+        return self.train.shape[1:]
 
 
 def load(config: DataConfig, *, only_look: bool = False) -> Data:
@@ -72,7 +71,7 @@ def load(config: DataConfig, *, only_look: bool = False) -> Data:
     raw = _read(config, how)
     levels = raw.levels if config.levels is None else config.levels
     check_number(f"data.levels of {raw.name}", levels, least=2, most=raw.levels)
-    shapes = {split: tuple(images.pixels.shape[1:]) for split, images in raw.splits.items()}
+    shapes = {split: images.shape for split, images in raw.splits.items()}
     for split, shape in shapes.items():
         if shape != shapes["train"]:
             expected = f"expected {shapes['train']} like train"
@@ -84,8 +83,7 @@ def load(config: DataConfig, *, only_look: bool = False) -> Data:
     if config.flip:
         splits["train"] = splits["train"].with_mirrored()
         protocol.append("train: each image and its mirror image")
-    for images in splits.values():
-        requantise_(images.pixels, raw.levels, levels)
+    splits = {split: images.requantised(raw.levels, levels) for split, images in splits.items()}
     why = f": {raw.unlabelled}" if raw.unlabelled else ""
     train, valid, test = splits["train"], splits["valid"], splits["test"]
     return Data(train, valid, test, levels, raw.classes, "; ".join(protocol), why, raw.report)
@@ -147,26 +145,13 @@ def _draw(names: list[str], part: float, *, salt: str) -> Bool[Tensor, " N"]:
     return torch.tensor([int.from_bytes(digest, "big") < part * 2**64 for digest in digests], dtype=torch.bool)
 
 
-def requantise(x: UInt8[Tensor, "..."], source: int, target: int) -> UInt8[Tensor, "..."]:
-    """Levels 0 to S − 1 as levels 0 to K − 1: v·K // S."""
-    return requantise_(x.clone(memory_format=torch.contiguous_format), source, target)
-
-
-def requantise_(x: UInt8[Tensor, "..."], source: int, target: int) -> UInt8[Tensor, "..."]:
-    """As `requantise`, in place: x must be contiguous."""
-    if source != target:
-        table = (torch.arange(256) * target // source).clamp(max=255).to(torch.uint8)
-        for part in x.view(-1).split(2**20):  # an index takes eight bytes
-            part.copy_(table[part.long()])
-    return x
-
-
 def copies(data: Data) -> dict[tuple[SplitName, SplitName], int]:
     """The number of images of one split that equal an image of another, level by level, where there are any."""
     seen: dict[SplitName, set[bytes]] = {}
     found: dict[tuple[SplitName, SplitName], int] = {}
     for split, images in data.splits.items():
-        digests = [hashlib.blake2b(x.numpy().tobytes(), digest_size=16).digest() for x in images.pixels]
+        slices = (pixels for pixels, _ in images.slices())
+        digests = [hashlib.blake2b(x.numpy().tobytes(), digest_size=16).digest() for part in slices for x in part]
         found |= {(split, other): sum(digest in seen[other] for digest in digests) for other in seen}
         seen[split] = {*digests}
     return {pair: n for pair, n in found.items() if n}

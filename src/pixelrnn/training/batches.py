@@ -64,7 +64,7 @@ class Batches:
     def _none(self) -> tuple[Tensor, Tensor | None]:
         """No image, and no label."""
         labels = None if self.images.labels is None else torch.zeros(0, dtype=torch.long)
-        return torch.zeros(0, *self.images.pixels.shape[1:], dtype=torch.uint8), labels
+        return torch.zeros(0, *self.images.shape, dtype=torch.uint8), labels
 
     def state_dict(self) -> dict[str, int]:
         """The number of batches of this epoch that were given."""

@@ -18,7 +18,7 @@ def origin(data: Data) -> dict[str, str]:
 def describe(images: Images) -> str:
     """The number of the images, and a hash of their names, labels and pixels."""
     digest = hashlib.blake2b("\0".join(images.names).encode(errors="surrogateescape"), digest_size=8)
-    for pixels, labels in images.batches(4096):
+    for pixels, labels in images.slices():
         digest.update(repr((tuple(pixels.shape), None if labels is None else labels.tolist())).encode())
         digest.update(pixels.numpy().tobytes())
     return f"{len(images):,} (blake2b {digest.hexdigest()})"

@@ -1,0 +1,144 @@
+"""Decodes image files in processes of their own."""
+
+import os
+import pickle
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pixelrnn.data import pillow
+from pixelrnn.data.pillow import Array, Decoding
+from pixelrnn.errors import InputError
+
+FILES = 128
+"""The files of a part. A process decodes one part after the other."""
+
+FEW = 8
+"""Of fewer parts, this process decodes all, because it takes a second to start others."""
+
+# They import neither this program's main module, as those of multiprocessing do, nor PyTorch.
+COMMAND = "import sys; sys.path[:] = {path!r}; from pixelrnn.data.decoders import serve; serve()"
+
+
+class File(NamedTuple):
+    """An image file to decode."""
+
+    name: str
+    """The name of its image."""
+    content: Path | bytes
+    path: str
+    """The place that errors name."""
+
+
+@dataclass
+class Part:
+    """The images of some neighbouring files, all of one shape."""
+
+    files: int
+    names: list[str] = field(default_factory=list)
+    pixels: Array = field(default_factory=lambda: np.empty((0, 0, 0, 0), np.uint8))
+    """(N, H, W, C)."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Why each file, by its path, could not be used."""
+    unlike: tuple[str, tuple[int, ...]] | None = None
+    """The name and the shape of the first image of another shape. The part ends there."""
+
+
+def decode(files: Sequence[File], how: Decoding) -> Part:
+    """Decodes the files of a part."""
+    part, images = Part(len(files)), list[Array]()
+    for file in files:
+        array = pillow.attempt(file.content, how, name=file.name, path=file.path)
+        if isinstance(array, str):
+            part.refused[file.path] = array
+            continue
+        for name, tile in pillow.tiles(array, how, file.name):
+            if images and tile.shape != images[0].shape:
+                part.unlike = part.unlike or (name, tile.shape)
+            else:
+                part.names.append(name)
+                images.append(tile)
+    if images:
+        part.pixels = np.stack(images)
+    return part
+
+
+def decoded(parts: Iterable[Sequence[File]], how: Decoding, *, count: int) -> Iterator[Part]:
+    """Decodes the files of so many parts in order."""
+    n = min(_cores(), count // FEW)
+    yield from _by_others(n, parts, how) if n > 1 else (decode(part, how) for part in parts)
+
+
+def _cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _by_others(n: int, parts: Iterable[Sequence[File]], how: Decoding) -> Iterator[Part]:
+    """Gives parts to n processes in turn. Each has one part at a time, so none waits to write while we do."""
+    command = [sys.executable, "-c", COMMAND.format(path=sys.path)]
+    with ExitStack() as stack:
+        processes = []
+        for _ in range(n):
+            # Ctrl-C in a terminal does not reach a process of another session. It ends when its input is closed.
+            process = stack.enter_context(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+            )
+            stack.callback(_end, process)
+            processes.append(process)
+        waiting: deque[subprocess.Popen[bytes]] = deque()
+        for k, part in enumerate(parts):
+            if k >= n:
+                yield _received(waiting.popleft())
+            _send(processes[k % n], (part, how))
+            waiting.append(processes[k % n])
+        while waiting:
+            yield _received(waiting.popleft())
+
+
+def _send(process: "subprocess.Popen[bytes]", value: object) -> None:
+    assert process.stdin is not None
+    try:
+        pickle.dump(value, process.stdin)
+        process.stdin.flush()
+    except BrokenPipeError:
+        raise _lost(process) from None
+
+
+def _received(process: "subprocess.Popen[bytes]") -> Part:
+    assert process.stdout is not None
+    try:
+        part: Part = pickle.load(process.stdout)
+    except (EOFError, pickle.UnpicklingError):
+        raise _lost(process) from None
+    return part
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it may be gone, with a part half sent
+        process.stdin.close()
+
+
+def _lost(process: "subprocess.Popen[bytes]") -> InputError:
+    status = process.wait()
+    return InputError(f"a process that decodes images ended with status {status}: is there enough memory?")
+
+
+def serve() -> None:
+    """Decodes the parts that arrive at standard input, and writes them to standard output."""
+    source, target = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr  # nothing else may write between the parts
+    with suppress(EOFError):
+        while True:
+            files, how = pickle.load(source)
+            pickle.dump(decode(files, how), target)
+            target.flush()
