@@ -1,5 +1,7 @@
-"""Progress bars on standard error, if it is a terminal."""
+"""Signs of progress on standard error: bars on a terminal, and a line now and then elsewhere, as in notebooks."""
 
+import sys
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -11,10 +13,34 @@ from pixelrnn.processes import launched
 
 T = TypeVar("T")
 
+SECONDS_TO_FIRST_LINE, SECONDS_BETWEEN_LINES = 8, 60
+
 
 def sees_progress() -> bool:
     """True if standard error is a terminal, which shows a bar. Only rank 0 of several processes shows one."""
     return Console(stderr=True).is_terminal and not launched().rank
+
+
+class Heartbeat:
+    """Prints a line after eight seconds, then one a minute, where there is no bar. Only rank 0 prints."""
+
+    def __init__(self) -> None:
+        self.due = time.monotonic() + SECONDS_TO_FIRST_LINE
+        self.is_silent = sees_progress() or launched().rank > 0
+
+    def beat(self, line: Callable[[], str]) -> None:
+        """Prints the line if one is due. Call it often."""
+        if not self.is_silent and time.monotonic() >= self.due:
+            self.due = time.monotonic() + SECONDS_BETWEEN_LINES
+            print(line(), file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """A duration in words, rounded: ``45 s``, ``12 min`` or ``2 h 5 min``."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def bar() -> Progress:
@@ -22,18 +48,35 @@ def bar() -> Progress:
     return Progress(console=Console(stderr=True), transient=True, disable=not sees_progress())
 
 
-def track(items: Collection[T], what: str) -> Iterable[T]:
-    """Yields the items and shows a bar."""
+@contextmanager
+def _counted(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """Yields a function to call after each of ``total`` items."""
+    heartbeat, done = Heartbeat(), 0
     with bar() as progress:
-        yield from progress.track(items, description=what)
+        task = progress.add_task(what, total=total)
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            progress.advance(task)
+            heartbeat.beat(lambda: f"{what}: {done:,} of {total:,}")
+
+        yield advance
+
+
+def track(items: Collection[T], what: str) -> Iterable[T]:
+    """Yields the items and shows how many of them are done."""
+    with _counted(what, len(items)) as advance:
+        for item in items:
+            yield item
+            advance()
 
 
 @contextmanager
 def rows(what: str, height: int) -> Iterator[Callable[[object], None]]:
     """Yields a function to call with each complete row of the images."""
-    with bar() as progress:
-        task = progress.add_task(what, total=height)
-        yield lambda row: progress.advance(task)
+    with _counted(f"{what} rows", height) as advance:
+        yield lambda row: advance()
 
 
 class Download:
@@ -42,12 +85,14 @@ class Download:
     def __init__(self, what: str) -> None:
         self.progress = bar()
         self.task = self.progress.add_task(f"downloading {what}", total=None)
-        self.total = 0
+        self.what, self.total = what, 0
+        self.heartbeat = Heartbeat()
 
     def update(self, size: int) -> None:
         """Counts bytes that have arrived."""
         self.progress.start()
         self.progress.update(self.task, total=self.total or None, advance=size)
+        self.heartbeat.beat(lambda: f"downloading {self.what}: {self.progress.tasks[0].completed / 1e6:,.0f} MB so far")
 
     def reset(self) -> None:
         """Goes back to no bytes, before pooch fills the bar."""
