@@ -103,7 +103,7 @@ def test_or_resume_starts_a_run_and_then_continues_it(tmp_path: Path, capsys: py
     assert main(["train", "--run", str(run), "--or-resume", *TINY]) == 0
     capsys.readouterr()
     assert main(["train", "--run", str(run), "--or-resume", epochs, "2"]) == 0  # with its own recipe
-    assert capsys.readouterr().out.splitlines()[0].startswith("epoch 2: ")
+    assert capsys.readouterr().out.splitlines()[3].startswith("epoch 2: ")
     fails(capsys, ["train", "digits", "--run", str(run), "--or-resume", epochs, "3"], r"has --model\.hidden 2, got 32")
 
 
@@ -148,7 +148,8 @@ def test_devices_start_processes(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pixelrnn", "train", "--run", str(run), *TINY, "--train.devices", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
-    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["epoch 1", "run folder"]
+    said = [line.split(":")[0] for line in done.stdout.splitlines()]
+    assert said == ["images", "model", "training", "epoch 1", "run folder"]
     assert "devices: null" in (run / "config.yaml").read_text()  # any number resumes
     again = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert again.returncode == 1

@@ -27,7 +27,13 @@ command_line: list[str] = []
 
 app = App(
     name="pixelrnn",
-    config=[options.data_is_its_source, options.nothing_empty, options.defaults_from_files, options.whole_numbers],
+    config=[
+        options.data_is_its_source,
+        options.nothing_empty,
+        options.runs_have_models,
+        options.defaults_from_files,
+        options.whole_numbers,
+    ],
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )

@@ -13,7 +13,7 @@ from cyclopts.config import Dict
 
 from pixelrnn.data import DataConfig, SplitName
 from pixelrnn.errors import InputError
-from pixelrnn.training.recipe import Device, ModelConfig, TrainConfig, find_recipe, read_recipe
+from pixelrnn.training.recipe import SHIPPED, Device, ModelConfig, TrainConfig, find_recipe, read_recipe
 
 MODEL = "a run folder, the folder of an exported model, a model of this package, or owner/name on the Hugging Face Hub"
 SPLIT = "The split of the run's images, or of the images of --data.source if that is given."
@@ -57,6 +57,16 @@ def has_checkpoint(run: Path) -> bool:
     return (run / "checkpoints" / "last.ckpt").is_file()
 
 
+def runs_have_models(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuses a run folder without a model, which the first finished epoch writes, and says how to go on."""
+    named = [argument.tokens for argument in arguments if argument.names[0].lstrip("-").lower() == "model"]
+    for run in (Path(token.value) for tokens in named for token in tokens):
+        if (run / "config.yaml").is_file() and not (run / "model" / "config.json").is_file():
+            how = f"--resume {run}" if has_checkpoint(run) else f"{run}/config.yaml --run {run}"
+            way = f"wait for it, or continue a stopped run with `pixelrnn train {how}`"
+            raise InputError(f"{run} has no model yet, its first epoch has not ended: {way}")
+
+
 def data_is_its_source(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Reads ``--data NAME`` as ``--data.source NAME``."""
     by_name = {argument.names[0]: argument for argument in arguments}
@@ -73,7 +83,7 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
     path, defaults = Path(), dict[str, Any]()
     if commands == ("train",):
         resume, recipe, own = given.get("resume"), given.get("recipe"), given.get("run")
-        if recipe is not None and Path(recipe).is_dir():
+        if recipe is not None and recipe not in SHIPPED and Path(recipe).is_dir():
             way = f"pass --data folder --data.path {recipe} to train on its images"
             raise InputError(f"{recipe} is a folder, expected a recipe: {way}")
         data: dict[str, Any] = {name: given[f"data.{name}"] for name in ("source", "path") if f"data.{name}" in given}

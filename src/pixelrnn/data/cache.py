@@ -33,7 +33,7 @@ from pixelrnn.data.pillow import Decoding
 from pixelrnn.data.stored import Stored
 from pixelrnn.errors import InputError
 from pixelrnn.files import replacing
-from pixelrnn.progress import bar
+from pixelrnn.progress import counted
 
 VERSION = 1
 """Change it when the layout of a folder changes, or the result of decoding a file."""
@@ -142,8 +142,8 @@ def _build(
 ) -> tuple[Images | None, dict[str, str]]:
     with _writing(place):
         build = Build(place, {"name": source.name, "state": state})
-    with build, bar(on_any_rank=True) as progress:
-        task = progress.add_task(f"decoding {Path(source.name).name}", total=source.files, completed=build.files)
+    what = f"decoding {Path(source.name).name}"
+    with build, counted(what, source.files, done=build.files, on_any_rank=True) as advance:
         with _writing(place):
             build.save()
         firsts = range(build.files, source.files, FILES)
@@ -154,7 +154,7 @@ def _build(
             build.check(part, left=source.files - build.files)
             with _writing(place):
                 build.add(part)
-            progress.advance(task, part.files)
+            advance(part.files)
         refused = {path: reason for line in build.lines for path, reason in line["refused"].items()}
         if not build.images:
             shutil.rmtree(build.path)

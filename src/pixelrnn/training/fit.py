@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import loggers as lightning_loggers
-from pytorch_lightning.callbacks import LearningRateMonitor, RichProgressBar
+from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
@@ -25,6 +25,7 @@ from pixelrnn.models import ImageModel, MultiScalePixelRNN, PixelRNN
 from pixelrnn.models.pretrained import fill
 from pixelrnn.processes import Processes, joined
 from pixelrnn.progress import sees_progress
+from pixelrnn.training.announce import Announcements, EpochBar
 from pixelrnn.training.batches import Batches
 from pixelrnn.training.checkpoint import CheckedCheckpoints, averaged_weights, check
 from pixelrnn.training.curves import Curves
@@ -207,7 +208,7 @@ def _run(
             accumulate_grad_batches=train.accumulate,
             gradient_clip_val=train.clip or None,
             logger=False if processes.rank else [Curves(run.tensorboard), *loggers],
-            callbacks=_callbacks(train, processes, metrics, checkpoints),
+            callbacks=_callbacks(train, data, processes, metrics, checkpoints),
             plugins=[CheckedCheckpoints(), Joined()],
             enable_checkpointing=False,
             enable_progress_bar=sees_progress(),
@@ -242,11 +243,13 @@ def _strategy() -> DDPStrategy:
 
 
 def _callbacks(
-    train: TrainConfig, processes: Processes, metrics: Metrics, checkpoints: Checkpoints
+    train: TrainConfig, data: Data, processes: Processes, metrics: Metrics, checkpoints: Checkpoints
 ) -> list[pl.Callback]:
-    callbacks: list[pl.Callback] = [] if processes.rank else [LearningRateMonitor("step")]
+    callbacks: list[pl.Callback] = []
+    if not processes.rank:
+        callbacks += [LearningRateMonitor("step"), Announcements(data, processes)]
     if sees_progress():
-        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
+        callbacks.append(EpochBar())
     if train.ema:
         callbacks.append(WeightEMA(train.ema))
     # Checkpoints are last, so that they save the updated state of the other callbacks.

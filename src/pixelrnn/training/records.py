@@ -68,7 +68,7 @@ class Metrics(pl.Callback):
             writer.writeheader()
             writer.writerows(self.rows)
         scale = "" if self.scale is None else f", scale {self.scale} alone"
-        print(f"epoch {row['epoch']}: train {train_bits:.4f}, valid {valid_bits:.4f} bits/dim{scale}")
+        print(f"epoch {row['epoch']}: train {train_bits:.4f}, valid {valid_bits:.4f} bits/dim{scale}", flush=True)
 
 
 class Checkpoints(pl.Callback):
