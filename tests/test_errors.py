@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pixelrnn.errors import InputError, check_number, extra, input_error, on_signals
+from pixelrnn.errors import InputError, check_number, extra, held, input_error, on_signals
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,20 @@ def test_only_the_main_thread_handles_signals() -> None:
     thread.start()
     thread.join()
     assert entered == [signal.getsignal(signal.SIGTERM)]
+
+
+def test_a_signal_is_held_back_until_there_is_a_handler() -> None:
+    got: list[int] = []
+    with on_signals(lambda signum, frame: got.append(0), signal.SIGUSR1), held(signal.SIGUSR1):
+        signal.raise_signal(signal.SIGUSR1)
+        assert got == []
+        with on_signals(lambda signum, frame: got.append(1), signal.SIGTERM):
+            assert got == []
+        with on_signals(lambda signum, frame: got.append(2), signal.SIGUSR1):
+            assert got == [2]
+        signal.raise_signal(signal.SIGUSR1)
+        assert got == [2]
+    assert got == [2, 0]
+    with held():  # none
+        signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert signal.SIGUSR1 not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

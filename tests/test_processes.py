@@ -1,12 +1,15 @@
 import os
+import pickle
+import re
 import signal
+from typing import Any
 
 import pytest
 import torch
 
 from pixelrnn import InputError
 from pixelrnn.errors import Stopped
-from pixelrnn.processes import Processes, joined, launched
+from pixelrnn.processes import Processes, joined, launched, started, was_told
 from tests.ranks import on_ranks, variables
 
 
@@ -121,6 +124,52 @@ def test_the_error_of_one_process_ends_all_and_is_told_once(kind: str, error: st
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_lost_process_ends_the_others(rank: int) -> None:
-    (ended,) = on_ranks(2, fails, [rank], "killed")
-    assert ended.error.startswith("InputError: a process of this command ended unexpectedly, so all of them end")
+def test_a_lost_process_ends_the_others_and_one_of_them_tells(rank: int) -> None:
+    ended = on_ranks(3, fails, [rank], "killed")
+    message = "InputError: a process of this command ended unexpectedly, so all of them end"
+    assert [each.error.startswith(message) for each in ended] == [True, True]
+    assert sorted(each.told for each in ended) == [False, True]
+
+
+class OddError(Exception):
+    """An error that cannot be pickled."""
+
+    def __init__(self, one: object, other: object) -> None:
+        super().__init__(f"{one} {other}")
+        self.cannot = lambda: None
+
+
+ERRORS = [
+    (InputError("a"), "InputError: a"),
+    (FileNotFoundError(2, "No such file", "b"), "FileNotFoundError: [Errno 2] No such file: 'b'"),
+    (OSError("strange"), "InputError: strange"),
+    (OddError("c", "d"), "InputError: OddError: c d"),
+]
+
+
+@pytest.mark.parametrize(("error", "elsewhere"), ERRORS)
+def test_any_error_travels_as_text(error: Exception, elsewhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+
+    def gather(self: Processes, value: Any) -> list[Any]:
+        sent.append(pickle.loads(pickle.dumps(value)))
+        return [None, *sent]
+
+    monkeypatch.setattr(Processes, "gather", gather)
+    with pytest.raises(type(error)) as own, Processes().agreed():
+        raise error
+    assert own.value is error
+    monkeypatch.setattr(Processes, "gather", lambda self, value: [value, *sent])
+    kind, _, message = elsewhere.partition(": ")
+    with pytest.raises((InputError, OSError), match=re.escape(message)) as other, Processes().agreed():
+        pass
+    assert type(other.value).__name__ == kind
+
+
+@pytest.mark.parametrize(("end", "told"), [("sys.exit(3)", True), ("os.kill(os.getpid(), 9)", False)])
+def test_a_started_process_that_ends_before_it_joins_ends_the_command(end: str, told: bool) -> None:
+    message = r"process 1 of this command ended with status (3|-9) before it joined"
+    command = ["-c", f"import os, sys; {end}"]
+    with pytest.raises(InputError, match=message) as caught, started(2, command), joined():
+        pass
+    assert was_told(caught.value) == told

@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from operator import ge, gt, le, lt
 from typing import Any
 
@@ -26,14 +26,35 @@ class Stopped(BaseException):
 
 @contextmanager
 def on_signals(handler: "Callable[[int, object], object] | signal.Handlers", *signums: int) -> Iterator[None]:
-    """Installs a handler of signals for the block. Does nothing outside the main thread, as Python then refuses."""
+    """Installs a handler of signals for the block. Does nothing outside the main thread, as Python then refuses.
+
+    Signals that `held` holds back arrive in the block.
+    """
     main = threading.current_thread() is threading.main_thread()
     before = {signum: signal.signal(signum, handler) for signum in signums if main}
     try:
-        yield
+        with _masked("SIG_UNBLOCK", *before):
+            yield
     finally:
         for signum, earlier in before.items():
             signal.signal(signum, earlier)
+
+
+def held(*signums: int) -> AbstractContextManager[None]:
+    """Holds back signals for the block, until a block of `on_signals` within it has a handler for them."""
+    return _masked("SIG_BLOCK", *signums)
+
+
+@contextmanager
+def _masked(how: str, *signums: int) -> Iterator[None]:
+    if not signums or not hasattr(signal, "pthread_sigmask"):  # Windows has none
+        yield
+        return
+    before = signal.pthread_sigmask(getattr(signal, how), signums)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def check_number(

@@ -10,23 +10,34 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 from pixelrnn.errors import InputError
 
 if TYPE_CHECKING:  # `pixelrnn --help` does without PyTorch
     from torch import Tensor, nn
+    from torch._C._distributed_c10d import Store
 
 T = TypeVar("T")
 
 _JOINS = itertools.count()
 
+_STARTED: "list[subprocess.Popen[bytes]]" = []
+"""The other processes of the command, if this one has started them."""
+
 SECONDS_TO_END = 20
 """How long `started` waits for the other processes after an error, before it kills them."""
+
+SECONDS_TO_NOTICE = 5
+"""How long rank 0 waits after an error for the other processes to notice it."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +111,31 @@ class Processes:
 
     @contextmanager
     def agreed(self) -> Iterator[None]:
-        """Raises, on every process, the InputError or OSError that the block raised on any of them."""
-        error: InputError | OSError | None = None
+        """Raises an error on every process if the block raised one on any of them.
+
+        A process without an error of its own raises an OSError for an OSError, and otherwise an InputError, with the
+        message of the first process that failed.
+        """
+        error: Exception | None = None
         try:
             yield
-        except (InputError, OSError) as raised:
+        except Exception as raised:
             error = raised
-        for raised_somewhere in self.gather(error):
-            if raised_somewhere is not None:
-                raise error or raised_somewhere
+        # As text, because not every exception can be pickled.
+        for told in self.gather(None if error is None else _as_text(error)):
+            if told is not None:
+                raise error or _from_text(*told)
+
+
+def _as_text(error: Exception) -> tuple[int | None, str, str | None]:
+    """The number of an OSError, the message and the file."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno, str(error.strerror), None if error.filename is None else str(error.filename)
+    return None, str(error) if isinstance(error, InputError | OSError) else f"{type(error).__name__}: {error}", None
+
+
+def _from_text(number: int | None, message: str, file: str | None) -> Exception:
+    return InputError(message) if number is None else OSError(number, message, file)
 
 
 def launched() -> Processes:
@@ -155,11 +182,11 @@ def started(n: int, command: Sequence[str]) -> Iterator[None]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": str(n), "LOCAL_WORLD_SIZE": str(n), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    before, others, failed = dict(os.environ), [], True
+    before, failed = dict(os.environ), True
     try:
         for rank in range(1, n):
             place = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            others.append(subprocess.Popen([sys.executable, *command], env=before | shared | place))
+            _STARTED.append(subprocess.Popen([sys.executable, *command], env=before | shared | place))
         os.environ.update(shared | {"RANK": "0", "LOCAL_RANK": "0"})
         yield
         failed = False
@@ -169,7 +196,8 @@ def started(n: int, command: Sequence[str]) -> Iterator[None]:
         os.environ.update(before)
         # After an error the others lose their connection, and end by themselves.
         end = time.monotonic() + SECONDS_TO_END
-        for other in others:
+        while _STARTED:
+            other = _STARTED.pop()
             with suppress(subprocess.TimeoutExpired):
                 other.wait(max(0, end - time.monotonic()) if failed else None)
             other.kill()
@@ -191,45 +219,95 @@ def joined() -> Iterator[Processes]:
         return
     import torch
     import torch.distributed as dist
-    from torch._C._distributed_c10d import PrefixStore
-    from torch.distributed.rendezvous import rendezvous
 
     if dist.is_initialized():
         yield own
         return
-    os.environ.update(_slurm() | os.environ)
-    gpus = torch.cuda.device_count()
-    if gpus:
+    if gpus := torch.cuda.device_count():
         torch.cuda.set_device(own.local_rank % gpus)
-    store, rank, size = next(iter(rendezvous("env://")))
-    # torchrun keeps its store when it restarts processes or they join again: they must not find the old addresses.
-    store = PrefixStore(f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{next(_JOINS)}", store)
-    backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    store, token = _connected(), ""
     try:
         own.wait()  # rank 0 must not fail, and take the store with it, while others still connect
+        token = own.gather(uuid4().hex)[0]
         yield own
         own.wait()
     except BaseException as error:
         lost = isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or "gloo" in str(error))
-        told = not _is_first(store, own)
+        told = not _is_first(store, token)
         if lost:
             what = "a process of this command ended unexpectedly, so all of them end"
             error = InputError(f"{what}; a training can be resumed from its last checkpoint")
         vars(error)["was_told"] = told
+        dist.destroy_process_group()  # the others notice now
+        if not own.rank:
+            _wait_for_others(store, own.size)
         if lost:
             raise error from None
         raise
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
-def _is_first(store: Any, own: Processes) -> bool:
-    """True for the first process that fails. If the store is gone, so is rank 0, which held it."""
+def _connected() -> "Store":
+    """Connects all processes, and returns the store that they share.
+
+    Connecting waits in C++, where no signal arrives, so a thread does it. Raises InputError if a process that this one
+    has started ends before.
+    """
+    from torch._C._distributed_c10d import PrefixStore
+    from torch.distributed import init_process_group
+    from torch.distributed.rendezvous import rendezvous
+
+    os.environ.update(_slurm() | os.environ)
+    found: list[Store | Exception] = []
+
+    def connect() -> None:
+        import torch
+
+        try:
+            shared, rank, size = next(iter(rendezvous("env://")))
+            # torchrun keeps its store when it restarts processes or they join again: they must not find the old
+            # addresses.
+            restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)
+            store = PrefixStore(f"{restarts}/{next(_JOINS)}", shared)
+            backend = "cpu:gloo,cuda:nccl" if torch.cuda.device_count() else "gloo"
+            init_process_group(backend, store=store, rank=rank, world_size=size)
+            found.append(store)
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)
+        for rank, other in enumerate(_STARTED, 1):
+            if thread.is_alive() and (status := other.poll()) is not None:
+                error = InputError(f"process {rank} of this command ended with status {status} before it joined")
+                vars(error)["was_told"] = status > 0  # unlike a killed process, it has told why
+                raise error
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return found[0]
+
+
+def _is_first(store: "Store", token: str) -> bool:
+    """True for the first process that fails; or for the first of its machine, if rank 0 was killed with the store."""
     try:
-        return bool(store.add("pixelrnn/failed", 1) == 1)
+        return store.add("pixelrnn/failed", 1) == 1
     except RuntimeError:
-        return own.rank == 0
+        with suppress(FileExistsError):
+            (Path(tempfile.gettempdir()) / f"pixelrnn-{token}").touch(exist_ok=False)
+            return True
+        return False
+
+
+def _wait_for_others(store: "Store", size: int) -> None:
+    """Keeps the store of rank 0 until the others know that an error was told."""
+    end = time.monotonic() + SECONDS_TO_NOTICE
+    with suppress(RuntimeError):
+        while store.add("pixelrnn/failed", 0) < size and time.monotonic() < end:
+            time.sleep(0.01)
 
 
 def was_told(error: BaseException) -> bool:
@@ -240,3 +318,8 @@ def was_told(error: BaseException) -> bool:
 def repeats_signals(signum: int) -> bool:
     """True if a launcher may send a signal again that the terminal has sent before. Stopped runs must not mind."""
     return "TORCHELASTIC_RUN_ID" in os.environ or signum == getattr(signal, "SIGUSR1", None)
+
+
+def requeue_signals() -> list[int]:
+    """The signal by which SLURM says that a job will end soon, if this is a job of SLURM."""
+    return [signal.SIGUSR1] if "SLURM_JOB_ID" in os.environ else []

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from pixelrnn.cli import main
+from pixelrnn.data import cache
 from tests.cli.checks import TINY, fails
 
 
@@ -97,3 +98,24 @@ def test_missing_labels_say_which_image_lacks_one(tmp_path: Path, capsys: pytest
     tokens = ["--data", "folder", "--data.path", str(tmp_path / "photos"), "--model.labels", *TINY]
     message = r"have none: cow/0\.png in valid has the class cow, which no training image has"
     fails(capsys, ["train", "--run", str(tmp_path / "run"), *tokens], message)
+
+
+def test_the_cache_is_listed_with_its_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "--cache-info"]) == 0
+    place = cache.folder()
+    assert capsys.readouterr().out == f"{place}: 0 sets, 0 bytes\n"
+    for n in range(30):
+        write(tmp_path / "photos" / f"{n}.png", n)
+    assert main(["data", "--data", "folder", "--data.path", str(tmp_path / "photos")]) == 0
+    (place / ".killed.part").mkdir()
+    (place / ".killed.part" / "parts.jsonl").write_text('{"name": "/other", "state": ""}\n')
+    (place / "notes.txt").write_text("not ours")
+    capsys.readouterr()
+    assert main(["data", "--cache-info"]) == 0
+    total, killed, whole = capsys.readouterr().out.splitlines()
+    (entry,) = [entry for entry in cache.entries() if entry.shape]
+    assert total == f"{place}: 2 sets, {entry.size + 32:,} bytes"
+    assert killed.split() == [".killed.part", "32", "bytes", "not", "complete", "/other"]
+    assert whole.startswith(f"{entry.folder.name} ")
+    assert whole.endswith(f" {entry.size:,} bytes  30 images of 8×8×1  {tmp_path / 'photos'}")
+    assert entry.size == sum(file.stat().st_size for file in entry.folder.iterdir()) > 30 * 64

@@ -98,6 +98,20 @@ def test_slurm_requeues_a_run_that_then_continues(tmp_path: Path, size: int, fai
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.parametrize("early", ["pixelrnn.cli.options.check_path", "pixelrnn.training.fit.load"])
+def test_slurm_requeues_a_job_whose_training_has_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], early: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("PATH", "SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_PROCID"):  # `in_slurm` changes them
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.setattr(early, lambda *_, **__: signal.raise_signal(signal.SIGUSR1))
+    assert in_slurm(tmp_path, 0, ["train", "--run", str(tmp_path / "run"), *TINY]) == 128 + signal.SIGUSR1
+    assert capsys.readouterr().err == "pixelrnn: requeued job 7\npixelrnn: stopped by SIGUSR1\n"
+    assert (tmp_path / "asked").read_text() == "requeue 7\n"
+    assert signal.SIGUSR1 not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def test_or_resume_starts_a_run_and_then_continues_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, epochs = tmp_path / "run", "--train.epochs"
     assert main(["train", "--run", str(run), "--or-resume", *TINY]) == 0

@@ -12,7 +12,8 @@ from pixelrnn.training.recipe import TrainConfig
 
 
 def module(**options: Any) -> LikelihoodTraining:
-    return LikelihoodTraining(PixelRNN(levels=4, hidden=2), TrainConfig(**{"epochs": 1} | options), batches=20)
+    config = TrainConfig(**{"epochs": 1, "batch": 1} | options)
+    return LikelihoodTraining(PixelRNN(levels=4, hidden=2), config, images=20)
 
 
 def rates(**options: Any) -> list[float]:
@@ -56,6 +57,26 @@ def test_a_loss_that_is_no_number_stops_the_training() -> None:
         torch.nn.init.constant_(parameter, math.nan)
     with pytest.raises(InputError, match=r"the loss is nan at step 0: lower train\.learning_rate or train\.clip"):
         broken.training_step(Part(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), None, first=0, total=1), 0)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 3, 5, 99])
+def test_the_gradients_of_the_batches_of_a_step_are_those_of_all_its_images(
+    accumulate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = module(batch=3, accumulate=accumulate)  # seven batches, and the last one has two images
+    monkeypatch.setattr(own, "_log", lambda *_: None)
+    x = torch.randint(4, (20, 1, 3, 3), dtype=torch.uint8)
+    batches = [Part(part, None, first=0, total=len(part)) for part in x.split(3)]
+    for first in range(0, 7, accumulate):
+        own.zero_grad()
+        for n, batch in [*enumerate(batches)][first : first + accumulate]:
+            (own.training_step(batch, n)["loss"] / accumulate).backward()  # as Lightning does
+        summed = [weight.grad.clone() for weight in own.parameters() if weight.grad is not None]
+        own.zero_grad()
+        (-own.model.log_prob(x[3 * first : 3 * (first + accumulate)]).mean() / 9).backward()
+        whole = [weight.grad for weight in own.parameters() if weight.grad is not None]
+        for a, b in zip(summed, whole, strict=True):
+            assert torch.allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_the_moving_average_forgets_the_beginning() -> None:

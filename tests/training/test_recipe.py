@@ -6,7 +6,8 @@ import pytest
 from pixelrnn.cli import app
 from pixelrnn.errors import InputError
 from pixelrnn.nn import LayerKind
-from pixelrnn.training.recipe import SHIPPED, ModelConfig, TrainConfig, find_recipe, read_recipe, resolve
+from pixelrnn.training.recipe import SHIPPED, Device, ModelConfig, TrainConfig, find_recipe, read_recipe, resolve
+from tests.ranks import variables
 
 
 @pytest.mark.parametrize(
@@ -133,3 +134,17 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> N
         assert resolve("cpu") == "cpu"
     with pytest.raises(InputError, match="device cuda is not available, PyTorch finds no GPU: choose"):
         resolve("cuda")
+
+
+def test_no_two_processes_share_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    for name, value in variables(1, 3, 0).items():
+        monkeypatch.setenv(name, value)
+    devices: list[Device] = ["auto", "cuda"]
+    for device in devices:
+        with pytest.raises(InputError, match="this machine runs 3 processes, but has 2 GPUs: start at most 2, or cho"):
+            resolve(device)
+    assert resolve("cpu") == "cpu"
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    assert resolve("auto") == "cuda"

@@ -257,7 +257,7 @@ def data(
         for entry in found:
             n, height, width, channels = entry.shape or (0, 0, 0, 0)
             what = f"{n:,} images of {height}×{width}×{channels}" if n else "not complete"
-            print(f"{entry.folder.name}  {entry.size:15,} bytes  {what}  {entry.name}")
+            print(f"{entry.folder.name:16}  {entry.size:15,} bytes  {what}  {entry.name}")
         return
     if out is not None:
         outputs.keep_what_is_read([out], {"--data.path": data.path})

@@ -11,8 +11,8 @@ from cyclopts import CycloptsError, UnknownOptionError
 
 from pixelrnn.cli import options, suggestions
 from pixelrnn.cli.commands import app, command_line
-from pixelrnn.errors import InputError, Stopped, on_signals
-from pixelrnn.processes import joined, launched, was_told
+from pixelrnn.errors import InputError, Stopped, held, on_signals
+from pixelrnn.processes import joined, launched, requeue_signals, was_told
 
 SHARED = "train", "evaluate", "sample"
 """The commands that several processes share. Rank 0 does everything for any other command."""
@@ -42,7 +42,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
         if rank and not is_shared:
             return 0
         quiet = redirect_stdout(StringIO()) if rank else nullcontext()
-        with on_signals(_terminate, signal.SIGTERM), quiet, joined() if is_shared else nullcontext():
+        early = held(*requeue_signals()) if given[:1] == ["train"] else nullcontext()
+        with early, on_signals(_terminate, signal.SIGTERM), quiet, joined() if is_shared else nullcontext():
             app(given, exit_on_error=False, print_error=False, result_action="return_value")
     except UnknownOptionError as error:
         return _fail(suggestions.unknown(error), 2, told=was_told(error))

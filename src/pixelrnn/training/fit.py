@@ -20,10 +20,10 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from pixelrnn import models
 from pixelrnn.data import Data, load
-from pixelrnn.errors import InputError, Stopped, check_number, input_error, on_signals
+from pixelrnn.errors import InputError, check_number, input_error, on_signals
 from pixelrnn.models import ImageModel, MultiScalePixelRNN, PixelRNN
 from pixelrnn.models.pretrained import fill
-from pixelrnn.processes import Processes, joined
+from pixelrnn.processes import Processes, joined, requeue_signals
 from pixelrnn.progress import sees_progress
 from pixelrnn.training.announce import Announcements, EpochBar
 from pixelrnn.training.batches import Batches
@@ -35,7 +35,7 @@ from pixelrnn.training.origin import origin
 from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig, resolve
 from pixelrnn.training.records import Checkpoints, Metrics
 from pixelrnn.training.run_folder import RunFolder, plain
-from pixelrnn.training.stopping import Patience, requeue, requeue_signals
+from pixelrnn.training.stopping import Patience, requeuing
 
 # Advice to combine metrics of processes, though every process logs those of the whole batch; to use srun, which may be
 # there without SLURM; and warnings for the libraries' developers.
@@ -78,7 +78,7 @@ def fit(
         Stopped: SIGINT or SIGTERM arrived at any process, or, in a job of SLURM, SIGUSR1, which also requeues the job.
             The state was saved, unless the signal came before the first step.
     """
-    with joined() as processes, ExitStack() as stack:
+    with requeuing(), joined() as processes, ExitStack() as stack:
         run, resume = RunFolder(path), processes.gather(resume)[0]
         with processes.agreed():
             processes.check(recipe.train.devices, recipe.train.nodes)
@@ -186,7 +186,7 @@ def _run(
     # Validation keeps no gradients, so its batches may be larger.
     validation = Batches(data.valid, 4 * train.batch, processes)
 
-    module = LikelihoodTraining(model, train, batches=len(training), processes=processes)
+    module = LikelihoodTraining(model, train, images=len(data.train), processes=processes)
     checkpoints = Checkpoints(
         run,
         sample_every=train.sample_every if data.channels in (1, 3) else 0,  # only these are drawable
@@ -227,12 +227,10 @@ def _run(
                 run.write_config(recipe)
         try:
             trainer.fit(module, training, validation, ckpt_path=str(run.last) if resume else None, weights_only=True)
-        except BaseException as error:
+        except BaseException:
             # However training ended, we export the best model so far. An error in that must not hide the first one.
             with suppress(Exception):
                 _export_best(model, run, processes)
-            if isinstance(error, Stopped) and error.signum in requeue_signals() and not processes.rank:
-                requeue()
             raise
 
 

@@ -28,16 +28,17 @@ def seed_step(seed: int, step: int) -> None:
 class LikelihoodTraining(pl.LightningModule):
     """Maximum likelihood: the loss is the nats per dimension, −log p(x) / (C·H·W), averaged over a batch.
 
-    ``batches`` is their number in an epoch. With several ``processes``, each computes its part of every batch. Noise is
+    ``images`` is their number in an epoch. With several ``processes``, each computes its part of every batch. Noise is
     drawn for the whole batch, so it does not depend on their number.
     """
 
     def __init__(
-        self, model: ImageModel, config: TrainConfig, *, batches: int, processes: Processes = Processes()
+        self, model: ImageModel, config: TrainConfig, *, images: int, processes: Processes = Processes()
     ) -> None:
         super().__init__()
-        self.model, self.config, self.batches, self.processes = model, config, batches, processes
-        self.steps = config.epochs * math.ceil(batches / config.accumulate)  # the schedule spans them
+        self.model, self.config, self.images, self.processes = model, config, images, processes
+        self.batches = math.ceil(images / config.batch)
+        self.steps = config.epochs * math.ceil(self.batches / config.accumulate)  # the schedule spans them
 
     def nats(self, batch: Part, order: Order = 0) -> Float[Tensor, ""]:
         """Mean nats per image, −log p(x | order). If only one scale is trained, only its terms count."""
@@ -75,7 +76,18 @@ class LikelihoodTraining(pl.LightningModule):
             raise InputError(f"the loss is {nats.item()} {at}: lower train.learning_rate or train.clip")
         self._log("train", nats, batch)
         # DDP averages the gradients of the processes, but the shares add up.
-        return {"loss": share * self.processes.size / batch.pixels.shape[1:].numel(), "nats": nats}
+        loss = share * self.processes.size / batch.pixels.shape[1:].numel()
+        return {"loss": loss * self._weight(batch, batch_idx), "nats": nats}
+
+    def _weight(self, batch: Part, batch_idx: int) -> float:
+        """The weight of a batch among those of a step, so that the gradients add up to those of all their images.
+
+        Lightning divides each by ``train.accumulate``, but the last step of an epoch may have fewer batches, and the
+        last batch fewer images.
+        """
+        of_step = self.config.batch * self.config.accumulate
+        before = batch_idx // self.config.accumulate * of_step
+        return self.config.accumulate * batch.total / min(of_step, self.images - before)
 
     def validation_step(self, batch: Part, batch_idx: int) -> None:
         # Each image in one order gives the mean over all orders at the price of one. With the factor, batches of images

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from pixelrnn.data import DataConfig
 from pixelrnn.errors import InputError, check_number, input_error
 from pixelrnn.files import opened
+from pixelrnn.processes import launched
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -177,9 +178,18 @@ _PlainLoader.yaml_implicit_resolvers = {
 
 
 def resolve(device: Device) -> Literal["cpu", "cuda"]:
-    """The device to compute on; ``"auto"`` takes a GPU if there is one. Raises InputError if the device is missing."""
+    """The device to compute on; ``"auto"`` takes a GPU if there is one.
+
+    Raises InputError if the device is missing, or if this machine runs more processes of the command than it has GPUs.
+    """
     import torch  # here, because `pixelrnn --help` imports this file too
 
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device cuda is not available, PyTorch finds no GPU: choose cpu or auto")
-    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    if device == "cpu" or not torch.cuda.is_available():
+        return "cpu"
+    processes, gpus = launched().local_size, torch.cuda.device_count()
+    if processes > gpus:
+        has = f"this machine runs {processes} processes, but has {gpus} GPU{'s' * (gpus > 1)}"
+        raise InputError(f"{has}: start at most {gpus}, or choose device cpu")
+    return "cuda"

@@ -4,11 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
+
+from pixelrnn.errors import Stopped, on_signals
+from pixelrnn.processes import launched, requeue_signals
 
 
 class Patience(EarlyStopping):
@@ -29,9 +34,24 @@ class Patience(EarlyStopping):
         trainer.should_stop = self.wait_count >= self.patience
 
 
-def requeue_signals() -> list[int]:
-    """The signal by which SLURM says that a job will end soon, if this is a job of SLURM."""
-    return [signal.SIGUSR1] if "SLURM_JOB_ID" in os.environ else []
+@contextmanager
+def requeuing() -> Iterator[None]:
+    """Ends the block when SLURM says that the job will end soon, and asks it to start the job again.
+
+    A training changes the handler, to save the run first.
+    """
+    with on_signals(_stop, *requeue_signals()):
+        try:
+            yield
+        except Stopped as stopped:
+            if stopped.signum in requeue_signals() and not launched().rank:
+                requeue()
+            raise
+
+
+def _stop(signum: int, frame: object) -> None:
+    signal.signal(signum, signal.SIG_IGN)  # SLURM may send it again
+    raise Stopped(signum)
 
 
 def requeue() -> None:
