@@ -17,8 +17,12 @@ from pixelrnn import pictures
 from pixelrnn.data import Images
 from pixelrnn.errors import InputError, extra
 from pixelrnn.files import check_output, replacing
+from pixelrnn.pictures import Section
 from pixelrnn.progress import track
 from pixelrnn.training.evaluation import Score
+from pixelrnn.training.unusual import Scores, percentiles, two_sided
+
+EXTREMES = 16  # the most images at each end of a sheet
 
 
 def arrays_beside(picture: Path, *, overwrite: bool) -> Path:
@@ -78,12 +82,72 @@ def save_arrays(path: Path, levels: int, **tensors: Tensor) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def write_scores(path: Path, scores: list[Score]) -> None:
-    """Writes the score of every image as CSV."""
+def check_scores(path: Path, read: Mapping[str, Path | str | None], *, overwrite: bool) -> None:
+    """Checks the CSV file of the scores and the picture beside it. ``read`` is as in `keep_what_is_read`."""
+    sheet = path.with_suffix(".png")
+    for name, source in read.items():
+        if source is not None and sheet.resolve().is_relative_to(Path(source).resolve()):
+            raise InputError(f"{path} would add its picture to {name} {source}: choose another --per-image")
+    check_new(path, "--per-image", ".csv", overwrite=overwrite)
+    check_new(sheet, "--per-image", ".png", overwrite=overwrite)
+
+
+def write_scores(
+    path: Path, scores: list[Score], images: Mapping[str, Images], usual: Scores | None, levels: int
+) -> str:
+    """Writes the scores of every image as CSV, and a picture of the least and most likely images. Says what it wrote.
+
+    Without ``usual`` scores to compare with, the percentiles are empty.
+    """
+    header = ["split", "image", "nats", "bits_per_dim", "percentile", "two_sided", "excess_bits", "excess_percentile"]
+    sections: list[Section] = []
+    row = 2  # below the header
     with replacing(path) as new, new.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
-        writer.writerow(["split", "image", "nats", "bits_per_dim"])
-        writer.writerows([s.split, *row] for s in scores for row in s.rows())
+        writer.writerow(header)
+        for s in scores:
+            own = Scores.of(s.per_image, images[s.split].pixels, levels)
+            places, excess_places, sided = [""] * len(s.names), [""] * len(s.names), [""] * len(s.names)
+            if usual is not None:
+                among = percentiles(own.nats, usual.nats)
+                places, sided = _rounded(among), _rounded(two_sided(among))
+                excess_places = _rounded(percentiles(own.excess_bits, usual.excess_bits))
+            columns = places, sided, [f"{bits:.3f}" for bits in own.excess_bits.tolist()], excess_places
+            writer.writerows([s.split, *cells, *rest] for cells, *rest in zip(s.rows(), *columns, strict=True))
+            sections += _extremes(s, images[s.split], places, levels, first=row)
+            row += len(s.names)
+    told = f"scores: {path}"
+    if sections:
+        sheet = path.with_suffix(".png")
+        pictures.save_sheet(sheet, sections)
+        told += f", {sheet}"
+    return told if usual is None else f"{told}; percentiles among {len(usual.nats):,} validation images"
+
+
+def _rounded(values: Tensor) -> list[str]:
+    return [f"{value:.2f}" for value in values.tolist()]
+
+
+def _extremes(score: Score, images: Images, places: list[str], levels: int, *, first: int) -> list[Section]:
+    """The least and the most likely images with their names, nats and percentiles. None if no file can hold them.
+
+    A name that the picture's font cannot write becomes the row of the image in the CSV file, which begins at ``first``.
+    """
+    if images.pixels.shape[1] not in (1, 3):
+        return []
+    order = score.per_image.argsort()
+    shown = max(1, min(EXTREMES, len(order) // 2))
+    sections = []
+    for what, chosen in (("least", order.flip(0)[:shown]), ("most", order[:shown])):
+        labels = []
+        for n in chosen.tolist():
+            place = f", {float(places[n]):.1f} %" if places[n] else ""
+            name = score.names[n] if score.names[n].isascii() else f"row {first + n}"
+            labels.append([name, f"{score.per_image[n].item():.1f} nats{place}"])
+        told = ", with the percentiles of their nats" if places[0] else ""
+        title = f"{score.split}: the {shown} {what} likely of {len(order):,} images{told}"
+        sections.append(Section(title, pictures.to_8_bit(images.pixels[chosen], levels), labels))
+    return sections
 
 
 def write_surprise(
