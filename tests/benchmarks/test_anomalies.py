@@ -1,6 +1,5 @@
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -46,10 +45,8 @@ def test_a_row_for_each_set(
 ) -> None:
     PixelRNN(levels=2, hidden=2).save_pretrained(tmp_path / "model")
     random = np.random.default_rng(0)
-    arrays: dict[str, Any] = {
-        s: random.integers(0, 256, (n, 28, 28), dtype=np.uint8) for s, n in (("train", 2), ("valid", 9))
-    }
-    np.savez(tmp_path / "a.npz", **arrays, test=np.zeros((7, 28, 28), np.uint8))
+    images = random.integers(0, 256, (11, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", train=images[:2], valid=images[2:], test=np.zeros((7, 28, 28), np.uint8))
     array = ["--data", "array", "--path", str(tmp_path / "a.npz"), "--out", str(tmp_path / "sets.png")]
     monkeypatch.setattr("sys.argv", ["anomalies.py", str(tmp_path / "model"), *array])
     anomalies.main()
