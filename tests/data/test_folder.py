@@ -114,7 +114,7 @@ def test_every_file_is_read_skipped_or_refused(tmp_path: Path, caplog: pytest.Lo
     assert report is not None
     assert sorted(str(report).split("(")[1].split(")")[0].split(", ")) == sorted(skipped.split(", "))
     assert str(report).startswith("11 files: 3 read, 8 skipped (2 ")
-    assert str(report).endswith("), 0 refused; 1 folders not entered (1 hidden)")
+    assert str(report).endswith("), 0 refused; 1 folder not entered (1 hidden)")
     (line,) = caplog.messages
     assert line == f"{tmp_path}: some image files are not read (2 .cr2, 1 .jxl): convert other formats to PNG"
 

@@ -34,8 +34,9 @@ class Report:
         found = self.read + self.skipped.total() + len(self.refused)
         kinds = f" ({listed(self.skipped)})" if self.skipped else ""
         parts = f"{self.read:,} read, {self.skipped.total():,} skipped{kinds}, {len(self.refused):,} refused"
-        unseen = f"; {self.folders.total():,} folders not entered ({listed(self.folders)})" if self.folders else ""
-        return f"{found:,} files: {parts}{unseen}"
+        if unseen := self.folders.total():
+            parts += f"; {unseen:,} folder{'s' * (unseen > 1)} not entered ({listed(self.folders)})"
+        return f"{found:,} files: {parts}"
 
     def tell_unread(self) -> None:
         """Logs the image files of formats that we do not read, and how to read them."""
