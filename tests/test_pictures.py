@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from pixelrnn.errors import InputError
-from pixelrnn.pictures import Row, class_names, grid, save_grid, save_rows, sheet, to_8_bit
+from pixelrnn.pictures import LINE, Row, class_names, grid, save_grid, save_rows, sheet, to_8_bit
 
 
 def test_levels_span_the_intensities() -> None:
@@ -58,6 +58,15 @@ def test_text_stands_beside_the_images_and_covers_none() -> None:
     written = [(part < 255).any() for part in np.split(below, [2 + 80, 4 + 80, 4 + 160], axis=1)]
     assert written == [True, False, True, False]  # a long caption does not reach its neighbour
     assert (named[-plain.shape[0] :] == 255).all()
+
+
+def test_a_line_that_is_too_wide_loses_its_beginning() -> None:
+    def drawn(name: str) -> bytes:
+        return sheet([Row(torch.zeros(1, 1, 8, 8, dtype=torch.uint8), [name])]).tobytes()
+
+    assert drawn("x" * 99 + "1.png") == drawn("y" * 99 + "x" * 50 + "1.png") != drawn("x" * 99 + "2.png")
+    assert drawn("\udcff北.png") == drawn("??.png")
+    assert len(drawn("a\nb")) == len(drawn("a")) + 10 * 10 * LINE
 
 
 def test_class_names() -> None:

@@ -25,7 +25,7 @@ class Row(NamedTuple):
     images: UInt8[Tensor, "N C H W"]
     """Intensities 0 to 255, as `to_8_bit` returns them."""
     captions: Sequence[str] = ()
-    """A caption below each image."""
+    """A caption of one or more lines below each image."""
     name: str = ""
     """The text to the left of the first image."""
 
@@ -67,41 +67,45 @@ def sheet(rows: Sequence[Row]) -> Image.Image:
     strips = [picture(grid(row.images, columns=len(row.images))) for row in rows]
     strips = [strip.resize((strip.width * zoom, strip.height * zoom), Image.Resampling.NEAREST) for strip in strips]
     font = ImageFont.load_default(FONT)
-    margin = max(math.ceil(font.getlength(row.name)) + 2 * GAP if row.name else 0 for row in rows)
+    names = [line for row in rows for line in row.name.splitlines()]
+    margin = max((math.ceil(font.getlength(line)) + 2 * GAP for line in names), default=0)
     # Without captions, neighbouring strips share the line between them.
-    below = [LINE if row.captions else -zoom for row in rows]
+    below = [LINE * max(len(each.splitlines()) for each in row.captions) if row.captions else -zoom for row in rows]
     total = sum(strip.height for strip in strips) + sum(below) + (0 if rows[-1].captions else zoom)
     drawn = Image.new(strips[0].mode, (margin + max(strip.width for strip in strips), total), "white")
     text, y = ImageDraw.Draw(drawn), 0
     for row, strip, space in zip(rows, strips, below, strict=True):
         drawn.paste(strip, (margin, y))
-        text.text((margin - GAP, y + strip.height / 2), row.name, "black", font, anchor="rm")
+        middle = y + strip.height / 2
+        text.multiline_text((margin - GAP, middle), row.name, "black", font, anchor="rm", align="right")
         y += strip.height
         for n, caption in enumerate(row.captions):
             middle = margin + zoom * (n * (width + 1) + 1 + width / 2)
-            text.text((middle, y), _cut(caption, font, zoom * width), "black", font, anchor="ma")
+            for k, line in enumerate(caption.splitlines()):
+                text.text((middle, y + k * LINE), _fitted(line, font, zoom * width), "black", font, anchor="ma")
         y += space
     return drawn
 
 
-def _cut(caption: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", width: int) -> str:
-    """The caption, or its beginning if it is wider than an image."""
-    if font.getlength(caption) <= width:
-        return caption
-    fits = (n for n in range(len(caption), 0, -1) if font.getlength(f"{caption[:n]}…") <= width)
-    return f"{caption[: next(fits, 0)]}…"
+def _fitted(line: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", width: int) -> str:
+    """The line, or its end if it is too wide. Pillow's own font has no characters but those of ASCII."""
+    shown = line = "".join(c if c.isascii() and c.isprintable() else "?" for c in line)
+    while font.getlength(shown) > width and line:
+        line = line[1:]
+        shown = f"...{line}"
+    return shown
 
 
 def save_rows(path: Path, rows: Sequence[Row], *, columns: int | None = None) -> None:
-    """Writes rows of equally many images as a PNG. Rows of more than ``columns`` images continue below the last row."""
-    most = columns or len(rows[0].images)
-    parts = [
-        Row(row.images[at : at + most], row.captions[at : at + most], row.name)
-        for at in range(0, len(rows[0].images), most)
-        for row in rows
-    ]
+    """Writes rows as a PNG. Rows of more than ``columns`` images, of equally many, continue below the last row."""
+    if columns is not None:
+        rows = [
+            Row(row.images[at : at + columns], row.captions[at : at + columns], row.name)
+            for at in range(0, len(rows[0].images), columns)
+            for row in rows
+        ]
     with replacing(path) as temporary:
-        sheet(parts).save(temporary, "PNG")
+        sheet(rows).save(temporary, "PNG")
 
 
 def save_grid(

@@ -26,8 +26,8 @@ def test_from_training_to_pictures(run: Path, tmp_path: Path, capsys: pytest.Cap
     assert main(["evaluate", str(run), "--split", "valid", "--split", "test", "--per-image", str(scores)]) == 0
     lines = capsys.readouterr().out.splitlines()
     pattern = r"digits, 17 levels; .* \| (valid, 167|test, 180) images \| [\d.]+ nats/image \| [\d.]+ bits/dim"
-    assert len(lines) == 2
-    assert all(re.fullmatch(pattern, line) for line in lines)
+    assert len(lines) == 3
+    assert all(re.fullmatch(pattern, line) for line in lines[:2])
     with scores.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["split"] for row in rows] == ["valid"] * 167 + ["test"] * 180
@@ -323,7 +323,7 @@ def test_images_of_ones_own(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
     # The model of the digits converts them to grey, its size and its levels.
     scores = tmp_path / "scores.csv"
     assert main(["evaluate", str(run), "--images", str(photos), "--per-image", str(scores)]) == 0
-    line = capsys.readouterr().out.splitlines()[-1]
+    line = capsys.readouterr().out.splitlines()[-2]
     assert line.startswith("photos, 17 levels (v·17 // 256); scaled to 8×8; converted to grey | all, 20 images | ")
     with scores.open(newline="") as file:
         assert [row["image"] for row in csv.DictReader(file)] == [f"{n:02}.png" for n in range(20)]

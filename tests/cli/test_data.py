@@ -1,7 +1,9 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from pixelrnn.cli import main
@@ -24,7 +26,7 @@ def test_the_counts_of_files_and_of_copies(tmp_path: Path, capsys: pytest.Captur
     assert main([*read, "--data.skip-damaged"]) == 0
     out = capsys.readouterr().out.splitlines()
     drawn = "test: 4 of 30 drawn with seed 0; valid: 3 of 26 drawn with seed 0"
-    assert out[0] == f"photos, 256 levels; damaged files left out: 1; {drawn}"
+    assert out[0] == f"photos, 256 levels; unusable files left out: 1; {drawn}"
     assert out[3] == "32 files: 30 read, 1 skipped (1 .txt), 1 refused"
     assert out[4].startswith(f"refused: {tmp_path}/photos/bad.png is not an image file")
     assert out[5:]
@@ -39,6 +41,40 @@ def test_looking_at_a_few_images_needs_no_splits(tmp_path: Path, capsys: pytest.
     with Image.open(tmp_path / "look.png") as sheet:
         assert sheet.width > 8
     fails(capsys, ["train", "--run", str(tmp_path / "run"), *array], r"data\.test 0\.1 draws 0 of 3 images")
+    for part, counts in (("valid", "train 0, valid 3, test 0"), ("test", "train 0, valid 0, test 3")):
+        every = [f"--data.{part}", "1", "--data.flip"]
+        assert main(["data", *array, *every, "--out", str(tmp_path / "look.png"), "--overwrite"]) == 0
+        assert f"{counts} images" in capsys.readouterr().out
+    fails(capsys, ["train", "--run", str(tmp_path / "run"), *array, "--data.test", "1"], "data.test 1 draws 3 of 3")
+
+
+def test_the_images_of_a_run_with_crops_are_cut_out_and_the_commands_say_so(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    photo = np.random.default_rng(0).integers(0, 256, (24, 24), dtype=np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photos" / "a.png")
+    cropped = tmp_path / "cropped"
+    shutil.copytree(run, cropped)
+    config = yaml.safe_load((cropped / "config.yaml").read_text())
+    config["data"] |= {"source": "folder", "path": str(tmp_path / "photos"), "size": [8, 8], "crop": "centre"}
+    (cropped / "config.yaml").write_text(yaml.safe_dump(config))
+    Image.fromarray(photo[8:16, 8:16]).save(tmp_path / "centre.png")
+    images = ["--images", str(tmp_path / "photos")]
+    for model, own, told in (
+        (cropped, images, "photos, 17 levels (v·17 // 256); 8×8 in the centre; converted to grey"),
+        (run, ["--images", str(tmp_path / "centre.png")], "centre.png, 17 levels (v·17 // 256); scaled to 8×8;"),
+        (run, images, "photos, 17 levels (v·17 // 256); scaled to 8×8;"),
+        (run, [*images, "--data.crop", "centre"], "photos, 17 levels (v·17 // 256); 8×8 in the centre;"),
+    ):
+        assert main(["evaluate", str(model), *own]) == 0
+        assert capsys.readouterr().out.startswith(told)
+        out = tmp_path / "c.png"
+        assert main(["complete", str(model), *own, "--out", str(out), "--overwrite"]) == 0
+        assert capsys.readouterr().out.startswith(f"images: {told}")
+        original = np.load(out.with_suffix(".npz"))["original"][0]
+        is_cut = (original == photo[8:16, 8:16].astype(int) * 17 // 256).all()
+        assert is_cut == ("centre" in told)
 
 
 def test_a_run_is_named_after_its_recipe_or_its_images(

@@ -184,7 +184,12 @@ def test_files_that_cannot_be_used_are_tried_again(
 def test_different_images_leave_nothing(tmp_path: Path) -> None:
     path = photos(tmp_path / "photos")
     Image.new("L", (4, 3)).save(path / "299.png")
-    with pytest.raises(InputError, match=r"299\.png is 3×4 grey, expected 3×4 RGB like 000\.png: pass size and mode"):
+    for n in range(128, 140):  # a whole part, so that some parts have none of the first shape
+        Image.new("RGB", (7, 5)).save(path / f"{n}.png")
+    Image.new("RGB", (4, 3)).save(path / "135.png")
+    wide = ", ".join(f"{n}\\.png" for n in range(129, 140) if n != 135)
+    odd = rf"128\.png is 5×7 RGB \(also {wide}\); 299\.png is 3×4 grey"
+    with pytest.raises(InputError, match=rf"{odd}, expected 3×4 RGB like 000\.png and 287 more: pass size and mode"):
         folder.read(path)
     assert cache.entries() == []
 

@@ -71,9 +71,9 @@ def test_they_import_no_pytorch() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_part_ends_at_an_image_of_another_shape(tmp_path: Path) -> None:
+def test_a_part_leaves_out_images_of_another_shape(tmp_path: Path) -> None:
     files = [file for part in parts(tmp_path) for file in part]
     Image.new("RGB", (5, 4)).save(tmp_path / "5.png")
     part = decoders.decode(files, Decoding())
-    assert part.unlike == ("5.png", (4, 5, 3))
+    assert part.others == {(3, 4, 5): ["5.png"]}
     assert part.pixels.shape[1:] == (4, 5, 1)

@@ -68,7 +68,7 @@ def test_links_are_followed_and_loops_are_harmless(tmp_path: Path) -> None:
     raw = folder.load(photos)
     assert raw.classes == ["ant", "bee"]
     assert [name for name in raw.splits["train"].names if "bee" in name] == ["bee/0.png", "bee/1.png", "bee/2.png"]
-    assert str(raw.report) == "9 files: 7 read, 2 skipped (2 in a folder that is read already), 0 refused"
+    assert str(raw.report) == "7 files: 7 read, 0 skipped, 0 refused; 2 folders not entered (2 read already)"
 
 
 def test_a_link_to_a_folder_above_adds_only_what_is_not_read_yet(tmp_path: Path) -> None:
@@ -109,11 +109,12 @@ def test_every_file_is_read_skipped_or_refused(tmp_path: Path, caplog: pytest.Lo
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     raw = folder.load(tmp_path)
-    skipped = "2 hidden, 2 .cr2, 1 .txt, 1 without ending, 1 .h5, 1 .jxl, 1 .pdf"
+    skipped = "1 hidden, 2 .cr2, 1 .txt, 1 without ending, 1 .h5, 1 .jxl, 1 .pdf"
     report = raw.report
     assert report is not None
     assert sorted(str(report).split("(")[1].split(")")[0].split(", ")) == sorted(skipped.split(", "))
-    assert str(report).startswith("12 files: 3 read, 9 skipped (2 ")
+    assert str(report).startswith("11 files: 3 read, 8 skipped (2 ")
+    assert str(report).endswith("), 0 refused; 1 folder not entered (1 hidden)")
     (line,) = caplog.messages
     assert line == f"{tmp_path}: some image files are not read (2 .cr2, 1 .jxl): convert other formats to PNG"
 
@@ -165,6 +166,37 @@ def test_all_damaged_files_are_named_at_once(tmp_path: Path, caplog: pytest.LogC
         (tmp_path / "train" / f"{name}.png").unlink()
     with pytest.raises(InputError, match="8 of 12 image files cannot be used"):
         folder.load(tmp_path, skip_damaged=True)
+
+
+def test_every_reason_is_given_with_the_files_that_it_holds_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for n in range(50):
+        (tmp_path / f"{n:02}.png").write_text("no image")
+    write(tmp_path / "deep.png", mode="I;16")
+    write(tmp_path / "good.png")
+    write(tmp_path / "huge.png", size=(50, 1))
+    with pytest.raises(InputError) as caught:
+        folder.load(tmp_path, Decoding(max_pixels=40))
+    text, deep, huge = str(caught.value).split("; ", 2)
+    assert text.startswith(f"{tmp_path}/00.png is not an image file, expected BMP")
+    assert text.endswith(f"/18.png, {tmp_path}/19.png and 30 more)")
+    assert text.count(".png") == 20
+    assert deep == f"{tmp_path}/deep.png has mode I;16, expected 8 bits per channel: convert the file"
+    assert huge.startswith(f"{tmp_path}/huge.png has 1×50 pixels, expected at most 40")
+    assert huge.endswith("(52 of 53 image files cannot be used; pass skip_damaged to leave them out)")
+    assert folder.load(tmp_path, Decoding(max_pixels=40), skip_damaged=True).splits["train"].names == ["good.png"]
+    assert all(reason in caplog.messages[-1] for reason in (text, deep, "huge.png has 1×50 pixels"))
+
+
+def test_damaged_files_and_other_sizes_are_told_in_one_error(tmp_path: Path) -> None:
+    damage(tmp_path)
+    write(tmp_path / "a.png")
+    write(tmp_path / "b.png", size=(5, 5))
+    with pytest.raises(
+        InputError, match=r"b\.png is 5×5 grey, expected 3×4 grey like a\.png.* Also, 7 of 9 image .*cut"
+    ):
+        folder.load(tmp_path)
 
 
 def test_one_damaged_file_is_named_alone(tmp_path: Path) -> None:
@@ -219,6 +251,31 @@ def test_splits_without_one_to_train_on_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "valid" / "a.png")
     with pytest.raises(InputError, match="has both val and valid, expected only one of them"):
         folder.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["valid", "Test"])
+@pytest.mark.parametrize("content", ["nothing", "notes", "unread", "link"])
+def test_a_split_without_images_is_refused_not_drawn(
+    tmp_path: Path, name: str, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "train" / "a.png")
+    if content == "link":
+        (tmp_path / name).symlink_to(tmp_path / "train", target_is_directory=True)
+    else:
+        (tmp_path / name).mkdir()
+    if content == "notes":
+        (tmp_path / name / "notes.txt").write_text("x")
+    if content == "unread":
+        (tmp_path / name / "a.jxl").write_bytes(b"x")
+    with pytest.raises(InputError, match=rf"the split .*{name} has no images: .* Put images into it, or remove it"):
+        folder.load(tmp_path)
+    assert bool(caplog.messages) == (content == "unread")  # a line tells of images in other formats
+    if content == "nothing":
+        (tmp_path / "train").rename(tmp_path / "ant")
+        with pytest.raises(InputError, match="has no images"):
+            folder.load(tmp_path)
+        (tmp_path / name).rename(tmp_path / "bee")
+        assert len(folder.load(tmp_path).splits["train"]) == 1
 
 
 def test_names_need_not_be_utf_8(tmp_path: Path) -> None:

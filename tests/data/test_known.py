@@ -105,6 +105,25 @@ def test_a_file_with_another_checksum_is_refused_and_not_kept(
 
 
 @pytest.mark.parametrize("source", FILES)
+def test_a_damaged_file_of_the_cache_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Source, cache: Path
+) -> None:
+    with served(write(tmp_path / "server", FILES[source])) as (url, _):
+        publish(monkeypatch, source, url, FILES[source])
+        known.find(source)
+        for name in FILES[source]:
+            kept = cache / source / name
+            kept.write_bytes(b"damaged")
+            with pytest.raises(InputError) as caught:
+                load(DataConfig(source=source))
+            assert (
+                str(caught.value) == f"{kept} is damaged, its checksum is wrong: delete this file to download it again"
+            )
+            kept.unlink()  # doing as it says is enough
+            assert len(load(DataConfig(source=source)).train)
+
+
+@pytest.mark.parametrize("source", FILES)
 def test_without_a_network_one_line_says_which_files_to_put_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Source, cache: Path
 ) -> None:
@@ -142,6 +161,31 @@ def test_the_files_of_pixelrnn_data_come_first(
     monkeypatch.setenv("PIXELRNN_DATA", str(tmp_path / "data"))
     monkeypatch.setattr("pooch.create", lambda *_, **__: pytest.fail("a file was downloaded"))
     assert len(load(DataConfig(source=source)).train)
+
+
+@pytest.mark.parametrize(("source", "place"), [("mnist", "MNIST/raw"), ("fashion-mnist", "FashionMNIST/raw")])
+@pytest.mark.parametrize("content", [[], ["README", ".DS_Store"]])
+def test_a_folder_without_files_of_the_set_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Source, place: str, content: list[str]
+) -> None:
+    write(tmp_path / source, dict.fromkeys(content, b"x"))
+    found = write(tmp_path / place, FILES[source])
+    monkeypatch.setenv("PIXELRNN_DATA", str(tmp_path))
+    assert known.find(source) == found
+    name, *_ = FILES[source]
+    (tmp_path / source / name.removesuffix(".gz")).write_bytes(b"")  # a folder with some of the files is meant
+    assert known.find(source) == tmp_path / source
+
+
+@pytest.mark.parametrize("content", [["data_batch_1.bin"], []])
+def test_an_empty_folder_of_cifar10_is_no_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: list[str]
+) -> None:
+    folder = write(tmp_path / "data" / "cifar-10-batches-bin", dict.fromkeys(content, b"x"))
+    monkeypatch.setenv("PIXELRNN_DATA", str(tmp_path / "data"))
+    with served(write(tmp_path / "server", FILES["cifar10"])) as (url, _):
+        publish(monkeypatch, "cifar10", url, FILES["cifar10"])
+        assert (known.find("cifar10") == folder) == bool(content)
 
 
 def test_the_published_checksums_are_complete() -> None:

@@ -128,6 +128,18 @@ def test_stacked_images_must_agree() -> None:
         pillow.stack([("a", small), ("b", large)])
 
 
+def test_all_images_of_another_size_or_mode_are_counted() -> None:
+    small, wide, red = (np.zeros(shape, np.uint8) for shape in ((2, 3, 1), (2, 9, 1), (2, 3, 3)))
+    odd = [(f"wide-{n}", wide) for n in range(50)]
+    with pytest.raises(InputError) as caught:
+        pillow.stack([("a", small), *odd, ("b", small), ("red", red), ("c", small)])
+    others = ", ".join(f"wide-{n}" for n in range(1, 20))
+    assert str(caught.value) == (
+        f"wide-0 is 2×9 grey (also {others} and 30 more); red is 2×3 RGB, expected 2×3 grey like a and 2 more: "
+        "pass size and mode to convert them"
+    )
+
+
 def test_the_most_pixels_are_a_choice(tmp_path: Path) -> None:
     path = write(tmp_path / "scan.png", "L", size=(30, 20))
     with pytest.raises(InputError, match=r"scan\.png has 20×30 pixels, expected at most 599 \(data\.max_pixels\)"):
@@ -329,3 +341,43 @@ def test_a_tiff_file_that_does_not_say_how_it_is_coded_is_refused(tmp_path: Path
     path.write_bytes(whole.replace(tag, b"\xf0\xff\x03\0"))  # another tag instead
     with pytest.raises(InputError, match=r"a\.tiff has no word about its coding"):
         pillow.read(path)
+
+
+def boxed(kind: bytes, content: bytes, length: int | None = None) -> bytes:
+    """A box of ISO/IEC 14496-12. The length 1 means that 64 bits follow, and 0 that it reaches to the end."""
+    if length == 1:
+        return struct.pack(">I4sQ", 1, kind, 16 + len(content)) + content
+    return struct.pack(">I4s", 8 + len(content) if length is None else length, kind) + content
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+@pytest.mark.parametrize("mdat", [None, 1])
+@pytest.mark.parametrize("meta", [None, 0, 1])
+def test_the_depth_of_an_avif_file_is_read_wherever_the_file_says_it(
+    tmp_path: Path, bits: int, mdat: int | None, meta: int | None
+) -> None:
+    """imagecodecs writes the description before the pixels. The format allows it after them, beyond any limit."""
+    imagecodecs = pytest.importorskip("imagecodecs", reason="the extra dev is not installed")
+    deep = np.random.default_rng(0).integers(0, 2**bits, (200, 200, 3), np.uint16 if bits > 8 else np.uint8)
+    whole = bytes(imagecodecs.avif_encode(deep, level=100, bitspersample=bits, numthreads=1))
+    boxes, start = {}, 0
+    while start < len(whole):
+        length = int.from_bytes(whole[start : start + 4], "big")
+        boxes[whole[start + 4 : start + 8]] = start, whole[start + 8 : start + length]
+        start += length
+    assert [*boxes] == [b"ftyp", b"meta", b"mdat"]
+    (_, first), (_, described), (pixels, data) = boxes.values()
+    assert len(data) > 2**16
+    # The description holds the place of the pixels in the file, which moves.
+    place = 8 + len(first) + (16 if mdat == 1 else 8)
+    was, moved = struct.pack(">I", pixels + 8), struct.pack(">I", place)
+    assert described.count(was) == 1
+    path = tmp_path / "late.avif"
+    path.write_bytes(
+        boxed(b"ftyp", first) + boxed(b"mdat", data, mdat) + boxed(b"meta", described.replace(was, moved), meta)
+    )
+    if bits == 8:
+        assert pillow.read(path).shape == (200, 200, 3)
+    else:
+        with pytest.raises(InputError, match=r"late\.avif has more than 8 bits per channel"):
+            pillow.read(path)

@@ -191,8 +191,8 @@ def complete(
     first completion of all images, then the second of all, and so on.
 
     Args:
-        images: Complete this image file, or images of this folder, instead of a split. They are cropped and scaled to
-            the size of the training images.
+        images: Complete this image file, or images of this folder, instead of a split. They are prepared like the
+            training images: scaled to their size, or cut out if the run has a --data.crop.
         keep: The half of each image to keep. Default: top, unless --keep-rows, --box or --mask is given.
         keep_rows: The number of upper rows to keep.
         box: TOP LEFT HEIGHT WIDTH of the box to cover, in pixels of the model's images.
@@ -213,7 +213,8 @@ def complete(
     arrays = outputs.arrays_beside(out, overwrite=overwrite)
     loaded = inputs.load_model(model, device)
     pictures.check_drawable(loaded.channels)
-    [every] = inputs.chosen_images(images, data, [split], loaded)[0].values()
+    by_split, protocol = inputs.chosen_images(images, data, [split], loaded)
+    [every] = by_split.values()
     shown = every.spread(n)
     x = shown.pixels
     labels, noise = inputs.labels_of(loaded, label, len(x), own=shown), randomness.generator(seed, "--seed")
@@ -226,6 +227,8 @@ def complete(
         completed = loaded.complete(*covered, order=order, labels=every_label, **how).cpu()
     outputs.save_arrays(arrays, loaded.levels, original=x, completed=completed, known=known)
     outputs.save_completions(out, loaded, x, completed, known, order=order, labels=labels)
+    if images is not None:
+        print(f"images: {protocol}")
     print(f"completions (original, covered, completed{f' {draws} times' * (draws > 1)}): {out}, {arrays}")
 
 
@@ -244,7 +247,8 @@ def data(
     Example: `pixelrnn data --data.source folder --data.path photos --data.size 32 32 --out look.png`
 
     Args:
-        out: The PNG file to write. It shows 64 training images, spread evenly over all of them.
+        out: The PNG file to write. It shows 64 training images, spread evenly over all of them. If the draws leave no
+            training images, it shows others.
         cache_info: Print the place and the size of each set of decoded images in the cache, and do nothing else.
     """
     from pixelrnn import pictures
@@ -275,7 +279,7 @@ def data(
     for (split, other), n in copies(prepared).items():
         print(f"warning: exact copies of {other} images among the {split} images: {n:,}")
     if out is not None:
-        shown = prepared.train.spread(64)
+        shown = next(images for images in prepared.splits.values() if len(images)).spread(64)
         captions = pictures.class_names(prepared.classes, shown.labels)
         pictures.save_grid(out, pictures.to_8_bit(shown.pixels, prepared.levels), captions=captions)
         print(f"images: {out}")

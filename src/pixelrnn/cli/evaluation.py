@@ -29,12 +29,15 @@ def evaluate(
 
     Example: `pixelrnn evaluate runs/digits --split test --per-image scores.csv`
 
-    A score does not say how unusual an image is: almost every model finds flat and smooth images likely.
+    Nats do not say how unusual an image is: a model may find flat and smooth images more likely than usual ones. The
+    CSV file of --per-image has two more scores. `two_sided` is the distance of the `percentile` from the middle.
+    `excess_bits` is −log₂ p minus the bits of a lossless WebP file. The documentation says what they find.
 
     Args:
-        images: Score this image file, or all images of this folder, instead of a split. They are cropped and scaled to
-            the size of the training images.
-        per_image: Write the score of every image to this CSV file.
+        images: Score this image file, or all images of this folder, instead of a split. They are prepared like the
+            training images: scaled to their size, or cut out if the run has a --data.crop.
+        per_image: Write the scores of every image to this CSV file, and the least and most likely images to a PNG file
+            beside it. The percentiles are the places of the scores among those of 1,000 validation images.
         per_pixel: Write a picture of every image into this folder, new or empty, with the bits of each pixel as a heat
             map. The numbers go to an .npz file for each split: `bits`, (N, C, H, W), and the `names` of the images.
         classify: Also print the percentage of images that are likeliest under their own class. The model must be
@@ -46,10 +49,11 @@ def evaluate(
     from pixelrnn.cli import inputs, outputs
     from pixelrnn.pictures import check_drawable
     from pixelrnn.training.evaluation import accuracy, score, surprise
+    from pixelrnn.training.unusual import Scores
 
     check_number("--batch", batch, least=1)
     if per_image is not None:
-        outputs.check_new(per_image, "--per-image", ".csv", overwrite=overwrite)
+        outputs.check_scores(per_image, {"--images": images, "--data.path": data.path}, overwrite=overwrite)
     if per_pixel is not None:
         outputs.check_new_folder(per_pixel, "--per-pixel")
         if order == "mixture":
@@ -59,15 +63,25 @@ def evaluate(
         check_drawable(loaded.channels)
     if order == "mixture" and loaded.orders == 1:
         raise InputError(f"{model} has one order of generation: omit --order mixture")
-    chosen, protocol = inputs.chosen_images(images, data, split, loaded)
+    needed = split if per_image is None else (*split, "valid")
+    every, protocol = inputs.chosen_images(images, data, needed, loaded)
+    chosen = {s: own for s, own in every.items() if images is not None or s in split}
     if loaded.orders > 1:
         protocol += ", raster order" if order == "identity" else f", mixture of {loaded.orders} orders"
     shared: dict[str, Any] = {"batch": batch, "processes": launched()}
     how = {**shared, "order": 0 if order == "identity" else order}
     classified = {s: accuracy(loaded, own, split=s, **how) for s, own in chosen.items() if classify}
     scores = [score(loaded, own, split=s, protocol=protocol, **how) for s, own in chosen.items()]
-    if per_image is not None and not launched().rank:
-        outputs.write_scores(per_image, scores)
+    told = ""
+    if per_image is not None:
+        usual = every.get("valid") if images is None else inputs.usual_images(model, data, loaded)
+        compared = None
+        if usual is not None:
+            usual = usual.spread(inputs.USUAL)
+            nats = score(loaded, usual, split="valid", protocol=protocol, **how).per_image
+            compared = Scores.of(nats, usual.pixels, loaded.levels)
+        if not launched().rank:
+            told = outputs.write_scores(per_image, scores, chosen, compared, loaded.levels)
     if per_pixel is not None:
         maps = {s: surprise(loaded, own, split=s, **shared) for s, own in chosen.items()}
         if not launched().rank:
@@ -76,3 +90,5 @@ def evaluate(
         print(line)
     for s, part in classified.items():
         print(f"{protocol} | {s}, {len(chosen[s]):,} images | {100 * part:.2f} % likeliest under their own class")
+    if told:
+        print(told)

@@ -1,5 +1,6 @@
 """Inputs of the commands: models, images with their labels, and the pixels that a completion keeps."""
 
+import logging
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,9 +16,13 @@ from pixelrnn.cli.options import Side
 from pixelrnn.data import DataConfig, Images, SplitName, describe, folder, load, pillow, requantise
 from pixelrnn.errors import InputError, check_number
 from pixelrnn.models import ImageModel
+from pixelrnn.models.pretrained import find
 from pixelrnn.pictures import check_drawable, to_8_bit
+from pixelrnn.processes import launched
 from pixelrnn.training.evaluation import check_fit
 from pixelrnn.training.recipe import Device, resolve
+
+USUAL = 1000  # the most validation images that scores are compared with
 
 Box = tuple[int, int, int, int]  # top, left, height and width
 
@@ -42,6 +47,22 @@ def chosen_images(
     own = own.requantised(256, model.levels)
     own.labels = folder.labels(files, model.classes or [])
     return {"all": own}, describe(path.name, 256, model.levels, how)
+
+
+def usual_images(name: str, config: DataConfig, model: ImageModel) -> Images | None:
+    """The validation images of a model's run. Logs why there are none, for instance because the files are gone.
+
+    We compare with validation images because the weights were fitted to the training images, whose scores are lower.
+    """
+    try:
+        with launched().agreed():
+            if not (find(name) / "config.yaml").is_file():
+                raise InputError(f"{name} is not a run folder, which would name its validation images")
+            return chosen_images(None, config, ["valid"], model)[0]["valid"]
+    except (InputError, OSError) as error:
+        if not launched().rank:
+            logging.getLogger("pixelrnn").warning("no percentiles: %s", options.spelled(str(error)))
+        return None
 
 
 def levels_of(file: Path, model: ImageModel) -> UInt8[Tensor, "C H W"]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from pixelrnn import pictures
 from pixelrnn.data import Images
@@ -21,11 +22,14 @@ from pixelrnn.files import check_output, replacing
 from pixelrnn.models import ImageModel
 from pixelrnn.progress import track
 from pixelrnn.training.evaluation import Score, unknown_nats
+from pixelrnn.training.unusual import Scores, percentiles, two_sided
 
 COLUMNS = 12
 """The most images side by side in a picture of completions."""
 GREY = 128
 """The intensity of covered pixels."""
+EXTREMES, LARGEST = 8, 256
+"""The most images at each end of a picture of scores, and the longest side of each in pixels."""
 
 
 def arrays_beside(picture: Path, *, overwrite: bool) -> Path:
@@ -107,12 +111,75 @@ def save_completions(
     pictures.save_rows(path, rows, columns=COLUMNS)
 
 
-def write_scores(path: Path, scores: list[Score]) -> None:
-    """Writes the score of every image as CSV."""
+def check_scores(path: Path, read: Mapping[str, Path | str | None], *, overwrite: bool) -> None:
+    """Checks the CSV file of the scores and the picture beside it. ``read`` is as in `keep_what_is_read`."""
+    sheet = path.with_suffix(".png")
+    for name, source in read.items():
+        if source is not None and sheet.resolve().is_relative_to(Path(source).resolve()):
+            raise InputError(f"{path} would add its picture to {name} {source}: choose another --per-image")
+    check_new(path, "--per-image", ".csv", overwrite=overwrite)
+    check_new(sheet, "--per-image", ".png", overwrite=overwrite)
+
+
+def write_scores(
+    path: Path, scores: list[Score], images: Mapping[str, Images], usual: Scores | None, levels: int
+) -> str:
+    """Writes the scores of every image as CSV, and a picture of the least and most likely images. Says what it wrote.
+
+    Without ``usual`` scores to compare with, the percentiles are empty.
+    """
+    header = ["split", "image", "nats", "bits_per_dim", "percentile", "two_sided", "excess_bits", "excess_percentile"]
+    rows: list[pictures.Row] = []
+    row = 2  # below the header
     with replacing(path) as new, new.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
-        writer.writerow(["split", "image", "nats", "bits_per_dim"])
-        writer.writerows([s.split, *row] for s in scores for row in s.rows())
+        writer.writerow(header)
+        for s in scores:
+            own = Scores.of(s.per_image, images[s.split].pixels, levels)
+            places, excess_places, sided = [""] * len(s.names), [""] * len(s.names), [""] * len(s.names)
+            if usual is not None:
+                among = percentiles(own.nats, usual.nats)
+                places, sided = _rounded(among), _rounded(two_sided(among))
+                excess_places = _rounded(percentiles(own.excess_bits, usual.excess_bits))
+            columns = places, sided, [f"{bits:.3f}" for bits in own.excess_bits.tolist()], excess_places
+            writer.writerows([s.split, *cells, *rest] for cells, *rest in zip(s.rows(), *columns, strict=True))
+            rows += _extremes(s, images[s.split], places, levels, first=row)
+            row += len(s.names)
+    told = f"scores: {path}"
+    if rows:
+        sheet = path.with_suffix(".png")
+        pictures.save_rows(sheet, rows)
+        told += f", {sheet}"
+    return told if usual is None else f"{told}; percentiles among {len(usual.nats):,} validation images"
+
+
+def _rounded(values: Tensor) -> list[str]:
+    return [f"{value:.2f}" for value in values.tolist()]
+
+
+def _extremes(score: Score, images: Images, places: list[str], levels: int, *, first: int) -> list[pictures.Row]:
+    """Rows of the least and the most likely images, with their names, nats and percentiles. No rows if no file can hold
+    the images.
+
+    A name that the picture's font cannot write becomes the row of the image in the CSV file, which begins at ``first``.
+    """
+    if images.shape[0] not in (1, 3):
+        return []
+    order = score.per_image.argsort()
+    shown, longest = max(1, min(EXTREMES, len(order) // 2)), max(images.shape)
+    rows = []
+    for what, chosen in (("least", order.flip(0)[:shown]), ("most", order[:shown])):
+        captions = []
+        for n in chosen.tolist():
+            name = score.names[n] if score.names[n].isascii() else f"row {first + n}"
+            place = f"\n{float(places[n]):.1f} %" if places[n] else ""
+            captions.append(f"{name}\n{score.per_image[n].item():.1f} nats{place}")
+        x = pictures.to_8_bit(images.subset(chosen).pixels, levels)
+        if longest > LARGEST:
+            height, width = (max(1, side * LARGEST // longest) for side in images.shape[1:])
+            x = adaptive_avg_pool2d(x.float(), (height, width)).round().to(torch.uint8)
+        rows.append(pictures.Row(x, captions, f"{score.split}:\n{what} likely\nof {len(order):,}"))
+    return rows
 
 
 def write_surprise(

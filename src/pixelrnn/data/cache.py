@@ -151,10 +151,10 @@ def _build(
         for part in decoded(parts, how, count=len(firsts)):
             for path, reason in part.refused.items():
                 refuse(path, reason)
-            build.check(part, left=source.files - build.files)
             with _writing(place):
-                build.add(part)
+                build.add(part, left=source.files - build.files - part.files)
             advance(part.files)
+        build.check()
         refused = {path: reason for line in build.lines for path, reason in line["refused"].items()}
         if not build.images:
             shutil.rmtree(build.path)
@@ -184,6 +184,7 @@ class Build:
         self.images = sum(len(line["names"]) for line in with_images)
         self.first: str = with_images[0]["names"][0] if with_images else ""
         self.shape: tuple[int, ...] = tuple(with_images[0]["shape"]) if with_images else ()
+        self.others: dict[tuple[int, ...], list[str]] = {}
         self.journal = (self.path / "parts.jsonl").open("wb")
         (self.path / "images.npy").touch()
         self.pixels = (self.path / "images.npy").open("r+b")
@@ -208,33 +209,33 @@ class Build:
             return [line for line, end in zip(lines, [*ends][1:], strict=True) if header == self.header and end <= size]
         return []
 
-    def check(self, part: Part, *, left: int) -> None:
-        """Raises InputError if an image differs from the first one of all, or the disk has no room for the files left.
+    def add(self, part: Part, *, left: int) -> None:
+        """Writes the images of a part, before ``left`` more files. Notes images that are unlike the first of all.
 
-        Different images end the build for good, so they remove the folder.
+        Raises:
+            InputError: the disk has no room for the files left.
         """
         if part.names and not self.first:
             self.first, self.shape = part.names[0], part.pixels.shape[1:]
-            needed, room = left * part.pixels[0].nbytes, shutil.disk_usage(self.path).free
+            needed, room = (part.files + left) * part.pixels[0].nbytes, shutil.disk_usage(self.path).free
             if needed > room:
                 shutil.rmtree(self.path)
                 has = f"the decoded images need {needed:,} bytes in {self.place.parent}, which has room for {room:,}"
                 raise InputError(f"{has}: {ADVICE}")
-        found = [(name, part.pixels.shape[1:]) for name in part.names[:1]] + ([part.unlike] if part.unlike else [])
-        for name, shape in found:
-            if shape != self.shape:
-                shutil.rmtree(self.path)
-                raise pillow.unlike(name, shape, self.first, self.shape)
-
-    def add(self, part: Part) -> None:
-        """Writes the images of a part."""
+        if part.names and part.pixels.shape[1:] != self.shape:
+            part.others[_channels_first(part.pixels.shape[1:])] = part.names
+            part.names = part.others.pop(_channels_first(self.shape), [])  # their pixels do not matter any more
+        for shape, names in part.others.items():
+            self.others.setdefault(shape, []).extend(names)
+        self.files += part.files
+        self.images += len(part.names)
+        if self.others:  # the build will fail: it only has to find all of them
+            return
         line = {"files": part.files, "bytes": part.pixels.nbytes, "names": part.names, "refused": part.refused}
         line["shape"] = self.shape
         self.pixels.write(part.pixels.data)
         self.lines.append(line)
         self.unsaved.append(line)
-        self.files += part.files
-        self.images += len(part.names)
         if sum(each["bytes"] for each in self.unsaved) >= UNSAVED:
             self.save()
 
@@ -246,6 +247,12 @@ class Build:
         self.journal.flush()
         os.fsync(self.journal.fileno())
         self.unsaved = []
+
+    def check(self) -> None:
+        """Raises InputError, and removes the folder, if images differ in shape."""
+        if self.others:
+            shutil.rmtree(self.path)
+            raise pillow.unlike(self.others, self.first, self.images, _channels_first(self.shape))
 
     def finish(self) -> None:
         """Makes the folder whole, and gives it its name."""
@@ -263,6 +270,11 @@ class Build:
             shutil.rmtree(self.place)
         self.place.unlink(missing_ok=True)  # nothing of ours, if it is a file
         self.path.rename(self.place)
+
+
+def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape (C, H, W) of an array (H, W, C)."""
+    return (shape[2], *shape[:2])
 
 
 def _lines(place: Path) -> list[Line]:

@@ -41,7 +41,8 @@ class DataConfig:
     max_pixels: int = 2**26
     """The most pixels that an image file may have. A small file can claim any number, and fill the memory."""
     skip_damaged: Annotated[bool, Parameter(negative="")] = False
-    """Leave out the image files that cannot be read, and list them, instead of stopping with an error."""
+    """Leave out the image files that cannot be used, and list them with the reasons, instead of stopping with an error.
+    They may be damaged, have more than 8 bits per channel or more than data.max_pixels, or be smaller than a crop."""
     key: str | None = None
     """The name of the array in an .npz file, or of the image column of a data set. Default: the only one."""
     label_key: str | None = None

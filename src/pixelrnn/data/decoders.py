@@ -47,8 +47,8 @@ class Part:
     """(N, H, W, C)."""
     refused: dict[str, str] = field(default_factory=dict)
     """Why each file, by its path, could not be used."""
-    unlike: tuple[str, tuple[int, ...]] | None = None
-    """The name and the shape of the first image of another shape. The part ends there."""
+    others: dict[tuple[int, ...], list[str]] = field(default_factory=dict)
+    """The names of the images of other shapes (C, H, W), which are left out."""
 
 
 def decode(files: Sequence[File], how: Decoding) -> Part:
@@ -61,7 +61,7 @@ def decode(files: Sequence[File], how: Decoding) -> Part:
             continue
         for name, tile in pillow.tiles(array, how, file.name):
             if images and tile.shape != images[0].shape:
-                part.unlike = part.unlike or (name, tile.shape)
+                part.others.setdefault((tile.shape[2], *tile.shape[:2]), []).append(name)
             else:
                 part.names.append(name)
                 images.append(tile)

@@ -35,12 +35,12 @@ def load(path: Path, how: Decoding = Decoding(), *, skip_damaged: bool = False) 
     damaged files, or logs them with ``skip_damaged``.
     """
     found, report = find(path)
+    report.tell_unread()
     splits: dict[SplitName, Images] = {}
     labelled: dict[SplitName, list[str]] = {}  # the files that the images come from
     for split, files in _split(found, path).items():
         splits[split], labelled[split] = _read(files, how, report, path, split)
     report.check(skip=skip_damaged)
-    report.tell_unread()
     classes = sorted({_class(name) for name in labelled["train"]} - {""})
     unlabelled = "" if len(classes) < 2 else _stranger(labelled, classes)
     if len(classes) > 1 and not unlabelled:
@@ -78,7 +78,9 @@ def find(path: Path) -> tuple[dict[str, Path], Report]:
     images, endings = [], pillow.endings()
     for file, why_skipped in _walk(path):
         ending = file.suffix.lower()
-        if ending in endings and not why_skipped:
+        if why_skipped and file.is_dir():
+            report.folders[why_skipped] += 1
+        elif ending in endings and not why_skipped:
             images.append(file)
         else:
             report.skipped[why_skipped or ending or "without ending"] += 1
@@ -112,7 +114,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, str]]:
     def enter(folder: Path) -> Iterator[tuple[Path, str]]:
         status = folder.stat()
         if (place := (status.st_dev, status.st_ino)) in entered:
-            yield folder, "in a folder that is read already"
+            yield folder, "read already"
         else:
             entered.add(place)
             yield from files(folder)
@@ -131,6 +133,11 @@ def named(files: Iterable[AnyPath], root: PurePath) -> dict[str, AnyPath]:
 def _split(found: dict[str, Path], path: Path) -> dict[SplitName, dict[str, Path]]:
     """The image files of each split, by their path below its folder."""
     tops = sorted({name.partition("/")[0] for name in found if "/" in name})
+    for folder in sorted(path.iterdir()) if path.is_dir() else []:
+        is_split = any(folder.name.lower() in names for names in SPLIT_NAMES.values())
+        if is_split and folder.is_dir() and folder.name not in tops:
+            why = "it holds no image file that pixelrnn reads, or links to a folder that is read already"
+            raise InputError(f"the split {folder} has no images: {why}. Put images into it, or remove it")
     try:
         own = own_splits(tops, name=str(path))
     except InputError as error:
@@ -164,7 +171,12 @@ def _read(
 
     if root.is_dir():
         source = cache.Source(f"{root.resolve()} {split}".rstrip(), _state(files), len(names), chosen)
-        images = cache.images(source, how, report.refused.__setitem__)
+        try:
+            images = cache.images(source, how, report.refused.__setitem__)
+        except InputError as error:
+            if not report.refused:
+                raise
+            raise InputError(f"{error}. Also, {report.total}: {report.reasons}") from error
     else:
         part = decode(chosen(0, 1), how)
         report.refused |= part.refused

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from pixelrnn.data import cifar10
 from pixelrnn.data.config import Source
 from pixelrnn.errors import InputError, extra
 from pixelrnn.progress import Download
@@ -74,7 +75,7 @@ def find(source: Source) -> Path:
     data = os.environ.get("PIXELRNN_DATA")
     own = [] if data is None else [Path(data) / place for place in published.places]
     for path in own:
-        if path.exists():
+        if _holds(path, published):
             return path
     with extra("train", wanted_by=f"the download of {source}"):
         import pooch
@@ -83,7 +84,10 @@ def find(source: Source) -> Path:
     folder = pooch.os_cache("pixelrnn") / source
     cache = pooch.Pooch(folder, published.url, published.checksums, retry_if_failed=RETRIES, allow_updates=False)
     files: list[str] = []
-    for name in published.checksums:
+    for name, checksum in published.checksums.items():
+        kind, _, digits = checksum.partition(":")
+        if (kept := folder / name).is_file() and pooch.file_hash(str(kept), kind) != digits:
+            raise InputError(f"{kept} is damaged, its checksum is wrong: delete this file to download it again")
         bar = Download(name)
         try:
             files.append(cache.fetch(name, downloader=pooch.HTTPDownloader(progressbar=bar)))
@@ -95,6 +99,15 @@ def find(source: Source) -> Path:
         finally:
             bar.close()
     return folder if published.is_folder else Path(files[0])
+
+
+def _holds(path: Path, published: Published) -> bool:
+    """True if a path is a file, or a folder with any file of the data set. A folder with some of them has an owner, who
+    should hear from the reader which ones are missing."""
+    names = {*published.checksums, *(name.removesuffix(".gz") for name in published.checksums)}
+    if not published.is_folder:
+        names = {name for files in cifar10.FILES.values() for name in files}
+    return path.is_file() or any((path / name).is_file() for name in names)
 
 
 def _place(published: Published, own: list[Path]) -> Path | None:

@@ -5,7 +5,7 @@ import os
 import re
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from pixelrnn.data.config import Crop, DataConfig, Mode
+from pixelrnn.data.report import with_others
 from pixelrnn.errors import InputError, check_number, input_error
 from pixelrnn.files import opened
 
@@ -190,11 +191,29 @@ def _fault(image: Image.Image, stream: BufferedReader | BytesIO) -> str:
         if not {259, 262} <= {*tags.tag_v2}:  # Pillow would guess Compression and PhotometricInterpretation
             return "no word about its coding"
     if image.format == "AVIF":
-        stream.seek(0)
         # The third byte of the box av1C tells 8 bits per channel from 10 or 12.
-        if any(int(flags[0]) & 0x40 for flags in re.findall(rb"av1C..(.)", stream.read(2**16), re.DOTALL)):
+        boxes = b"".join(_boxes(stream, b"meta", b"moov"))
+        if any(flags[0] & 0x40 for flags in re.findall(rb"av1C..(.)", boxes, re.DOTALL)):
             return "more than 8 bits per channel"
     return ""
+
+
+def _boxes(stream: BufferedReader | BytesIO, *kinds: bytes) -> Iterator[bytes]:
+    """The contents of a file's outermost boxes of these kinds, in the format of ISO/IEC 14496-12. They lie anywhere."""
+    start, end = 0, stream.seek(0, os.SEEK_END)
+    while start + 8 <= end:
+        stream.seek(start)
+        header = stream.read(16)
+        length, first = int.from_bytes(header[:4], "big"), 8
+        if length == 1:  # the length has 64 bits
+            length, first = int.from_bytes(header[8:], "big"), 16
+        length = length if length else end - start  # 0: the box reaches to the end of the file
+        if length < first:
+            return
+        if header[4:8] in kinds:
+            stream.seek(start + first)
+            yield stream.read(length - first)
+        start += length
 
 
 def check_exact(file: Path) -> None:
@@ -286,28 +305,41 @@ def tiles(array: Array, how: Decoding, name: str) -> Iterator[tuple[str, Array]]
 
 
 def stack(named: Iterable[tuple[str, Array]]) -> "Images":
-    """Stacks arrays to images with names. Raises InputError if one differs from the first in size or mode."""
+    """Stacks arrays to images with names. Raises InputError that names those of another size or mode."""
     import torch  # here, because the processes that decode image files do without it
 
     from pixelrnn.data.images import Images
 
     names: list[str] = []
+    others: dict[tuple[int, ...], list[str]] = {}
     pixels = np.empty((0, 0, 0, 0), np.uint8)
     for name, array in named:
         shape = array.shape[2], *array.shape[:2]
         if not names:
             pixels = np.empty((64, *shape), np.uint8)
         if shape != pixels.shape[1:]:
-            raise unlike(name, array.shape, names[0], (*pixels.shape[2:], pixels.shape[1]))
+            others.setdefault(shape, []).append(name)
+            continue
         if len(names) == len(pixels):  # the buffer grows in place, so memory never holds the images twice
             pixels.resize((len(names) * 5 // 4, *shape), refcheck=False)
         pixels[len(names)] = array.transpose(2, 0, 1)
         names.append(name)
+    if others:
+        raise unlike(others, names[0], len(names), pixels.shape[1:])
     pixels.resize((len(names), *pixels.shape[1:]), refcheck=False)
     return Images(torch.from_numpy(pixels), names)
 
 
-def unlike(name: str, shape: tuple[int, ...], first: str, expected: tuple[int, ...]) -> InputError:
-    """The error of an image whose shape (H, W, C) is not that of the first."""
-    kinds = [f"{h}×{w} {'grey' if c == 1 else 'RGB'}" for h, w, c in (shape, expected)]
-    return InputError(f"{name} is {kinds[0]}, expected {kinds[1]} like {first}: pass size and mode to convert them")
+def unlike(
+    others: Mapping[tuple[int, ...], Sequence[str]], first: str, count: int, shape: tuple[int, ...]
+) -> InputError:
+    """The error of images whose shape (C, H, W) is not that of the ``first``, which ``count`` images have."""
+    odd = "; ".join(with_others(f"{own[0]} is {_kind(each)}", own[1:]) for each, own in others.items())
+    more = f" and {count - 1:,} more" if count > 1 else ""
+    return InputError(f"{odd}, expected {_kind(shape)} like {first}{more}: pass size and mode to convert them")
+
+
+def _kind(shape: tuple[int, ...]) -> str:
+    """The size and the mode of an array (C, H, W) in words."""
+    channels, height, width = shape
+    return f"{height}×{width} {'grey' if channels == 1 else 'RGB'}"

@@ -55,7 +55,7 @@ class Data:
 def load(config: DataConfig, *, only_look: bool = False) -> Data:
     """Reads, requantises and splits the images.
 
-    With ``only_look``, a split that would be drawn may be empty.
+    With ``only_look``, drawing may leave a split empty, also ``train``.
 
     Raises:
         InputError: the configuration is not valid, or the source is damaged or does not fit the configuration.
@@ -78,7 +78,7 @@ def load(config: DataConfig, *, only_look: bool = False) -> Data:
             raise InputError(f"{raw.name}: images (C, H, W) are {shape} in {split}, {expected}")
     protocol = [describe(raw.name, raw.levels, levels, how)]
     if raw.report is not None and (refused := len(raw.report.refused)):
-        protocol.append(f"damaged files left out: {refused}")
+        protocol.append(f"unusable files left out: {refused}")
     splits = _drawn(config, raw.splits, protocol, only_look=only_look)
     if config.flip:
         splits["train"] = splits["train"].with_mirrored()
@@ -113,7 +113,7 @@ def _drawn(
             continue
         chosen = _draw([names[n] for n in left.tolist()], part, salt=f"{config.seed}/{split}")
         total, count = len(chosen), int(chosen.sum())
-        if count == total or not (count or only_look):
+        if not only_look and not 0 < count < total:
             raise InputError(f"data.{split} {part:g} draws {count} of {total} images, expected some but not all")
         drawn[split], left = left[chosen], left[~chosen]
         protocol.append(f"{split}: {count} of {total} drawn with seed {config.seed}")
