@@ -40,13 +40,13 @@ def requeuing() -> Iterator[None]:
 
     A training changes the handler, to save the run first.
     """
-    with on_signals(_stop, *requeue_signals()):
-        try:
+    try:
+        with on_signals(_stop, *requeue_signals()):
             yield
-        except Stopped as stopped:
-            if stopped.signum in requeue_signals() and not launched().rank:
-                requeue()
-            raise
+    except Stopped as stopped:
+        if stopped.signum in requeue_signals() and not launched().rank:
+            requeue()
+        raise
 
 
 def _stop(signum: int, frame: object) -> None:
