@@ -45,7 +45,8 @@ def requeuing() -> Iterator[None]:
             yield
     except Stopped as stopped:
         if stopped.signum in requeue_signals() and not launched().rank:
-            requeue()
+            with on_signals(signal.SIG_IGN, *requeue_signals()):
+                requeue()
         raise
 
 
