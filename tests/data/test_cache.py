@@ -218,7 +218,7 @@ def slow(path: Path, seconds: float, log: Path, place: str) -> list[int]:
 def test_a_killed_build_goes_on(tmp_path: Path, spoil: str | None) -> None:
     path, log, after = photos(tmp_path / "photos"), tmp_path / "log", tmp_path / "after"
     ranks = Ranks(1, slow, path, 0.1, log, os.environ["XDG_CACHE_HOME"])
-    while not log.is_file() or log.read_text().count("\n") < 50:
+    while not log.is_file() or log.read_text().count("\n") < 70:
         assert ranks.alive
         time.sleep(0.02)
     ranks.kill(0)

@@ -39,7 +39,7 @@ def load(path: Path, how: Decoding = Decoding(), *, skip_damaged: bool = False) 
     splits: dict[SplitName, Images] = {}
     labelled: dict[SplitName, list[str]] = {}  # the files that the images come from
     for split, files in _split(found, path).items():
-        splits[split], labelled[split] = _read(files, how, report, path, split)
+        splits[split], labelled[split] = _read(files, how, report, path, "" if files is found else split)
     report.check(skip=skip_damaged)
     classes = sorted({_class(name) for name in labelled["train"]} - {""})
     unlabelled = "" if len(classes) < 2 else _stranger(labelled, classes)

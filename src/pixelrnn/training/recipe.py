@@ -189,7 +189,7 @@ def resolve(device: Device) -> Literal["cpu", "cuda"]:
     if device == "cpu" or not torch.cuda.is_available():
         return "cpu"
     processes, gpus = launched().local_size, torch.cuda.device_count()
-    if processes > gpus:
+    if processes > max(1, gpus):
         has = f"this machine runs {processes} processes, but has {gpus} GPU{'s' * (gpus > 1)}"
         raise InputError(f"{has}: start at most {gpus}, or choose device cpu")
     return "cuda"

@@ -40,13 +40,14 @@ def requeuing() -> Iterator[None]:
 
     A training changes the handler, to save the run first.
     """
-    with on_signals(_stop, *requeue_signals()):
-        try:
+    try:
+        with on_signals(_stop, *requeue_signals()):
             yield
-        except Stopped as stopped:
-            if stopped.signum in requeue_signals() and not launched().rank:
+    except Stopped as stopped:
+        if stopped.signum in requeue_signals() and not launched().rank:
+            with on_signals(signal.SIG_IGN, *requeue_signals()):
                 requeue()
-            raise
+        raise
 
 
 def _stop(signum: int, frame: object) -> None:
