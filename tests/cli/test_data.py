@@ -118,12 +118,15 @@ def test_images_of_any_file_take_the_options_of_decoding(
         assert main(["evaluate", str(run), *tokens, "--per-image", str(scores), "--overwrite"]) == 0
         write(tmp_path / f"{background}.png", 255 if background == "white" else 0)
         assert main(["evaluate", str(run), "--images", str(tmp_path / f"{background}.png")]) == 0
-    lines = [line.rpartition("|")[2] for line in capsys.readouterr().out.splitlines()]
+    told = capsys.readouterr().out.splitlines()
+    assert sum(line.endswith("; percentiles among 167 validation images") for line in told) == 2
+    lines = [line.rpartition("|")[2] for line in told if "|" in line]
     assert lines[0] == lines[1] != lines[2] == lines[3]
     images = ["evaluate", str(run), "--images", str(tmp_path / "clear.png")]
     fails(capsys, [*images, "--data.max-pixels", "63"], r"clear\.png has 8×8 pixels, expected at most 63")
     fails(capsys, [*images, "--data.levels", "4"], "--images cannot be combined with --data.levels")
     (tmp_path / "bad.png").write_text("x")
+    (tmp_path / "scores.png").unlink()
     assert main(["evaluate", str(run), "--images", str(tmp_path), "--data.skip-damaged"]) == 0
     assert "all, 3 images" in capsys.readouterr().out
 

@@ -128,7 +128,7 @@ def test_large_images_are_drawn_smaller(tmp_path: Path) -> None:
     write_scores(tmp_path / "a.csv", [score], {"valid": images}, None, 256)
     with Image.open(tmp_path / "a.png") as sheet:
         grey = np.asarray(sheet)
-    assert (grey == 7).sum() == 2 * 256 * 128
+    assert 0 <= (grey == 7).sum() - 2 * 256 * 128 < 100  # the edges of letters are grey too
 
 
 def test_images_that_no_file_can_hold_are_scored_without_a_picture(

@@ -14,6 +14,7 @@ from pixelrnn import models
 from pixelrnn.cli import options
 from pixelrnn.cli.options import Side
 from pixelrnn.data import DataConfig, Images, SplitName, describe, folder, load, pillow, requantise
+from pixelrnn.data.prepare import of_source
 from pixelrnn.errors import InputError, check_number
 from pixelrnn.models import ImageModel
 from pixelrnn.models.pretrained import find
@@ -58,7 +59,8 @@ def usual_images(name: str, config: DataConfig, model: ImageModel) -> Images | N
         with launched().agreed():
             if not (find(name) / "config.yaml").is_file():
                 raise InputError(f"{name} is not a run folder, which would name its validation images")
-            return chosen_images(None, config, ["valid"], model)[0]["valid"]
+            # --images takes options of decoding that the source of the run may not take.
+            return chosen_images(None, of_source(config), ["valid"], model)[0]["valid"]
     except (InputError, OSError) as error:
         if not launched().rank:
             logging.getLogger("pixelrnn").warning("no percentiles: %s", options.spelled(str(error)))

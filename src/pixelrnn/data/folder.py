@@ -176,6 +176,7 @@ def _read(
         except InputError as error:
             if not report.refused:
                 raise
+            report.read = len(files) - len(report.refused)
             raise InputError(f"{error}. Also, {report.total}: {report.reasons}") from error
     else:
         part = decode(chosen(0, 1), how)

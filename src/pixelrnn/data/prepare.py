@@ -176,6 +176,12 @@ _SOURCES: dict[str, set[Source]] = {
 }
 
 
+def of_source(config: DataConfig) -> DataConfig:
+    """The configuration without the options that its source does not take."""
+    foreign = [option for option, sources in _SOURCES.items() if config.source not in sources]
+    return replace(config, **{option: getattr(DataConfig(), option) for option in foreign})
+
+
 def _read(config: DataConfig, how: Decoding) -> RawImages:
     source = config.source
     for option, sources in _SOURCES.items():
