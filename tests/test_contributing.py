@@ -20,7 +20,7 @@ def the_map() -> tuple[set[str], dict[str, set[str]]]:
     for line in house.splitlines():
         name = line.split()[0]
         if line.startswith(" " * 8):  # the modules of the folder above
-            folders[folder] = set(line.split())
+            folders[folder] |= set(line.split())
         elif name.endswith("/"):
             folder = name.removesuffix("/")
             folders[folder] = set()

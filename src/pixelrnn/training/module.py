@@ -1,6 +1,8 @@
 """The Lightning module: the likelihood, the optimiser and its schedule, the moving average of the weights."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,9 @@ from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_optimizer import SOAP
 from torch import Tensor
 
+from pixelrnn.data import to_levels
 from pixelrnn.errors import InputError
-from pixelrnn.models import ImageModel, MultiScalePixelRNN
+from pixelrnn.models import ImageModel, MultiScalePixelRNN, PixelRNN
 from pixelrnn.models.orders import Order, spread
 from pixelrnn.nn.dropout import part_of_batch
 from pixelrnn.processes import Processes
@@ -28,16 +31,47 @@ def seed_step(seed: int, step: int) -> None:
 class LikelihoodTraining(pl.LightningModule):
     """Maximum likelihood: the loss is the nats per dimension, −log p(x) / (C·H·W), averaged over a batch.
 
-    ``batches`` is their number in an epoch. With several ``processes``, each computes its part of every batch. Noise is
-    drawn for the whole batch, so it does not depend on their number.
+    It trains in any ``Trainer`` of Lightning, on any loader of images or of pairs (images, labels). Images are uint8
+    levels (B, C, H, W), or floats from 0 to 1, which `pixelrnn.data.to_levels` turns into levels. It logs
+    ``train/nats``, ``train/bits_per_dim``, ``valid/nats`` and ``valid/bits_per_dim``. Checkpoints hold its
+    hyper-parameters, so that ``LikelihoodTraining.load_from_checkpoint(path)`` needs nothing else.
+
+    Args:
+        model: the density, or a dictionary of its class and its ``config``, as checkpoints hold it.
+        config: the optimiser, its schedule, the seed and the scale. Only `pixelrnn.fit` and the command read the other
+            options. A ``Trainer`` has its own: ``max_epochs``, ``gradient_clip_val``, ``accumulate_grad_batches``.
+        batches: the number of batches in an epoch. Default: that of the ``Trainer``.
+        processes: with several of them, each computes its part of every batch. Noise is drawn for the whole batch, so
+            it does not depend on their number.
     """
 
     def __init__(
-        self, model: ImageModel, config: TrainConfig, *, batches: int, processes: Processes = Processes()
+        self,
+        model: ImageModel | dict[str, Any],
+        config: TrainConfig | dict[str, Any] = TrainConfig(),
+        *,
+        batches: int | None = None,
+        processes: Processes = Processes(),
     ) -> None:
         super().__init__()
-        self.model, self.config, self.batches, self.processes = model, config, batches, processes
-        self.steps = config.epochs * math.ceil(batches / config.accumulate)  # the schedule spans them
+        if isinstance(model, dict):
+            kind = {"PixelRNN": PixelRNN, "MultiScalePixelRNN": MultiScalePixelRNN}.get(model["kind"])
+            if kind is None:
+                raise InputError(f"the checkpoint holds a {model['kind']}: pass it to load_from_checkpoint as model")
+            model = kind(**model["config"])
+        self.model: ImageModel = model
+        self.config = TrainConfig(**config) if isinstance(config, dict) else config
+        self.batches, self.processes = batches, processes
+        kept = {"kind": type(model).__name__, "config": model.config}
+        self.save_hyperparameters({"model": kept, "config": asdict(self.config)})
+
+    def _part(self, batch: "Part | Tensor | Sequence[Tensor]") -> Part:
+        """A batch of any loader as a part: the whole of it."""
+        if isinstance(batch, Part):
+            return batch
+        x, *labels = [batch] if isinstance(batch, Tensor) else batch
+        pixels = to_levels(x, self.model.levels) if x.is_floating_point() else x
+        return Part(pixels, labels[0] if labels else None, first=0, total=len(x))
 
     def nats(self, batch: Part, order: Order = 0) -> Float[Tensor, ""]:
         """Mean nats per image, −log p(x | order). If only one scale is trained, only its terms count."""
@@ -64,9 +98,11 @@ class LikelihoodTraining(pl.LightningModule):
         share = self.nats(batch, order) * weight
         return share, self.processes.sum(share.detach().clone())
 
-    def training_step(self, batch: Part, batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: "Part | Tensor | Sequence[Tensor]", batch_idx: int) -> dict[str, Tensor]:
+        batch = self._part(batch)
         # A resumed run draws the same orders and dropout.
-        seed_step(self.config.seed, self.current_epoch * self.batches + batch_idx)
+        batches = int(self.trainer.num_training_batches) if self.batches is None else self.batches
+        seed_step(self.config.seed, self.current_epoch * batches + batch_idx)
         numbers = torch.randint(8, (batch.total,)) if self.model.orders > 1 else torch.zeros(0, dtype=torch.long)
         with part_of_batch(self.model, batch.first, batch.total):
             share, nats = self._shares(batch, numbers)
@@ -77,7 +113,8 @@ class LikelihoodTraining(pl.LightningModule):
         # DDP averages the gradients of the processes, but the shares add up.
         return {"loss": share * self.processes.size / batch.pixels.shape[1:].numel(), "nats": nats}
 
-    def validation_step(self, batch: Part, batch_idx: int) -> None:
+    def validation_step(self, batch: "Part | Tensor | Sequence[Tensor]", batch_idx: int) -> None:
+        batch = self._part(batch)
         # Each image in one order gives the mean over all orders at the price of one. With the factor, batches of images
         # that are not square have row orders and column orders in turn, or nearly.
         _, nats = self._shares(batch, 5 * batch_idx + torch.arange(batch.total))
@@ -93,6 +130,10 @@ class LikelihoodTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         parameters, rate = self.model.parameters(), self.config.learning_rate
+        if self.batches is None:
+            steps = int(self.trainer.estimated_stepping_batches)
+        else:
+            steps = self.config.epochs * math.ceil(self.batches / self.config.accumulate)
         optimizer: torch.optim.Optimizer
         if self.config.optimizer == "adam":
             # Fused means one pass over each weight. In mixed precision Lightning cannot clip its gradients.
@@ -109,7 +150,7 @@ class LikelihoodTraining(pl.LightningModule):
                 return (step + 1) / (warmup + 1)
             if self.config.schedule == "constant":
                 return 1.0
-            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, self.steps - warmup)))
+            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
         # A plain function, because LambdaLR writes any other callable into the checkpoint.
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
