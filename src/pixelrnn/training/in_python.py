@@ -60,15 +60,16 @@ def fit(
         train = {"logger": logger, **train}
     elif logger is not None:
         loggers = [logger] if isinstance(logger, Logger) else [*logger]
-    model = recipe_or_model if isinstance(recipe_or_model, ImageModel) else None
-    if model is not None:
-        recipe = Recipe(model=_described(model))
+    model: ImageModel | None = None
+    if isinstance(recipe_or_model, ImageModel):
+        model = recipe_or_model
+        recipe = Recipe(model=_described(model), data=_like(model))
         if data is None:
             raise InputError("data is missing: pass the images, because only a recipe names some")
     else:
         recipe = recipe_named(recipe_or_model) if isinstance(recipe_or_model, str) else recipe_or_model
     if isinstance(data, str | Path):
-        data = replace(recipe.data if model is None else _like(model), path=str(data))
+        data = replace(recipe.data, path=str(data))
     if isinstance(data, DataConfig):
         recipe = replace(recipe, data=data)
     recipe = replace(recipe, train=changed(recipe.train, "train", train))

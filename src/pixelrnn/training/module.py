@@ -59,7 +59,8 @@ class LikelihoodTraining(pl.LightningModule):
             if kind is None:
                 raise InputError(f"the checkpoint holds a {model['kind']}: pass it to load_from_checkpoint as model")
             model = kind(**model["config"])
-        self.model: ImageModel = model
+        assert isinstance(model, ImageModel)
+        self.model = model
         self.config = TrainConfig(**config) if isinstance(config, dict) else config
         self.batches, self.processes = batches, processes
         kept = {"kind": type(model).__name__, "config": model.config}

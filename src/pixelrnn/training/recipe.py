@@ -161,7 +161,7 @@ def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
 def recipe_named(name: str) -> Recipe:
     """The recipe in the file ``name``, or that of the package. Raises InputError unless there is a valid one."""
     path, recipe = find_recipe(name), Recipe()
-    sections = {"model": recipe.model, "data": recipe.data, "train": recipe.train}
+    sections: dict[str, Any] = {"model": recipe.model, "data": recipe.data, "train": recipe.train}
     for section, options in read_recipe(path).items():
         if section not in sections:
             raise InputError(f"{path} has a section {section}, expected model, data and train")
@@ -179,7 +179,8 @@ def changed(config: Config, section: str, options: dict[str, Any]) -> Config:
         if name not in known:
             raise InputError(f"no option {section}.{name}, expected one of {', '.join(known)}")
     # YAML has lists where we have tuples.
-    return replace(config, **{name: tuple(v) if isinstance(v, list) else v for name, v in options.items()})
+    given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
+    return replace(config, **given)
 
 
 class _PlainLoader(yaml.SafeLoader):
