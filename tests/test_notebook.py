@@ -31,7 +31,7 @@ def test_every_cell_runs_and_shows_what_it_should(tmp_path: Path, monkeypatch: p
             shown = run(code, names)
             kept = [kind for output in cell["outputs"] for kind in output.get("data", {})]
             assert hasattr(shown, "_repr_png_") == ("image/png" in kept), code
-    assert names["nats"].mean() < 82  # a first-order Markov chain has 103 on these images
+    assert names["nats"].mean() < 86  # a first-order Markov chain has 103 on these images
     assert names["completed"].shape == names["images"].shape
     assert list(tmp_path.iterdir()) == []
 

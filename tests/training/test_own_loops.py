@@ -44,8 +44,8 @@ def test_tensors() -> None:
     from pixelrnn.data import Data, Images
 
     x = torch.randint(4, (240, 1, 8, 8), dtype=torch.uint8)  # your images: levels 0 to 3
-    splits = {"train": Images(x[:160]), "valid": Images(x[160:200]), "test": Images(x[200:])}
-    data = Data(**splits, levels=4, classes=None, protocol="240 images of my own")
+    train, valid, test = (Images(part) for part in x.split([160, 40, 40]))
+    data = Data(train, valid, test, levels=4, classes=None, protocol="240 images of my own")
     model = pixelrnn.PixelRNN(levels=4, hidden=8, size=(8, 8))
     pixelrnn.fit(model, data, epochs=2, batch=16)
     # docs: end tensors
