@@ -72,7 +72,8 @@ def test_the_code_is_that_of_the_source(page: str, file: str, name: str, code: s
 def test_the_commands_are_understood(page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-recipe.yaml").write_text("model: {depth: 2}")
-    (tmp_path / "runs" / "photos").mkdir(parents=True)
+    (tmp_path / "runs" / "photos" / "model").mkdir(parents=True)
+    (tmp_path / "runs" / "photos" / "model" / "config.json").touch()
     (tmp_path / "runs" / "photos" / "config.yaml").write_text("data: {source: folder, path: photos}")
     app.parse_args(line.replace("RECIPE", "digits").split(), exit_on_error=False, print_error=False)
 

@@ -85,7 +85,8 @@ def test_slurm_requeues_a_run_that_then_continues(tmp_path: Path, size: int, fai
     os.kill(ranks.processes[-1].pid, signal.SIGUSR1)
     ended = ranks.ended()
     assert statuses(ended) == [128 + signal.SIGUSR1] * size
-    lines = "".join(each.err for each in ended).splitlines()
+    every = "".join(each.err for each in ended).splitlines()
+    lines = [line for line in every if line.startswith("pixelrnn: ")]  # without signs of life, on a slow machine
     requeued = f"could not requeue job 7: status {failure}" if failure else "requeued job 7"
     assert sorted(lines) == sorted(
         [f"pixelrnn: {requeued}", "pixelrnn: stopped by SIGUSR1; the run was saved and can be resumed"]
@@ -117,7 +118,8 @@ def test_or_resume_starts_a_run_and_then_continues_it(tmp_path: Path, capsys: py
     assert main(["train", "--run", str(run), "--or-resume", *TINY]) == 0
     capsys.readouterr()
     assert main(["train", "--run", str(run), "--or-resume", epochs, "2"]) == 0  # with its own recipe
-    assert capsys.readouterr().out.splitlines()[3].startswith("epoch 2: ")
+    assert "\nepoch 2: " in (said := capsys.readouterr().out)
+    assert "\nepoch 1: " not in said
     fails(capsys, ["train", "digits", "--run", str(run), "--or-resume", epochs, "3"], r"has --model\.hidden 2, got 32")
 
 
@@ -161,8 +163,8 @@ def test_devices_start_processes(tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = [sys.executable, "-m", "pixelrnn", "train", "--run", str(run), *TINY, "--train.devices", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert (done.returncode, done.stderr) == (0, "")
-    said = [line.split(":")[0] for line in done.stdout.splitlines()]
+    assert (done.returncode, "pixelrnn: " in done.stderr) == (0, False)
+    said = [line.split(":")[0] for line in done.stdout.splitlines() if not line.startswith("estimated time: ")]
     assert said == ["images", "model", "training", "epoch 1", "run folder"]
     assert "devices: null" in (run / "config.yaml").read_text()  # any number resumes
     again = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -1,11 +1,15 @@
 import math
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from pytorch_optimizer import SOAP
+from torch.utils.data import DataLoader, TensorDataset
 
-from pixelrnn import InputError, PixelRNN
+from pixelrnn import InputError, MultiScalePixelRNN, PixelRNN
+from pixelrnn.data import requantise
 from pixelrnn.training.batches import Part
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA, seed_step
 from pixelrnn.training.recipe import TrainConfig
@@ -88,3 +92,89 @@ def test_the_moving_average_forgets_the_beginning() -> None:
         ema = average(ema, torch.tensor(5.0), torch.tensor(n))
         assert ema.item() == pytest.approx(expected.item())
     assert ema.item() == pytest.approx(5, abs=0.2)
+
+
+def trainer(path: Path, **options: Any) -> pl.Trainer:
+    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return pl.Trainer(**quiet | {"default_root_dir": str(path), "accelerator": "cpu", "max_epochs": 2} | options)
+
+
+def loader(*tensors: torch.Tensor) -> DataLoader[Any]:
+    return DataLoader(TensorDataset(*tensors), batch_size=4)
+
+
+# Its advice on workers, validation and logging.
+LIGHTNING = pytest.mark.filterwarnings(
+    "ignore::lightning_fabric.utilities.warnings.PossibleUserWarning", "ignore:.*LeafSpec.* is deprecated"
+)
+
+
+@LIGHTNING
+def test_floats_and_levels_with_or_without_labels_train_alike(tmp_path: Path) -> None:
+    levels = torch.randint(256, (12, 1, 3, 3), dtype=torch.uint8)
+    floats = levels.float() / 255
+    trained = []
+    for given in [(requantise(levels, 256, 4),), (floats,), (floats, torch.arange(12) % 2)]:
+        torch.manual_seed(0)
+        own = module()
+        trainer(tmp_path, enable_checkpointing=False).fit(own, loader(*given), loader(*given))
+        trained.append([weight.detach() for weight in own.parameters()])
+    for weights in trained[1:]:
+        assert all(map(torch.equal, trained[0], weights))
+
+
+@LIGHTNING
+def test_a_batch_may_be_a_bare_tensor_or_come_with_its_classes(tmp_path: Path) -> None:
+    x, labels = torch.rand(8, 1, 3, 3), torch.arange(8) % 2
+    own = LikelihoodTraining(PixelRNN(levels=4, hidden=2, classes=["a", "b"]))
+    trainer(tmp_path, max_epochs=1, enable_checkpointing=False).fit(own, loader(x, labels))
+    bare, both = own._part(x), own._part([x, labels])
+    assert torch.equal(bare.pixels, both.pixels)
+    assert both.labels is labels
+    with pytest.raises(InputError, match="labels"):
+        own.nats(bare)
+
+
+@LIGHTNING
+def test_the_schedule_spans_the_steps_of_the_trainer(tmp_path: Path) -> None:
+    class Rates(pl.Callback):
+        seen: ClassVar[list[float]] = []
+
+        def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
+            self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    x = torch.rand(24, 1, 3, 3)
+    own = LikelihoodTraining(PixelRNN(levels=4, hidden=2), TrainConfig(epochs=99, learning_rate=0.5))
+    how: dict[str, Any] = {"accumulate_grad_batches": 3, "callbacks": [Rates()], "enable_checkpointing": False}
+    trainer(tmp_path, **how).fit(own, loader(x))
+    expected = [0.25 * (1 + math.cos(math.pi * step / 4)) for step in range(4)]  # six batches, two epochs
+    assert Rates.seen[::3] == pytest.approx(expected)
+
+
+@LIGHTNING
+@pytest.mark.parametrize("factors", [None, (2,)])
+def test_a_checkpoint_of_lightning_holds_all_that_it_takes(tmp_path: Path, factors: tuple[int, ...] | None) -> None:
+    options: dict[str, Any] = {"levels": 4, "hidden": 2, "size": (3, 3)}
+    model = MultiScalePixelRNN(factors=factors, **options) if factors else PixelRNN(**options)
+    own = LikelihoodTraining(model, TrainConfig(optimizer="rmsprop", learning_rate=0.25))
+    run = trainer(tmp_path, max_epochs=1, enable_checkpointing=False)
+    run.fit(own, loader(torch.rand(8, 1, 3, 3)))
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = LikelihoodTraining.load_from_checkpoint(tmp_path / "a.ckpt")
+    assert loaded.config == own.config
+    assert loaded.model.config == model.config
+    x = torch.randint(4, (2, 1, 3, 3), dtype=torch.uint8)
+    assert torch.equal(loaded.model.log_prob(x), model.log_prob(x))
+    trainer(tmp_path, enable_checkpointing=False).fit(
+        own, loader(torch.rand(8, 1, 3, 3)), ckpt_path=str(tmp_path / "a.ckpt")
+    )
+    assert own.hparams["model"]["config"]["hidden"] == 2  # loggers get it
+
+
+def test_a_model_of_another_class_is_asked_for() -> None:
+    class Mine(PixelRNN):
+        pass
+
+    kept = LikelihoodTraining(Mine(hidden=2)).hparams["model"]
+    with pytest.raises(InputError, match="holds a Mine: pass it to load_from_checkpoint as model"):
+        LikelihoodTraining(kept)

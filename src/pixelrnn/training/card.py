@@ -22,10 +22,11 @@ def about(run: str | Path) -> str:
         raise InputError(f"{run} is not a run folder with a finished epoch: config.yaml or metrics.csv is missing")
     recipe = read_recipe(folder.config)
     for section, key in (("data", "path"), ("train", "start")):
-        if (path := recipe.get(section, {}).get(key)) is not None and recipe["data"].get("source") != "huggingface":
+        own = recipe.get("data", {}).get("source")
+        if (path := recipe.get(section, {}).get(key)) is not None and own != "huggingface":
             recipe[section][key] = Path(path).name
     text = yaml.safe_dump(recipe, sort_keys=False)
-    score, data = _score(folder.metrics, recipe), _data(recipe["data"])
+    score, data = _score(folder.metrics, recipe), _data(recipe.get("data"))
     return f"## Score\n\n{score}\n\n## Data\n\n{data}\n\n## Recipe\n\n```yaml\n{text}```\n"
 
 
@@ -41,8 +42,10 @@ def _score(metrics: Path, recipe: dict[str, dict[str, Any]]) -> str:
     return f"{score} {kept}{terms}{mean}"
 
 
-def _data(data: dict[str, Any]) -> str:
+def _data(data: dict[str, Any] | None) -> str:
     """The protocol, as far as the recipe tells it: the images themselves may be elsewhere."""
+    if data is None:
+        return "- source: tensors in a Python program"
     source, path, size = data["source"], data.get("path"), data.get("size")
     facts = [
         f"source: {source}" + (f" ({path})" if path else ""),

@@ -6,10 +6,12 @@
 import copy
 import hashlib
 import io
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning import Callback
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
@@ -68,7 +70,9 @@ def averaged_weights(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("model."): weight for name, weight in weights.items()}
 
 
-def check(path: Path, trainer: Any, module: LikelihoodTraining, loader: dict[str, Any]) -> None:
+def check(
+    path: Path, trainer: Any, module: LikelihoodTraining, loader: dict[str, Any], others: Collection[Callback] = ()
+) -> None:
     """Raises InputError unless a run can resume from a checkpoint.
 
     It must have every entry that the run would save, with the same type and shape, and no more epochs than the run.
@@ -78,8 +82,15 @@ def check(path: Path, trainer: Any, module: LikelihoodTraining, loader: dict[str
         trainer: the `pl.Trainer` of the run, with its callbacks.
         module: the module that the run trains.
         loader: a state of the loader of training images.
+        others: the callbacks of the trainer that are not ours. Their states may be of any kind.
     """
     state, weights, scratch = read(path), module.state_dict(), copy.deepcopy(module)
+    ours = [own for own in trainer.callbacks if own not in others]
+    for name in ("hyper_parameters", "hparams_name"):  # those of the recipe, which may change
+        state.pop(name, None)
+    if isinstance(kept := state.get("callbacks"), dict):
+        keys = {own.state_key for own in ours}
+        state["callbacks"] = {key: kept[key] for key in kept if key in keys}
     for parameter in scratch.parameters():
         parameter.grad = torch.zeros_like(parameter)
     made = scratch.configure_optimizers()
@@ -90,11 +101,11 @@ def check(path: Path, trainer: Any, module: LikelihoodTraining, loader: dict[str
         "pytorch-lightning_version": "",
         "state_dict": weights,
         "loops": {name: getattr(trainer, name).state_dict() for name in LOOPS},
-        "callbacks": {own.state_key: own.state_dict() for own in trainer.callbacks if own.state_dict()},
+        "callbacks": {own.state_key: own.state_dict() for own in ours if own.state_dict()},
         "optimizer_states": [made["optimizer"].state_dict()],
         "lr_schedulers": [made["lr_scheduler"]["scheduler"].state_dict()],
     }
-    if any(isinstance(own, WeightEMA) for own in trainer.callbacks):
+    if any(isinstance(own, WeightEMA) for own in ours):
         saved |= {"current_model_state": weights, "averaging_state": {"n_averaged": torch.tensor(0)}}
     with input_error(f"{path} is not a checkpoint of a run", Exception):  # it may hold anything
         given = _layout(state)

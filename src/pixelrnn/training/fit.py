@@ -29,6 +29,7 @@ from pixelrnn.training.announce import Announcements, EpochBar
 from pixelrnn.training.batches import Batches
 from pixelrnn.training.checkpoint import CheckedCheckpoints, averaged_weights, check
 from pixelrnn.training.curves import Curves
+from pixelrnn.training.evaluation import check_fit
 from pixelrnn.training.memory import keep_freed
 from pixelrnn.training.module import LikelihoodTraining, WeightEMA
 from pixelrnn.training.origin import origin
@@ -53,7 +54,15 @@ class Joined(LightningEnvironment):
 
 
 def fit(
-    recipe: Recipe, path: Path, *, resume: bool = False, force: bool = False, loggers: Sequence[Logger] = ()
+    recipe: Recipe,
+    path: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    model: ImageModel | None = None,
+    data: Data | None = None,
+    callbacks: Sequence[pl.Callback] = (),
+    loggers: Sequence[Logger] = (),
 ) -> ImageModel:
     """Trains the model of a recipe and returns the best one by validation.
 
@@ -68,6 +77,9 @@ def fit(
             `pixelrnn.training.run_folder.CHANGEABLE` may differ from it. On the same CPU and with the same number of
             processes, the weights then equal, bit for bit, those of a run that was never stopped.
         force: resume even if the images, or the version of PyTorch or of this package, are not those of the checkpoint.
+        model: the model to train, instead of a new one as the recipe describes it.
+        data: the images, instead of those that the recipe names. The run folder then records no source.
+        callbacks: other callbacks of Lightning.
         loggers: other loggers of Lightning that get the metrics.
 
     Raises:
@@ -91,13 +103,16 @@ def fit(
             if resume:
                 run.check_recipe(recipe)
             resolve(recipe.train.device)  # before anything is written
-            data = load(recipe.data)
+            has_source = data is None
+            data = load(recipe.data) if data is None else data
             own = origin(data)
             if resume and not force:
                 run.check_origin(own)
             keep_freed()
             pl.seed_everything(recipe.train.seed, verbose=False)
-            model = build(recipe, data)
+            if model is None:
+                model = build(recipe, data)
+            check_fit(model.train(), data)  # a model that was loaded has its dropout off
             if not resume and recipe.train.start is not None:
                 _start_from(recipe.train.start, model)
             others = [*loggers, *_service(recipe.train.logger, run)]
@@ -110,7 +125,8 @@ def fit(
                 run.clear(resume=resume)
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", LIBRARY_WARNINGS)
-        _run(recipe, run, data, model, processes, origin=json.dumps(own), resume=resume, loggers=others)
+        how: dict[str, Any] = {"origin": json.dumps(own), "resume": resume, "has_source": has_source}
+        _run(recipe, run, data, model, processes, callbacks=callbacks, loggers=others, **how)
         with processes.agreed():
             _export_best(model, run, processes)
         processes.copy_from_first(model)
@@ -178,6 +194,8 @@ def _run(
     *,
     origin: str,
     resume: bool,
+    has_source: bool,
+    callbacks: Sequence[pl.Callback],
     loggers: list[Logger],
 ) -> None:
     train = recipe.train
@@ -189,7 +207,8 @@ def _run(
     module = LikelihoodTraining(model, train, images=len(data.train), processes=processes)
     checkpoints = Checkpoints(
         run,
-        sample_every=train.sample_every if data.channels in (1, 3) else 0,  # only these are drawable
+        # Only these are drawable.
+        sample_every=train.sample_every if data.channels in (1, 3) and model.size is not None else 0,
         seed=train.seed,
         recipe=json.dumps(plain(recipe)),
         origin=origin,
@@ -208,7 +227,7 @@ def _run(
             accumulate_grad_batches=train.accumulate,
             gradient_clip_val=train.clip or None,
             logger=False if processes.rank else [Curves(run.tensorboard), *loggers],
-            callbacks=_callbacks(train, data, processes, metrics, checkpoints),
+            callbacks=_callbacks(train, data, processes, [*callbacks], metrics, checkpoints),
             plugins=[CheckedCheckpoints(), Joined()],
             enable_checkpointing=False,
             enable_progress_bar=sees_progress(),
@@ -221,10 +240,10 @@ def _run(
         trainer._signal_connector.register_signal_handlers = lambda: None
         with processes.agreed():
             if resume:
-                check(run.last, trainer, module, loader=training.state_dict())
+                check(run.last, trainer, module, loader=training.state_dict(), others=callbacks)
                 _export_best(model, run, processes)  # before the work, because it notices a damaged best.ckpt
             if not processes.rank:
-                run.write_config(recipe)
+                run.write_config(recipe, has_source=has_source)
         try:
             trainer.fit(module, training, validation, ckpt_path=str(run.last) if resume else None, weights_only=True)
         except BaseException:
@@ -241,7 +260,12 @@ def _strategy() -> DDPStrategy:
 
 
 def _callbacks(
-    train: TrainConfig, data: Data, processes: Processes, metrics: Metrics, checkpoints: Checkpoints
+    train: TrainConfig,
+    data: Data,
+    processes: Processes,
+    others: list[pl.Callback],
+    metrics: Metrics,
+    checkpoints: Checkpoints,
 ) -> list[pl.Callback]:
     callbacks: list[pl.Callback] = []
     if not processes.rank:
@@ -251,4 +275,4 @@ def _callbacks(
     if train.ema:
         callbacks.append(WeightEMA(train.ema))
     # Checkpoints are last, so that they save the updated state of the other callbacks.
-    return [*callbacks, Patience(train.patience), metrics, checkpoints]
+    return [*callbacks, *others, Patience(train.patience), metrics, checkpoints]

@@ -1,6 +1,8 @@
 """The Lightning module: the likelihood, the optimiser and its schedule, the moving average of the weights."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,9 @@ from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_optimizer import SOAP
 from torch import Tensor
 
+from pixelrnn.data import to_levels
 from pixelrnn.errors import InputError
-from pixelrnn.models import ImageModel, MultiScalePixelRNN
+from pixelrnn.models import ImageModel, MultiScalePixelRNN, PixelRNN
 from pixelrnn.models.orders import Order, spread
 from pixelrnn.nn.dropout import part_of_batch
 from pixelrnn.processes import Processes
@@ -28,17 +31,50 @@ def seed_step(seed: int, step: int) -> None:
 class LikelihoodTraining(pl.LightningModule):
     """Maximum likelihood: the loss is the nats per dimension, −log p(x) / (C·H·W), averaged over a batch.
 
-    ``images`` is their number in an epoch. With several ``processes``, each computes its part of every batch. Noise is
-    drawn for the whole batch, so it does not depend on their number.
+    It trains in any ``Trainer`` of Lightning, on any loader of images or of pairs (images, labels). Images are uint8
+    levels (B, C, H, W), or floats from 0 to 1, which `pixelrnn.data.to_levels` turns into levels. It logs
+    ``train/nats``, ``train/bits_per_dim``, ``valid/nats`` and ``valid/bits_per_dim``. Checkpoints hold its
+    hyper-parameters, so that ``LikelihoodTraining.load_from_checkpoint(path)`` needs nothing else.
+
+    Args:
+        model: the density, or a dictionary of its class and its ``config``, as checkpoints hold it.
+        config: the optimiser, its schedule, the seed and the scale. Only `pixelrnn.fit` and the command read the other
+            options. A ``Trainer`` has its own: ``max_epochs``, ``gradient_clip_val``, ``accumulate_grad_batches``.
+        images: the number of images in an epoch, in batches of ``config.batch``. Default: as many as the loader of the
+            ``Trainer`` gives, and all its batches weigh alike.
+        processes: with several of them, each computes its part of every batch. Noise is drawn for the whole batch, so
+            it does not depend on their number.
     """
 
     def __init__(
-        self, model: ImageModel, config: TrainConfig, *, images: int, processes: Processes = Processes()
+        self,
+        model: ImageModel | dict[str, Any],
+        config: TrainConfig | dict[str, Any] = TrainConfig(),
+        *,
+        images: int | None = None,
+        processes: Processes = Processes(),
     ) -> None:
         super().__init__()
-        self.model, self.config, self.images, self.processes = model, config, images, processes
-        self.batches = math.ceil(images / config.batch)
-        self.steps = config.epochs * math.ceil(self.batches / config.accumulate)  # the schedule spans them
+        if isinstance(model, dict):
+            kind = {"PixelRNN": PixelRNN, "MultiScalePixelRNN": MultiScalePixelRNN}.get(model["kind"])
+            if kind is None:
+                raise InputError(f"the checkpoint holds a {model['kind']}: pass it to load_from_checkpoint as model")
+            model = kind(**model["config"])
+        assert isinstance(model, ImageModel)
+        self.model = model
+        self.config = TrainConfig(**config) if isinstance(config, dict) else config
+        self.images, self.processes = images, processes
+        self.batches = None if images is None else math.ceil(images / self.config.batch)
+        kept = {"kind": type(model).__name__, "config": model.config}
+        self.save_hyperparameters({"model": kept, "config": asdict(self.config)})
+
+    def _part(self, batch: "Part | Tensor | Sequence[Tensor]") -> Part:
+        """A batch of any loader as a part: the whole of it."""
+        if isinstance(batch, Part):
+            return batch
+        x, *labels = [batch] if isinstance(batch, Tensor) else batch
+        pixels = to_levels(x, self.model.levels) if x.is_floating_point() else x
+        return Part(pixels, labels[0] if labels else None, first=0, total=len(x))
 
     def nats(self, batch: Part, order: Order = 0) -> Float[Tensor, ""]:
         """Mean nats per image, −log p(x | order). If only one scale is trained, only its terms count."""
@@ -65,9 +101,11 @@ class LikelihoodTraining(pl.LightningModule):
         share = self.nats(batch, order) * weight
         return share, self.processes.sum(share.detach().clone())
 
-    def training_step(self, batch: Part, batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: "Part | Tensor | Sequence[Tensor]", batch_idx: int) -> dict[str, Tensor]:
+        batch = self._part(batch)
         # A resumed run draws the same orders and dropout.
-        seed_step(self.config.seed, self.current_epoch * self.batches + batch_idx)
+        batches = int(self.trainer.num_training_batches) if self.batches is None else self.batches
+        seed_step(self.config.seed, self.current_epoch * batches + batch_idx)
         numbers = torch.randint(8, (batch.total,)) if self.model.orders > 1 else torch.zeros(0, dtype=torch.long)
         with part_of_batch(self.model, batch.first, batch.total):
             share, nats = self._shares(batch, numbers)
@@ -85,11 +123,14 @@ class LikelihoodTraining(pl.LightningModule):
         Lightning divides each by ``train.accumulate``, but the last step of an epoch may have fewer batches, and the
         last batch fewer images.
         """
+        if self.images is None:
+            return 1.0
         of_step = self.config.batch * self.config.accumulate
         before = batch_idx // self.config.accumulate * of_step
         return self.config.accumulate * batch.total / min(of_step, self.images - before)
 
-    def validation_step(self, batch: Part, batch_idx: int) -> None:
+    def validation_step(self, batch: "Part | Tensor | Sequence[Tensor]", batch_idx: int) -> None:
+        batch = self._part(batch)
         # Each image in one order gives the mean over all orders at the price of one. With the factor, batches of images
         # that are not square have row orders and column orders in turn, or nearly.
         _, nats = self._shares(batch, 5 * batch_idx + torch.arange(batch.total))
@@ -105,6 +146,10 @@ class LikelihoodTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         parameters, rate = self.model.parameters(), self.config.learning_rate
+        if self.batches is None:
+            steps = int(self.trainer.estimated_stepping_batches)
+        else:
+            steps = self.config.epochs * math.ceil(self.batches / self.config.accumulate)
         optimizer: torch.optim.Optimizer
         if self.config.optimizer == "adam":
             # Fused means one pass over each weight. In mixed precision Lightning cannot clip its gradients.
@@ -121,7 +166,7 @@ class LikelihoodTraining(pl.LightningModule):
                 return (step + 1) / (warmup + 1)
             if self.config.schedule == "constant":
                 return 1.0
-            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, self.steps - warmup)))
+            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
         # A plain function, because LambdaLR writes any other callable into the checkpoint.
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)

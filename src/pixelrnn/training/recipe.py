@@ -1,9 +1,9 @@
 """A recipe: everything that defines a run. `pixelrnn train` reads it as YAML, and a run folder records it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from cyclopts import Parameter
@@ -157,6 +157,31 @@ def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
         wanted = "model, data and train with options that are text, numbers below 10¹⁰ or lists of these"
         raise InputError(f"{path} is not a recipe, expected the sections {wanted}")
     return {name: section or {} for name, section in recipe.items()}
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe in the file ``name``, or that of the package. Raises InputError unless there is a valid one."""
+    path, recipe = find_recipe(name), Recipe()
+    sections: dict[str, Any] = {"model": recipe.model, "data": recipe.data, "train": recipe.train}
+    for section, options in read_recipe(path).items():
+        if section not in sections:
+            raise InputError(f"{path} has a section {section}, expected model, data and train")
+        sections[section] = changed(sections[section], section, options)
+    return Recipe(**sections)
+
+
+Config = TypeVar("Config", ModelConfig, DataConfig, TrainConfig)
+
+
+def changed(config: Config, section: str, options: dict[str, Any]) -> Config:
+    """A section of a recipe with other options. Raises InputError, with the name of the section, if one is unknown."""
+    known = [field.name for field in fields(config)]
+    for name in options:
+        if name not in known:
+            raise InputError(f"no option {section}.{name}, expected one of {', '.join(known)}")
+    # YAML has lists where we have tuples.
+    given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
+    return replace(config, **given)
 
 
 class _PlainLoader(yaml.SafeLoader):

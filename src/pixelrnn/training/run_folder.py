@@ -86,9 +86,9 @@ class RunFolder:
             return False
         with suppress(InputError):
             recorded = read_recipe(self.config)
-            is_whole = {name: [*part] for name, part in recorded.items()} == {
-                name: [*part] for name, part in plain(Recipe()).items()
-            }
+            # A recipe whose images came as tensors has no section of the data.
+            whole = {name: [*part] for name, part in plain(Recipe()).items() if name in {*recorded, "model", "train"}}
+            is_whole = {name: [*part] for name, part in recorded.items()} == whole
             return is_whole and self.config.read_bytes() == _as_yaml(recorded).encode()
         return False
 
@@ -104,10 +104,13 @@ class RunFolder:
             self.metrics.unlink(missing_ok=True)
             self.first_samples.unlink(missing_ok=True)
 
-    def write_config(self, recipe: Recipe) -> None:
-        """Records the recipe."""
+    def write_config(self, recipe: Recipe, *, has_source: bool = True) -> None:
+        """Records the recipe, without its data if the images came as tensors."""
+        recorded = plain(recipe)
+        if not has_source:
+            del recorded["data"]
         with replacing(self.config) as temporary:
-            temporary.write_bytes(_as_yaml(plain(recipe)).encode())
+            temporary.write_bytes(_as_yaml(recorded).encode())
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Raises InputError where a recipe is not that of the last checkpoint, but for what may change on resuming."""
