@@ -66,6 +66,16 @@ def test_a_figure_is_legible_and_a_file(
             assert getattr(picture, "n_frames", 1) == {"rows": 5, "diagonals": 11, "skewing": 11, "generation": 6}[name]
 
 
+@pytest.mark.parametrize("size", [(6, 5), (4, 16)])
+@pytest.mark.parametrize(("channels", "levels"), [(1, 8), (3, 256)])
+def test_figures_of_other_models_are_legible(
+    channels: int, levels: int, size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PixelRNN(channels=channels, levels=levels, hidden=3, size=size).save_pretrained(tmp_path / "model")
+    for name in ("influence", "generation"):
+        test_a_figure_is_legible_and_a_file(name, str(tmp_path / "model"), tmp_path, monkeypatch)
+
+
 @pytest.mark.parametrize("name", ["row-step", "diagonal-step"])
 def test_a_box_holds_its_text(name: FigureName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def still(path: Path, figure: Figure) -> None:
@@ -84,7 +94,7 @@ def test_a_box_holds_its_text(name: FigureName, tmp_path: Path, monkeypatch: pyt
 def test_what_ships_is_what_is_drawn_unless_told() -> None:
     (model,) = inspect.signature(explain).parameters["model"].default
     assert model in SHIPPED
-    assert context.black_and_white(model)
+    assert context.read(model)
 
 
 def test_the_command(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -332,7 +332,7 @@ def bench(
 
 
 @app.command
-def demo(model: options.GreyModelName = "mnist-class", *, port: int = 7860) -> None:
+def demo(model: options.ModelName = "mnist-class", *, port: int = 7860) -> None:
     """Serve a web page to play with a model: completions, samples, and the pixels that each kind of layer sees.
 
     Example: `pixelrnn demo --port 8000`
