@@ -52,7 +52,11 @@ def log_prob_map(logits: Float[Tensor, "B logits C H W"], x: UInt8[Tensor, "B C 
 
 
 def expected(logits: Float[Tensor, "B logits ..."]) -> Float[Tensor, "B ..."]:
-    """The expected intensity of each sub-pixel in [0, 1]: level k counts k / (K − 1). Errors as in `log_probabilities`."""
+    """The expected intensity of each sub-pixel in [0, 1]: level k is k / (K − 1).
+
+    Raises:
+        InputError: as in `log_probabilities`.
+    """
     probabilities = log_probabilities(logits).exp().movedim(1, -1)
     return probabilities @ torch.linspace(0, 1, probabilities.shape[-1]).to(probabilities)
 

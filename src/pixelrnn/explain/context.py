@@ -113,7 +113,8 @@ def of_trained(names: Sequence[str]) -> Figure:
     highest = max(float(each.max()) for each in maps)
     # Maps of wide images would be thin strips beside each other.
     wide, n = all(each.shape[1] > 2 * each.shape[0] for each in maps), len(maps)
-    inches = (7.2, 0.8 + n + 6 * sum(len(each) / each.shape[1] for each in maps)) if wide else (1 + 3.2 * n, 3.9)
+    below = max(3.2, 0.8 + n + 6 * sum(len(each) / each.shape[1] for each in maps))
+    inches = (7.2, below) if wide else (1 + 3.2 * n, 3.9)
     figure, cells = new_figure(*inches, *((n, 1) if wide else (1, n)))
     row = [axes for line in cells for axes in line]
     for axes, name, each in zip(row, names, maps, strict=True):

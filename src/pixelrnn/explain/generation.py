@@ -45,13 +45,16 @@ def of_sample(name: str, *, seed: int = 0) -> Iterator[Figure]:
         if (height - 1 - row.index) % math.ceil(height / MOST_FRAMES):
             continue
         wide = width > 2 * height  # such panels would be thin strips beside each other
-        shape = (3, 1) if wide else (1, 3)
-        figure, axes = new_figure(9.6, 1.5 + 3 * (0.7 + 9 * height / width) if wide else 4.4, *shape)
-        first, second, third = (cell for line in axes for cell in line)
+        inches = 0.5 + 3 * (0.35 + 9.4 * height / width) + (0.5 if channels == 3 else 1.5) if wide else 4.4
+        figure, axes = new_figure(9.6, inches, *((3, 1) if wide else (1, 3)))
+        first, second, third = cells = [cell for line in axes for cell in line]
         _draw(figure, first, pixels, "the pixels so far", "grey", ticks=("black", "white"))
         _draw(figure, second, expected, prediction, colours, ticks=("black", "white") if colours == "grey" else None)
         title = f"surprise, −log p: {float(surprise.nansum()):.1f} nats so far"
         _draw(figure, third, surprise[:, :, None], title, "cividis", highest=highest, extend="max")
+        if channels == 3:
+            for cell in cells:
+                cell.set_anchor("N")  # only one of them has a scale below it
         legend(figure, {"yet to be generated": LIGHT})
         yield figure
 
@@ -70,7 +73,6 @@ def _draw(
     """Draws a map (H, W, C), NaN where it is empty. A map of one channel has a scale of ``colours`` below it."""
     axes.set(xticks=[], yticks=[], facecolor=LIGHT)
     axes.set_title(title, fontsize=10)
-    axes.set_anchor("N")  # a panel without a scale has more space below
     if values.shape[2] == 3:
         opaque = values.isfinite().all(dim=2, keepdim=True).float()
         axes.imshow(torch.cat([values.nan_to_num(), opaque], dim=2).numpy(), interpolation="none")
