@@ -36,7 +36,7 @@ def of_sample(name: str, *, seed: int = 0) -> Iterator[Figure]:
         prediction, colours = "predicted: p(white | all before)", "viridis"
     else:
         prediction, colours = "predicted: the expected intensity", "grey"
-    highest = max(4, channels * math.log(levels))  # at least the surprise of a uniform guess
+    highest = max(4.0, channels * math.log(levels))  # at least the surprise of a uniform guess
     for row in rows:
         pixels[row.index] = row.pixels[0].T / (levels - 1)
         expected[row.index] = likelihood.expected(row.logits)[0].T
@@ -66,7 +66,7 @@ def _draw(
     title: str,
     colours: str,
     *,
-    highest: float = 1,
+    highest: float = 1.0,
     extend: str = "neither",
     ticks: tuple[str, str] | None = None,
 ) -> None:
