@@ -91,7 +91,7 @@ def page(model: ImageModel, name: str) -> gr.Blocks:
         )
         with gr.Row():
             label = gr.Radio(classes, value=0 if classes else None, label="Class", visible=bool(classes), scale=2)
-            temperature = gr.Slider(0.1, 2, value=1, step=0.1, label="Temperature", scale=1)
+            temperature = gr.Slider(0.1, 2, value=1, step=0.1, label="Temperature", scale=1, min_width=260)
         with gr.Row():
             with gr.Column(scale=3):
                 gr.Markdown("## Completions\nErase and draw, or pick a sample.")
