@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from pixelrnn import InputError
+from pixelrnn import InputError, likelihood
 from pixelrnn.likelihood import bits_per_dim, draw, intensities, log_prob_map, log_probabilities, logits_per_channel
 from tests.checks import OnMPS
 
@@ -73,6 +73,12 @@ def test_one_logit_is_drawn_as_a_bernoulli_variable() -> None:
 def test_draws_leave_a_device_that_has_no_float64(levels: int) -> None:
     logits, uniform = torch.randn(50, levels), torch.rand(50, dtype=torch.double)
     assert torch.equal(draw(logits.as_subclass(OnMPS), uniform), draw(logits, uniform))
+
+
+def test_the_expected_intensity() -> None:
+    k = torch.randn(4, 5, 2, 3)
+    assert torch.allclose(likelihood.expected(k), (k.softmax(dim=1) * (torch.arange(5) / 4)[:, None, None]).sum(dim=1))
+    assert torch.allclose(likelihood.expected(k[:, :1]), k[:, 0].sigmoid())
 
 
 def test_bits_per_dim() -> None:

@@ -51,6 +51,16 @@ def log_prob_map(logits: Float[Tensor, "B logits C H W"], x: UInt8[Tensor, "B C 
     return log_probabilities(logits).gather(1, x.long()[:, None])[:, 0]
 
 
+def expected(logits: Float[Tensor, "B logits ..."]) -> Float[Tensor, "B ..."]:
+    """The expected intensity of each sub-pixel in [0, 1]: level k is k / (K − 1).
+
+    Raises:
+        InputError: as in `log_probabilities`.
+    """
+    probabilities = log_probabilities(logits).exp().movedim(1, -1)
+    return probabilities @ torch.linspace(0, 1, probabilities.shape[-1]).to(probabilities)
+
+
 def draw(
     logits: Float[Tensor, "B logits"], uniform: Float[Tensor, " B"], *, temperature: float = 1.0
 ) -> UInt8[Tensor, " B"]:

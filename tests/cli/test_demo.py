@@ -15,10 +15,10 @@ def test_numbers_that_are_no_port(capsys: pytest.CaptureFixture[str], port: str)
 def test_models_that_cannot_be_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("gradio", reason="the extra demo is not installed")
     fails(capsys, ["demo", str(tmp_path)], "no model in")
-    PixelRNN(channels=3, levels=2, hidden=3, size=(4, 4)).save_pretrained(tmp_path / "rgb")
+    PixelRNN(channels=4, levels=2, hidden=4, size=(4, 4)).save_pretrained(tmp_path / "four")
     PixelRNN(levels=2, hidden=2).save_pretrained(tmp_path / "sizeless")
-    for name in ("rgb", "sizeless"):
-        fails(capsys, ["demo", str(tmp_path / name)], f"{name}: channels [13], size .*, expected 1 channel and a size")
+    for name in ("four", "sizeless"):
+        fails(capsys, ["demo", str(tmp_path / name)], f"{name}: channels [14], size .*, expected 1 or 3 channels")
     PixelRNN(levels=2, hidden=2, size=(4, 4), condition=1).save_pretrained(tmp_path / "map")
     fails(capsys, ["demo", str(tmp_path / "map")], r"the condition is none, expected \(15, 1, 4, 4\)")
 

@@ -22,21 +22,21 @@ def test_what_is_erased() -> None:
         (PixelRNN(levels=4, hidden=2, size=(5, 3)), None),
         (PixelRNN(levels=2, hidden=2, size=(4, 6), classes=["a", "b"], orders=8), 1),
         (MultiScalePixelRNN(factors=(2,), levels=3, hidden=2, size=(4, 4), orders=4), None),
+        (PixelRNN(channels=3, levels=256, hidden=3, size=(4, 5), orders=8), None),
     ],
 )
 def test_a_completion_is_that_of_the_model(model: ImageModel, label: int | None, share: float) -> None:
     assert model.size is not None
-    x = torch.randint(model.levels, model.size)
+    x = torch.randint(model.levels, (1, model.channels, *model.size), dtype=torch.uint8)
     known = torch.rand(model.size) < share
     known[-1, -1] = False
-    image = torch.where(known, x, EMPTY).tolist()
+    image = torch.where(known, buttons.numbers(x, model.levels)[0], EMPTY).tolist()
     *_, shown = buttons.completion(model, image, label, temperature=0.7, generator=generator(3))
 
     labels = None if label is None else torch.tensor([label])
-    given = x.to(torch.uint8)[None, None]
-    whole = model.complete(given, known, labels=labels, temperature=0.7, generator=generator(3))[0, 0]
-    assert shown == whole.tolist()
-    assert torch.equal(whole[known], x[known])
+    whole = model.complete(x, known, labels=labels, temperature=0.7, generator=generator(3))
+    assert shown == buttons.numbers(whole, model.levels)[0].tolist()
+    assert torch.equal(whole[..., known], x[..., known])
 
 
 SIDES = {  # the erased half, and then the kept lines in the order in which the others join them
@@ -74,12 +74,24 @@ def test_there_must_be_something_to_complete() -> None:
         next(buttons.completion(model, [[0] * 4] * 4, None))
 
 
+def test_a_pixel_is_a_number() -> None:
+    x = torch.tensor([[3, 0], [2, 0], [1, 3]], dtype=torch.uint8)[None, :, None]  # two RGB pixels of four levels
+    assert buttons.numbers(x, 4).tolist() == [[[3 * 16 + 2 * 4 + 1, 3]]]
+    assert torch.equal(buttons.of_numbers(buttons.numbers(x, 4), 3, 4), x)
+    x = torch.randint(256, (2, 3, 4, 5), dtype=torch.uint8)
+    assert torch.equal(buttons.of_numbers(buttons.numbers(x, 256), 3, 256), x)
+    assert torch.equal(buttons.numbers(x[:, :1], 256), x[:, 0])
+
+
 def test_samples_are_those_of_the_model() -> None:
     model = PixelRNN(levels=4, hidden=2, size=(5, 3), classes=["a", "b"])
     drawn = buttons.samples(model, 1, temperature=0.5, generator=generator(1))
     labels = torch.ones(buttons.SAMPLES, dtype=torch.long)
     expected = model.sample(buttons.SAMPLES, labels=labels, temperature=0.5, generator=generator(1))
     assert drawn == expected[:, 0].tolist()
+    rgb = PixelRNN(channels=3, levels=4, hidden=3, size=(5, 3))
+    x = rgb.sample(buttons.SAMPLES, seed=1)
+    assert buttons.samples(rgb, None, generator=generator(1)) == buttons.numbers(x, 4).tolist()
     with pytest.raises(InputError, match="labels are missing, expected one of 2 classes"):
         buttons.samples(model, None)
 

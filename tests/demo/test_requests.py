@@ -55,9 +55,9 @@ def test_the_buttons_answer(page: Any) -> None:
     assert {level for row in completed for level in row} <= {0, 1}
 
 
-LEVEL = "a level (-1: erased) must be"
+LEVEL = "a pixel (-1: erased) must be"
 UNCLEAR: list[Any] = [None, {}, 7, [], "index"]
-SIZE = "an image must be a list of 28 rows with 28 levels each"
+SIZE = "an image must be a list of 28 rows with 28 pixels each"
 
 
 @pytest.mark.parametrize(

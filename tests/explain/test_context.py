@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from pixelrnn import InputError, MultiScalePixelRNN, PixelRNN
 from pixelrnn.explain import context
@@ -52,11 +53,48 @@ def test_the_influence_in_trained_models(tmp_path: Path) -> None:
         assert not positive.flatten()[at[0] * 4 + at[1] :].any()
 
 
+@pytest.mark.parametrize("levels", [2, 5])
+def test_the_influence_is_that_of_each_derivative(levels: int) -> None:
+    model = PixelRNN(channels=3, levels=levels, hidden=12, size=(3, 4), layer="row-lstm")
+    at, n = (1, 2), 64
+    x = model.sample(n, seed=0)
+    levels_to_value = torch.linspace(-1, 1, levels)
+
+    def predicted(intensities: Tensor, channel: int) -> Tensor:
+        logits = model.logits(intensities)[:, :, channel, at[0], at[1]]
+        return logits[:, 0] if levels == 2 else logits.softmax(dim=1) @ levels_to_value
+
+    intensities = x * (2 / (levels - 1)) - 1
+    squares = torch.zeros(n, 3, 4)
+    for channel in range(3):
+        variable = intensities.clone().requires_grad_()
+        (by_input,) = torch.autograd.grad(predicted(variable, channel).sum(), variable)
+        squares += by_input.square().sum(dim=1)
+    found = context.influence(model, at, (3, 4))
+    torch.testing.assert_close(found.float(), squares.sqrt().mean(dim=0))
+    assert found[at] > 0  # G depends on R of the pixel itself
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [
+        (PixelRNN(channels=3, levels=4, hidden=3, size=(3, 8), classes=["a", "b"], orders=2), (3, 8)),
+        (PixelRNN(channels=2, levels=256, hidden=2, size=(4, 3)), (4, 3)),
+        (PixelRNN(levels=2, hidden=2), (28, 28)),
+    ],
+)
+def test_any_pixelrnn_has_influences(model: PixelRNN, size: tuple[int, int], tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    figure = context.of_trained([str(tmp_path), str(tmp_path)])
+    for axes in figure.axes[:2]:
+        assert np.shape(axes.get_images()[0].get_array()) == size
+    kind = "logit" if model.levels == 2 else "expected intensity"
+    assert figure.axes[2].get_ylabel() == f"mean |∂ {kind} / ∂ pixel|"
+
+
 def test_other_models_are_refused(tmp_path: Path) -> None:
     refused: list[tuple[ImageModel, str]] = [
-        (PixelRNN(levels=3, hidden=2, size=(4, 3)), "not a PixelRNN of black-and-white images .* of one size"),
-        (PixelRNN(levels=2, hidden=2), "not a PixelRNN of black-and-white images .* of one size"),
-        (MultiScalePixelRNN(factors=(2,), levels=2, hidden=2, size=(4, 4)), "not a PixelRNN of black-and-white"),
+        (MultiScalePixelRNN(factors=(2,), levels=2, hidden=2, size=(4, 4)), "is a MultiScalePixelRNN: .* use a Pixel"),
         (PixelRNN(levels=2, hidden=2, size=(4, 3), condition=1), "conditional on a map, expected a model without one"),
         (PixelRNN(levels=2, hidden=2, size=(1, 1)), "no earlier pixel has any influence on the middle one"),
     ]
@@ -64,6 +102,13 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
         model.save_pretrained(tmp_path)
         with pytest.raises(InputError, match=message):
             context.of_trained([str(tmp_path)])
+
+
+def test_predictions_of_two_kinds_have_no_common_scale(tmp_path: Path) -> None:
+    for name, levels in {"two": 2, "three": 3}.items():
+        PixelRNN(levels=levels, hidden=2, size=(4, 3)).save_pretrained(tmp_path / name)
+    with pytest.raises(InputError, match=r"two has 2, .*three has 3: .* no common scale, draw them separately"):
+        context.of_trained([str(tmp_path / "two"), str(tmp_path / "three")])
 
 
 def test_what_each_direction_sees() -> None:

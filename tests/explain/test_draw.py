@@ -39,10 +39,8 @@ def checked(figure: Figure, *, clipped: bool) -> None:
             assert not (box.x0 < its.x1 and its.x0 < box.x1 and box.y0 < its.y1 and its.y0 < box.y1), (name, other)
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_is_legible_and_a_file(
-    name: FigureName, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def drawn(name: FigureName, model: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *, frames: int) -> None:
+    """Asserts that a figure is legible and a file of this number of frames."""
     save, save_animation = figures.save, figures.save_animation
 
     def still(path: Path, figure: Figure) -> None:
@@ -50,20 +48,42 @@ def test_a_figure_is_legible_and_a_file(
         save(path, figure)
 
     def animation(path: Path, figures: Iterable[Figure], *, seconds: float) -> None:
-        frames = list(figures)
-        for figure in (frames[0], frames[len(frames) // 2]):
+        shown = list(figures)
+        for figure in (shown[0], shown[len(shown) // 2]):
             checked(figure, clipped=True)
-        save_animation(path, frames, seconds=seconds)
+        save_animation(path, shown, seconds=seconds)
 
     monkeypatch.setattr(figures, "save", still)
     monkeypatch.setattr(figures, "save_animation", animation)
-    path = draw(name, tmp_path, models=[model])
+    path = draw(name, folder, models=[model])
     assert path.stem == name
     with Image.open(path) as picture:
         assert 400 < picture.width < 1200
         assert picture.format == path.suffix[1:].upper()
-        if path.suffix == ".gif":
-            assert getattr(picture, "n_frames", 1) == {"rows": 5, "diagonals": 11, "skewing": 11, "generation": 6}[name]
+        assert getattr(picture, "n_frames", 1) == frames
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_legible_and_a_file(
+    name: FigureName, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = {"rows": 5, "diagonals": 11, "skewing": 11, "generation": 6}
+    drawn(name, model, tmp_path, monkeypatch, frames=frames.get(name, 1))
+
+
+@pytest.mark.parametrize("name", ["influence", "generation"])
+@pytest.mark.parametrize("size", [(6, 5), (4, 16)])
+@pytest.mark.parametrize(("channels", "levels"), [(1, 8), (3, 256)])
+def test_figures_of_other_models_are_legible(
+    name: FigureName,
+    channels: int,
+    levels: int,
+    size: tuple[int, int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    PixelRNN(channels=channels, levels=levels, hidden=3, size=size).save_pretrained(tmp_path / "model")
+    drawn(name, str(tmp_path / "model"), tmp_path, monkeypatch, frames=size[0] if name == "generation" else 1)
 
 
 @pytest.mark.parametrize("name", ["row-step", "diagonal-step"])
@@ -84,7 +104,7 @@ def test_a_box_holds_its_text(name: FigureName, tmp_path: Path, monkeypatch: pyt
 def test_what_ships_is_what_is_drawn_unless_told() -> None:
     (model,) = inspect.signature(explain).parameters["model"].default
     assert model in SHIPPED
-    assert context.black_and_white(model)
+    assert context.read(model)
 
 
 def test_the_command(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -357,7 +357,7 @@ def bench(
 
 
 @app.command
-def demo(model: options.GreyModelName = "mnist-class", *, port: int = 7860) -> None:
+def demo(model: options.ModelName = "mnist-class", *, port: int = 7860) -> None:
     """Serve a web page to play with a model: completions, samples, and the pixels that each kind of layer sees.
 
     Example: `pixelrnn demo --port 8000`
@@ -376,8 +376,9 @@ def demo(model: options.GreyModelName = "mnist-class", *, port: int = 7860) -> N
     with input_error(f"cannot listen on port {port}, choose another --port", OSError):
         socket.create_server(("127.0.0.1", port)).close()
     loaded = models.from_pretrained(model)
-    if loaded.channels != 1 or loaded.size is None:
-        raise InputError(f"{model}: channels {loaded.channels}, size {loaded.size}, expected 1 channel and a size")
+    if loaded.channels not in (1, 3) or loaded.size is None:
+        found = f"channels {loaded.channels}, size {loaded.size}"
+        raise InputError(f"{model}: {found}, expected 1 or 3 channels and a size")
     blocks = page(loaded, model)
     serve(blocks, port)
     try:

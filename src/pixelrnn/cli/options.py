@@ -20,13 +20,12 @@ SPLIT = "The split of the run's images, or of the images of --data.source if tha
 SEVERAL = Parameter(negative="", show_default=" ".join)
 
 ModelName = Annotated[str, Parameter(help=f"The model: {MODEL}.")]
-GreyModelName = Annotated[str, Parameter(help=f"A model of grey images: {MODEL}.")]
 ModelNames = Annotated[
     tuple[str, ...],
     SEVERAL,
     Parameter(
-        help=f"A model of black-and-white images: {MODEL}. Repeat it for several models. The figure `influence` shows "
-        "the gradients of all of them, and `generation` shows a digit that the first one draws.",
+        help=f"A model: {MODEL}. Repeat it for several models. The figure `influence` shows the gradients of all of "
+        "them, and `generation` shows an image that the first one draws.",
     ),
 ]
 Split = Annotated[SplitName, Parameter(help=SPLIT)]

@@ -12,7 +12,7 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 HOST = "127.0.0.1"
 POSTS = {f"/gradio_api/{name}" for name in ("queue/join", "component_server", "cancel", "reset")}
-MOST_BYTES = 2**22  # in a request: enough for 15 samples of 200×200 pixels, a picture and its completion
+MOST_BYTES = 2**22  # in a request: enough for 15 RGB samples of 160×160 pixels, a picture and its completion
 
 
 class Guard:

@@ -26,9 +26,12 @@ def _file(name: str) -> str:
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
-def _pictures(images: list[Pixels], name: str, levels: int, template: str = '<div class="pictures"></div>') -> gr.HTML:
-    """A view of images. If the template has tools, the user can erase and draw on the only image."""
-    return gr.HTML(images, html_template=template, js_on_load=_file("pictures.js"), elem_id=name, levels=levels)
+def _pictures(
+    images: list[Pixels], name: str, model: ImageModel, template: str = '<div class="pictures"></div>'
+) -> gr.HTML:
+    """A view of a model's images. If the template has tools, the user can erase and draw on the only image."""
+    values = {"levels": model.levels, "channels": model.channels}
+    return gr.HTML(images, html_template=template, js_on_load=_file("pictures.js"), elem_id=name, **values)
 
 
 def _contexts() -> gr.HTML:
@@ -56,7 +59,7 @@ class Page(gr.Blocks):
 
 
 def page(model: ImageModel, name: str) -> gr.Blocks:
-    """Lays out the page for a model of grey images of one size. The page shows it under this ``name``."""
+    """Lays out the page for a model of grey or RGB images of one size. The page shows it under this ``name``."""
     size = model.size or (0, 0)
     classes = [(each, k) for k, each in enumerate(model.classes or ())]
     noise = generator(0)
@@ -80,25 +83,26 @@ def page(model: ImageModel, name: str) -> gr.Blocks:
         sides = "Any side works" if model.orders == 8 else "The upper and the lower part work best"
         informed = f"{sides}: the model takes the best of its {model.orders} orders."
     first = draw(0 if classes else None, 1.0)
+    kind = "RGB images" if model.channels == 3 else "images"
     with Page(title="PixelRNN", analytics_enabled=False, fill_width=True) as blocks:
         gr.Markdown(
-            f"# PixelRNN\n**{name}** draws images of {size[0]}×{size[1]} pixels and {model.levels} levels, "
+            f"# PixelRNN\n**{name}** draws {kind} of {size[0]}×{size[1]} pixels and {model.levels} levels, "
             "one pixel after the other, each given all before it."
         )
         with gr.Row():
             label = gr.Radio(classes, value=0 if classes else None, label="Class", visible=bool(classes), scale=2)
-            temperature = gr.Slider(0.1, 2, value=1, step=0.1, label="Temperature", scale=1)
+            temperature = gr.Slider(0.1, 2, value=1, step=0.1, label="Temperature", scale=1, min_width=260)
         with gr.Row():
             with gr.Column(scale=3):
                 gr.Markdown("## Completions\nErase and draw, or pick a sample.")
-                picture = _pictures([top(first[0])], "picture", model.levels, _file("picture.html"))
+                picture = _pictures([top(first[0])], "picture", model, _file("picture.html"))
                 with gr.Row():
                     clear = gr.Button("Clear", min_width=100)
                     go = gr.Button("Complete", variant="primary", min_width=100)
                 gr.Markdown(f"**Complete** draws the erased pixels. {informed}")
             with gr.Column(scale=5):
                 gr.Markdown("## Samples\nDrawn whole. Click one to take all but the erased part.")
-                shown = _pictures(first, "samples", model.levels)
+                shown = _pictures(first, "samples", model)
                 again = gr.Button("Draw samples", variant="primary")
         gr.Markdown(
             "## The context of a pixel\nPoint at a pixel. Through one layer of each kind, the prediction for it "

@@ -2,7 +2,24 @@
 // the first image is the picture, with erased pixels below 0, and the second, if any, its completion. We show the last.
 const box = element.querySelector(".pictures"), canvases = box.getElementsByTagName("canvas");
 const tools = element.querySelector(".tools"), outline = element.querySelector("path");
+const pen = element.querySelector("input[type=color]"); // for RGB
 const empty = 220; // LIGHT, as in the contexts
+
+// The number of a pixel has its channels' levels as digits in base `levels`, red first; it is below 0 if erased.
+function colour(number) {
+  if (number < 0) return [empty, empty, empty];
+  const digits = [];
+  for (let c = 0; c < props.channels; c++, number = Math.floor(number / props.levels))
+    digits.unshift(Math.round((255 * (number % props.levels)) / (props.levels - 1)));
+  return props.channels === 1 ? [...digits, ...digits, ...digits] : digits;
+}
+
+// The number of the pen's colour, which is white for grey images.
+function ink() {
+  const all = parseInt(pen.value.slice(1), 16);
+  const bytes = props.channels === 1 ? [255] : [all >> 16, (all >> 8) & 255, all & 255];
+  return bytes.reduce((number, byte) => number * props.levels + Math.round((byte * (props.levels - 1)) / 255), 0);
+}
 
 function show() {
   (tools ? props.value.slice(-1) : props.value).forEach((image, n) => {
@@ -10,10 +27,7 @@ function show() {
     const [height, width] = [image.length, image[0].length];
     Object.assign(canvas, { height, width });
     const pixels = new ImageData(width, height);
-    image.flat().forEach((level, p) => {
-      const grey = level < 0 ? empty : Math.round((255 * level) / (props.levels - 1));
-      pixels.data.set([grey, grey, grey, 255], 4 * p);
-    });
+    image.flat().forEach((number, p) => pixels.data.set([...colour(number), 255], 4 * p));
     canvas.getContext("2d").putImageData(pixels, 0, 0);
   });
   if (tools) outline.setAttribute("d", edges(props.value[0]));
@@ -21,7 +35,7 @@ function show() {
 
 // The edges between kept and erased pixels, as an SVG path.
 function edges(image) {
-  const erased = image.map((row) => row.map((level) => level < 0));
+  const erased = image.map((row) => row.map((number) => number < 0));
   const path = [];
   erased.forEach((row, i) =>
     row.forEach((here, j) => {
@@ -39,16 +53,16 @@ function under(event) {
   return [row, ((event.clientX - place.left) / place.width) * canvas.width];
 }
 
-// Draws a level on the pixels [i, j] of a place, or erases them if it is below 0. The pen also draws on a completion,
+// Draws a number on the pixels [i, j] of a place, or erases them if it is below 0. The pen also draws on a completion,
 // whose pixels can still be drawn again. The eraser makes the completion the picture: only what it erases is drawn
 // again.
-function paint(place, level) {
-  const images = level < 0 ? props.value.slice(-1) : props.value;
-  props.value = images.map((image) => image.map((row, i) => row.map((old, j) => (place(i, j) ? level : old))));
+function paint(place, number) {
+  const images = number < 0 ? props.value.slice(-1) : props.value;
+  props.value = images.map((image) => image.map((row, i) => row.map((old, j) => (place(i, j) ? number : old))));
   show();
 }
 
-// Whitens or erases the pixels under a tool that moves from one place to another.
+// Draws on or erases the pixels under a tool that moves from one place to another.
 function stroke([y, x], [toY, toX]) {
   const [dy, dx] = [toY - y, toX - x];
   const erasing = tools.querySelector(":checked").value === "eraser";
@@ -59,13 +73,14 @@ function stroke([y, x], [toY, toX]) {
     const t = Math.min(Math.max((p * dy + q * dx) / (dy * dy + dx * dx || 1), 0), 1);
     return Math.hypot(p - t * dy, q - t * dx) < radius;
   };
-  paint(near, erasing ? -1 : props.levels - 1);
+  paint(near, erasing ? -1 : ink());
 }
 
 show();
 watch("value", show);
 if (tools) {
   const { height, width } = canvases[0];
+  pen.hidden = props.channels === 1;
   outline.parentNode.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const [rows, columns] = [height, width].map((n) => Math.floor(n / 2));
   const halves = {

@@ -7,7 +7,7 @@ rows, diagonals          the pixels that are computed together, step by step
 skewing                  the same in the paper's skewed map, and in memory
 row-step, diagonal-step  one step: its inputs, its results and their shapes
 shift                    the leak of the Diagonal BiLSTM's second direction if it did not move down one row
-generation               a digit being drawn: pixels, predictions, surprise
+generation               an image being drawn: pixels, predictions, surprise
 orders                   the eight orders in which a model may generate an image
 """
 
@@ -37,11 +37,12 @@ def draw(name: FigureName, folder: Path, *, models: Sequence[str], still: StillF
     """Draws a figure into a file of its name in a folder: in the format ``still``, or as a GIF if it is animated.
 
     Args:
-        models: the models of the figure ``influence``; the first of them draws the digit of ``generation``.
+        models: the models of the figure ``influence``; the first of them draws the image of ``generation``.
 
     Raises:
-        InputError: matplotlib is not installed (extra ``train``); or a model is not found, or is not a `PixelRNN` of
-            black-and-white images.
+        InputError: matplotlib is not installed (extra ``train``); or a model is not found, is not a `PixelRNN`, or is
+            conditional on a map; the models of ``influence`` have 2 levels and more levels; the model of
+            ``generation`` has neither 1 nor 3 channels.
     """
     with extra("train", wanted_by="pixelrnn.explain"):
         from pixelrnn import figures
@@ -59,7 +60,7 @@ def draw(name: FigureName, folder: Path, *, models: Sequence[str], still: StillF
         "rows": lines.rows,
         "diagonals": lines.diagonals,
         "skewing": lines.skewing,
-        "generation": partial(generation.of_digit, models[0]),
+        "generation": partial(generation.of_sample, models[0]),
     }
     drawn, path = drawings[name](), place(name, folder, still=still)
     if isinstance(drawn, Iterator):

@@ -78,28 +78,45 @@ def shift() -> Figure:
     return figure
 
 
-def influence(model: PixelRNN, at: tuple[int, int]) -> Float[Tensor, "H W"]:
-    """The mean of |∂ logit at the pixel / ∂ x| over samples of a model of black-and-white images."""
-    n = 64
+def influence(model: PixelRNN, at: tuple[int, int], size: tuple[int, int]) -> Float[Tensor, "H W"]:
+    """The mean influence of each pixel on the prediction for the pixel ``at``, over samples of the model.
+
+    The prediction is the logit of white for 2 levels, and the expected intensity in [−1, 1] for more. The influence is
+    the root of the sum of the squared derivatives, over the channels of the prediction and those of the input pixel.
+    """
+    n = max(1, min(64, 64 * 28 * 28 // (size[0] * size[1])))  # large images would take too much memory
     labels = torch.arange(n) % len(model.classes) if model.classes else None
     with torch.no_grad():
-        drawn = model.sample(n, labels=labels, generator=torch.Generator().manual_seed(0))
+        noise = torch.Generator().manual_seed(0)
+        drawn = model.sample(n, labels=labels, height=size[0], width=size[1], generator=noise)
     given = model.condition_map(drawn, labels)
     x = likelihood.intensities(drawn, model.levels, torch.float32).requires_grad_()
-    return causality.gradient(model.logits(x, given)[..., at[0], at[1]], x).mean(dim=(0, 1))
+    logits = model.logits(x, given)[..., at[0], at[1]]
+    predicted = logits[:, 0] if model.levels == 2 else 2 * likelihood.expected(logits) - 1
+    by_output = torch.stack([causality.gradient(of_channel, x) for of_channel in predicted.unbind(1)])
+    # In float64: the square of a tiny derivative would round to zero, which means no influence.
+    return torch.linalg.vector_norm(by_output.double(), dim=(0, 2)).mean(dim=0)
 
 
 def of_trained(names: Sequence[str]) -> Figure:
     """Draws how strongly the prediction for a pixel depends on every other pixel, in trained models."""
-    figure, [row] = new_figure(1 + 3.2 * len(names), 3.9, 1, len(names))
+    models = [read(name) for name in names]
+    black_and_white = {model.levels == 2 for model, _ in models}
+    if len(black_and_white) > 1:
+        levels = ", ".join(f"{name} has {model.levels}" for name, (model, _) in zip(names, models, strict=True))
+        raise InputError(f"{levels}: models of 2 levels and of more levels have no common scale, draw them separately")
     maps = []
-    for name in names:
-        model = black_and_white(name)
-        assert model.size is not None
-        maps.append(influence(model, (model.size[0] // 2, model.size[1] // 2)))
+    for name, (model, (height, width)) in zip(names, models, strict=True):
+        maps.append(influence(model, (height // 2, width // 2), (height, width)))
         if not maps[-1].any():
             raise InputError(f"{name}: no earlier pixel has any influence on the middle one, expected some influence")
     highest = max(float(each.max()) for each in maps)
+    # Maps of wide images would be thin strips beside each other.
+    wide, n = all(each.shape[1] > 2 * each.shape[0] for each in maps), len(maps)
+    below = max(3.2, 0.8 + n + 6 * sum(len(each) / each.shape[1] for each in maps))
+    inches = (7.2, below) if wide else (1 + 3.2 * n, 3.9)
+    figure, cells = new_figure(*inches, *((n, 1) if wide else (1, n)))
+    row = [axes for line in cells for axes in line]
     for axes, name, each in zip(row, names, maps, strict=True):
         height, width = each.shape
         shown = each.masked_fill(each == 0, torch.nan).numpy()
@@ -107,16 +124,24 @@ def of_trained(names: Sequence[str]) -> Figure:
         axes.plot(width // 2, height // 2, "s", color=ORANGE, markeredgecolor=BLACK, markersize=6)
         axes.set(xticks=[], yticks=[], facecolor=LIGHT)
         axes.set_title(Path(name).name, fontsize=10)
-    figure.colorbar(picture, ax=row, label="mean |∂ logit / ∂ pixel|", extend="min", shrink=0.8)
+    prediction = "logit" if black_and_white == {True} else "expected intensity"
+    figure.colorbar(picture, ax=row, label=f"mean |∂ {prediction} / ∂ pixel|", extend="min", shrink=0.8)
     legend(figure, {"the pixel": ORANGE, "no influence": LIGHT})
     return figure
 
 
-def black_and_white(name: str) -> PixelRNN:
-    """Reads a model. Raises InputError unless it is a PixelRNN of black-and-white images of one size, without a map."""
+def read(name: str) -> tuple[PixelRNN, tuple[int, int]]:
+    """Reads a model, and the (height, width) of its figures: 28×28 if it has no size of its own.
+
+    Raises:
+        InputError: the model is not a `PixelRNN`, or is conditional on a map.
+    """
     model = from_pretrained(name)
-    if not isinstance(model, PixelRNN) or (model.channels, model.levels) != (1, 2) or model.size is None:
-        raise InputError(f"{name} is not a PixelRNN of black-and-white images (1 channel, 2 levels) of one size")
+    if not isinstance(model, PixelRNN):
+        kind = type(model).__name__
+        raise InputError(
+            f"{name} is a {kind}: it draws scale by scale, but these figures go row by row: use a PixelRNN"
+        )
     if model.condition_features:
         raise InputError(f"{name} is conditional on a map, expected a model without one")
-    return model
+    return model, model.size or (28, 28)

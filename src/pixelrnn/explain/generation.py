@@ -1,44 +1,83 @@
-"""A digit being generated, row by row: its pixels, their predictions and their surprise."""
+"""An image being generated, row by row: its pixels, their predictions and their surprise."""
 
+import math
 from collections.abc import Iterator
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from pixelrnn import likelihood
-from pixelrnn.explain.context import black_and_white
+from pixelrnn.explain.context import read
 from pixelrnn.figures import LIGHT, legend, new_figure
+from pixelrnn.pictures import check_drawable
 from pixelrnn.sampling import Row
 
+MOST_FRAMES = 32
 
-def of_digit(name: str, *, seed: int = 0) -> Iterator[Figure]:
-    """A frame for each row of a sample. ``name`` is a model of black-and-white images, as in `from_pretrained`."""
-    model = black_and_white(name)
-    assert model.size is not None
-    height, width = model.size
+
+def of_sample(name: str, *, seed: int = 0) -> Iterator[Figure]:
+    """A frame for each row of a sample, or for every few rows of a tall one. ``name`` is as in `from_pretrained`."""
+    model, (height, width) = read(name)
+    check_drawable(model.channels)
     rows: list[Row] = []
     labels = torch.tensor([seed % len(model.classes)]) if model.classes else None
+    noise = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        model.sample(1, labels=labels, generator=torch.Generator().manual_seed(seed), on_row=rows.append)
+        model.sample(1, labels=labels, height=height, width=width, generator=noise, on_row=rows.append)
 
-    pixels, white, surprise = (torch.full((height, width), torch.nan) for _ in range(3))
+    channels, levels = model.channels, model.levels
+    pixels, expected = (torch.full((height, width, channels), torch.nan) for _ in range(2))
+    surprise = torch.full((height, width), torch.nan)
+    if channels == 3:
+        prediction, colours = "predicted: the expected colour", ""
+    elif levels == 2:
+        prediction, colours = "predicted: p(white | all before)", "viridis"
+    else:
+        prediction, colours = "predicted: the expected intensity", "grey"
+    highest = max(4.0, channels * math.log(levels))  # at least the surprise of a uniform guess
     for row in rows:
-        pixels[row.index] = row.pixels[0, 0]
-        white[row.index] = likelihood.log_probabilities(row.logits)[0, 1, 0].exp()
-        surprise[row.index] = -likelihood.log_prob_map(row.logits[:, :, :, None], row.pixels[:, :, None])[0, 0, 0]
-        panels = (
-            (pixels, "the pixels so far", "grey", 1),
-            (white, "predicted: p(white | all before)", "viridis", 1),
-            (surprise, f"surprise, −log p: {float(surprise.nansum()):.1f} nats so far", "cividis", 4),
-        )
-        figure, [axes] = new_figure(9.6, 4.4, 1, 3)
-        for cell, (values, title, colours, highest) in zip(axes, panels, strict=True):
-            shown = cell.imshow(values.numpy(), vmin=0, vmax=highest, cmap=colours, interpolation="none")
-            cell.set(xticks=[], yticks=[], facecolor=LIGHT)
-            cell.set_title(title, fontsize=10)
-            extend = "max" if highest > 1 else "neither"
-            bar = figure.colorbar(shown, ax=cell, location="bottom", shrink=0.9, aspect=30, extend=extend)
-            if values is pixels:
-                bar.set_ticks([0, 1], labels=["black", "white"])
+        pixels[row.index] = row.pixels[0].T / (levels - 1)
+        expected[row.index] = likelihood.expected(row.logits)[0].T
+        terms = likelihood.log_prob_map(row.logits[:, :, :, None], row.pixels[:, :, None])
+        surprise[row.index] = -terms[0, :, 0].sum(dim=0)
+        if (height - 1 - row.index) % math.ceil(height / MOST_FRAMES):
+            continue
+        wide = width > 2 * height  # such panels would be thin strips beside each other
+        inches = 0.5 + 3 * (0.35 + 9.4 * height / width) + (0.5 if channels == 3 else 1.5) if wide else 4.4
+        figure, axes = new_figure(9.6, inches, *((3, 1) if wide else (1, 3)))
+        first, second, third = cells = [cell for line in axes for cell in line]
+        _draw(figure, first, pixels, "the pixels so far", "grey", ticks=("black", "white"))
+        _draw(figure, second, expected, prediction, colours, ticks=("black", "white") if colours == "grey" else None)
+        title = f"surprise, −log p: {float(surprise.nansum()):.1f} nats so far"
+        _draw(figure, third, surprise[:, :, None], title, "cividis", highest=highest, extend="max")
+        if channels == 3:
+            for cell in cells:
+                cell.set_anchor("N")  # only one of them has a scale below it
         legend(figure, {"yet to be generated": LIGHT})
         yield figure
+
+
+def _draw(
+    figure: Figure,
+    axes: Axes,
+    values: Tensor,
+    title: str,
+    colours: str,
+    *,
+    highest: float = 1.0,
+    extend: str = "neither",
+    ticks: tuple[str, str] | None = None,
+) -> None:
+    """Draws a map (H, W, C), NaN where it is empty. A map of one channel has a scale of ``colours`` below it."""
+    axes.set(xticks=[], yticks=[], facecolor=LIGHT)
+    axes.set_title(title, fontsize=10)
+    if values.shape[2] == 3:
+        opaque = values.isfinite().all(dim=2, keepdim=True).float()
+        axes.imshow(torch.cat([values.nan_to_num(), opaque], dim=2).numpy(), interpolation="none")
+        return
+    shown = axes.imshow(values[:, :, 0].numpy(), vmin=0, vmax=highest, cmap=colours, interpolation="none")
+    bar = figure.colorbar(shown, ax=axes, location="bottom", shrink=0.9, aspect=30, extend=extend)
+    if ticks is not None:
+        bar.set_ticks([0, 1], labels=ticks)
