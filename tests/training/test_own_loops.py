@@ -62,11 +62,12 @@ def test_a_plain_loop() -> None:
     data = load(DataConfig(source="digits"))
     model = PixelRNN(levels=data.levels, hidden=16, size=data.size)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    x = data.train.pixels  # uint8 (N, C, H, W)
     accumulate = 2  # a step for every two batches
     for epoch in range(2):
         model.train()
-        for n, indices in enumerate(torch.randperm(len(data.train)).split(32), start=1):
-            loss = -model.log_prob(data.train.pixels[indices]).mean() / data.train.dimensions  # nats per dimension
+        for n, indices in enumerate(torch.randperm(len(x)).split(32), start=1):
+            loss = -model.log_prob(x[indices]).mean() / data.train.dimensions  # nats per dimension
             (loss / accumulate).backward()
             if n % accumulate == 0:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
