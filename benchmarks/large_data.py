@@ -139,8 +139,9 @@ def main() -> None:
         path, make, copies = source[options.source]
         check_room(place, options.images, copies=copies)
         make(path, options.images)
-        print(f"{options.images:,} images of 64×64 RGB, {options.images * BYTES / 1e9:.1f} GB, {options.source}")
-        print("cache  seconds to start  images/s, epoch 1  images/s, epoch 2  peak resident memory")
+        size = f"{options.images * BYTES / 1e9:.1f} GB"
+        print(f"{options.images:,} images of 64×64 RGB, {size}, {options.source}", flush=True)
+        print("cache  seconds to start  images/s, epoch 1  images/s, epoch 2  peak resident memory", flush=True)
         for cache in ("empty", "whole"):
             data = ["--data", options.source, "--data.path", str(path)]
             done = train(data, place / cache, place / "cache", options)
