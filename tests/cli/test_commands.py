@@ -158,7 +158,7 @@ def test_nothing_of_anybodys_is_overwritten(
         )
     fails(capsys, ["data", *read, "--out", "photos/a.png"], "a.png would be overwritten, but --data.path reads it")
     fails(capsys, ["data", *read, "--out", "data.npz"], r"--out expects a name that ends in \.png, got data\.npz")
-    fails(capsys, ["evaluate", str(run), *read, "--per-image", "photos/a.png"], r"--per-image expects .* \.csv, got")
+    fails(capsys, ["evaluate", str(run), *read, "--per-image", "notes.png"], r"--per-image expects .* \.csv, got")
     assert main(["sample", str(run), "--n", "1", "--out", "s.png"]) == 0
     assert main(["sample", str(run), "--n", "40", "--out", "s.png", "--overwrite"]) == 0
     Path("blob").write_bytes(Path("s.npz").read_bytes())

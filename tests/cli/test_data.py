@@ -112,10 +112,9 @@ def test_images_of_any_file_take_the_options_of_decoding(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
-    scores = tmp_path / "scores.csv"
     for background in ("white", "black"):
         tokens = ["--images", str(tmp_path / "clear.png"), "--data.background", background]
-        assert main(["evaluate", str(run), *tokens, "--per-image", str(scores), "--overwrite"]) == 0
+        assert main(["evaluate", str(run), *tokens]) == 0
         write(tmp_path / f"{background}.png", 255 if background == "white" else 0)
         assert main(["evaluate", str(run), "--images", str(tmp_path / f"{background}.png")]) == 0
     told = capsys.readouterr().out.splitlines()
