@@ -86,11 +86,9 @@ def check(
     """
     state, weights, scratch = read(path), module.state_dict(), copy.deepcopy(module)
     ours = [own for own in trainer.callbacks if own not in others]
-    for name in ("hyper_parameters", "hparams_name"):  # those of the recipe, which may change
-        state.pop(name, None)
-    if isinstance(kept := state.get("callbacks"), dict):
-        keys = {own.state_key for own in ours}
-        state["callbacks"] = {key: kept[key] for key in kept if key in keys}
+    if others and isinstance(kept := state.get("callbacks"), dict):
+        theirs = {other.state_key for other in others}
+        state["callbacks"] = {key: kept[key] for key in kept if key not in theirs}
     for parameter in scratch.parameters():
         parameter.grad = torch.zeros_like(parameter)
     made = scratch.configure_optimizers()

@@ -112,6 +112,9 @@ class Checkpoints(pl.Callback):
         self._copy_if_best()
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        # The recipe of this callback describes the run, also after a change on resuming.
+        for name in ("hyper_parameters", "hparams_name"):
+            checkpoint.pop(name, None)
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             # The loader would skip, in the next epoch, all the images that it has given in this one.
             del checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]
