@@ -33,8 +33,9 @@ class LikelihoodTraining(pl.LightningModule):
 
     It trains in any ``Trainer`` of Lightning, on any loader of images or of pairs (images, labels). Images are uint8
     levels (B, C, H, W), or floats from 0 to 1, which `pixelrnn.data.to_levels` turns into levels. It logs
-    ``train/nats``, ``train/bits_per_dim``, ``valid/nats`` and ``valid/bits_per_dim``. Checkpoints hold its
-    hyper-parameters, so that ``LikelihoodTraining.load_from_checkpoint(path)`` needs nothing else.
+    ``train/nats``, ``train/bits_per_dim``, ``valid/nats`` and ``valid/bits_per_dim``. Checkpoints of a ``Trainer`` hold
+    its hyper-parameters, so ``LikelihoodTraining.load_from_checkpoint(path)`` needs nothing else. Those of a run folder
+    hold its recipe instead.
 
     Args:
         model: the density, or a dictionary of its class and its ``config``, as checkpoints hold it.
