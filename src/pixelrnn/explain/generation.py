@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import torch
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -36,7 +38,9 @@ def of_sample(name: str, *, seed: int = 0) -> Iterator[Figure]:
         prediction, colours = "predicted: p(white | all before)", "viridis"
     else:
         prediction, colours = "predicted: the expected intensity", "grey"
-    highest = max(4.0, channels * math.log(levels))  # at least the surprise of a uniform guess
+    highest = max(
+        4.0, 5.0 * round(channels * math.log(levels) / 5)
+    )  # near that of a uniform guess; a tick of the scale
     for row in rows:
         pixels[row.index] = row.pixels[0].T / (levels - 1)
         expected[row.index] = likelihood.expected(row.logits)[0].T
@@ -45,16 +49,13 @@ def of_sample(name: str, *, seed: int = 0) -> Iterator[Figure]:
         if (height - 1 - row.index) % math.ceil(height / MOST_FRAMES):
             continue
         wide = width > 2 * height  # such panels would be thin strips beside each other
-        inches = 0.5 + 3 * (0.35 + 9.4 * height / width) + (0.5 if channels == 3 else 1.5) if wide else 4.4
+        inches = 2 + 3 * (0.35 + 9.4 * height / width) if wide else 4.4
         figure, axes = new_figure(9.6, inches, *((3, 1) if wide else (1, 3)))
-        first, second, third = cells = [cell for line in axes for cell in line]
+        first, second, third = (cell for line in axes for cell in line)
         _draw(figure, first, pixels, "the pixels so far", "grey", ticks=("black", "white"))
         _draw(figure, second, expected, prediction, colours, ticks=("black", "white") if colours == "grey" else None)
         title = f"surprise, −log p: {float(surprise.nansum()):.1f} nats so far"
         _draw(figure, third, surprise[:, :, None], title, "cividis", highest=highest, extend="max")
-        if channels == 3:
-            for cell in cells:
-                cell.set_anchor("N")  # only one of them has a scale below it
         legend(figure, {"yet to be generated": LIGHT})
         yield figure
 
@@ -70,12 +71,20 @@ def _draw(
     extend: str = "neither",
     ticks: tuple[str, str] | None = None,
 ) -> None:
-    """Draws a map (H, W, C), NaN where it is empty. A map of one channel has a scale of ``colours`` below it."""
+    """Draws a map (H, W, C), NaN where it is empty. A map of one channel has a scale of ``colours`` below it.
+
+    The scale of an RGB map is invisible: all panels have one size.
+    """
     axes.set(xticks=[], yticks=[], facecolor=LIGHT)
     axes.set_title(title, fontsize=10)
     if values.shape[2] == 3:
         opaque = values.isfinite().all(dim=2, keepdim=True).float()
         axes.imshow(torch.cat([values.nan_to_num(), opaque], dim=2).numpy(), interpolation="none")
+        scale = ScalarMappable(cmap=ListedColormap(["none"]))
+        bar = figure.colorbar(scale, ax=axes, location="bottom", shrink=0.9, aspect=30)
+        bar.outline.set_visible(False)
+        bar.solids.set_visible(False)
+        bar.ax.tick_params(colors="none")
         return
     shown = axes.imshow(values[:, :, 0].numpy(), vmin=0, vmax=highest, cmap=colours, interpolation="none")
     bar = figure.colorbar(shown, ax=axes, location="bottom", shrink=0.9, aspect=30, extend=extend)
