@@ -38,9 +38,8 @@ def of_sample(name: str, *, seed: int = 0) -> Iterator[Figure]:
         prediction, colours = "predicted: p(white | all before)", "viridis"
     else:
         prediction, colours = "predicted: the expected intensity", "grey"
-    highest = max(
-        4.0, 5.0 * round(channels * math.log(levels) / 5)
-    )  # near that of a uniform guess; a tick of the scale
+    # Near the surprise of a uniform guess. A multiple of 5 has a tick.
+    highest = max(4.0, 5.0 * round(channels * math.log(levels) / 5))
     for row in rows:
         pixels[row.index] = row.pixels[0].T / (levels - 1)
         expected[row.index] = likelihood.expected(row.logits)[0].T
