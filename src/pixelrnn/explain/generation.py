@@ -81,8 +81,8 @@ def _draw(
         axes.imshow(torch.cat([values.nan_to_num(), opaque], dim=2).numpy(), interpolation="none")
         scale = ScalarMappable(cmap=ListedColormap(["none"]))
         bar = figure.colorbar(scale, ax=axes, location="bottom", shrink=0.9, aspect=30)
-        bar.outline.set_visible(False)
-        bar.solids.set_visible(False)
+        for artist in (bar.outline, *bar.ax.collections):
+            artist.set_visible(False)
         bar.ax.tick_params(colors="none")
         return
     shown = axes.imshow(values[:, :, 0].numpy(), vmin=0, vmax=highest, cmap=colours, interpolation="none")
