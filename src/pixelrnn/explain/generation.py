@@ -38,9 +38,8 @@ def of_sample(name: str, *, seed: int = 0) -> Iterator[Figure]:
         prediction, colours = "predicted: p(white | all before)", "viridis"
     else:
         prediction, colours = "predicted: the expected intensity", "grey"
-    highest = max(
-        4.0, 5.0 * round(channels * math.log(levels) / 5)
-    )  # near that of a uniform guess; a tick of the scale
+    # Near the surprise of a uniform guess. A multiple of 5 has a tick.
+    highest = max(4.0, 5.0 * round(channels * math.log(levels) / 5))
     for row in rows:
         pixels[row.index] = row.pixels[0].T / (levels - 1)
         expected[row.index] = likelihood.expected(row.logits)[0].T
@@ -82,8 +81,8 @@ def _draw(
         axes.imshow(torch.cat([values.nan_to_num(), opaque], dim=2).numpy(), interpolation="none")
         scale = ScalarMappable(cmap=ListedColormap(["none"]))
         bar = figure.colorbar(scale, ax=axes, location="bottom", shrink=0.9, aspect=30)
-        bar.outline.set_visible(False)
-        bar.solids.set_visible(False)
+        for artist in (bar.outline, *bar.ax.collections):
+            artist.set_visible(False)
         bar.ax.tick_params(colors="none")
         return
     shown = axes.imshow(values[:, :, 0].numpy(), vmin=0, vmax=highest, cmap=colours, interpolation="none")
