@@ -87,7 +87,7 @@ def test_any_pixelrnn_has_influences(model: PixelRNN, size: tuple[int, int], tmp
     model.save_pretrained(tmp_path)
     figure = context.of_trained([str(tmp_path), str(tmp_path)])
     for axes in figure.axes[:2]:
-        assert np.shape(axes.get_images()[0].get_array()) == size
+        assert np.asarray(axes.get_images()[0].get_array()).shape == size
     kind = "logit" if model.levels == 2 else "expected intensity"
     assert figure.axes[2].get_ylabel() == f"mean |∂ {kind} / ∂ pixel|"
 

@@ -30,8 +30,8 @@ def _pictures(
     images: list[Pixels], name: str, model: ImageModel, template: str = '<div class="pictures"></div>'
 ) -> gr.HTML:
     """A view of a model's images. If the template has tools, the user can erase and draw on the only image."""
-    values = {"levels": model.levels, "channels": model.channels}
-    return gr.HTML(images, html_template=template, js_on_load=_file("pictures.js"), elem_id=name, **values)
+    script, levels, channels = _file("pictures.js"), model.levels, model.channels
+    return gr.HTML(images, html_template=template, js_on_load=script, elem_id=name, levels=levels, channels=channels)
 
 
 def _contexts() -> gr.HTML:
