@@ -1,7 +1,7 @@
 """Measures how well scores tell unusual images from the test images of a model's own data.
 
     python benchmarks/anomalies.py mnist-diagonal-1x32 --foreign kodak
-    python benchmarks/anomalies.py photos-256 --data array --path photos.npz --foreign kodak
+    python benchmarks/anomalies.py runs/photos-256 --data array --path photos.npz --foreign kodak
 
 prints, for each set of unusual images and each score, the AUROC: the probability that an unusual image has a higher
 score than a test image. 0.5 is chance. Below 0.5 the score finds the unusual images more usual than the test images.
@@ -33,6 +33,7 @@ from pixelrnn.data.config import Source
 from pixelrnn.data.digits import load as load_digits
 from pixelrnn.data.folder import read
 from pixelrnn.data.pillow import Decoding
+from pixelrnn.errors import InputError
 from pixelrnn.models import ImageModel, from_pretrained
 from pixelrnn.pictures import save_grid, to_8_bit
 from pixelrnn.randomness import generator
@@ -84,7 +85,7 @@ def unusual_sets(x: Tensor, levels: int, foreign: Path | None) -> dict[str, Tens
 
 def scores_of(model: ImageModel, x: Tensor, name: str) -> Scores:
     nats = score(model, Images(x), split=name, protocol="").per_image
-    return Scores.of(nats, x, model.levels)
+    return Scores.of(nats, Images(x), model.levels, what=name)
 
 
 def columns(own: Scores, usual: Scores) -> list[Tensor]:
@@ -107,7 +108,10 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000, help="number of test images, spread over all of them")
     parser.add_argument("--out", type=Path, help="PNG file to write: test images, then a row of each set")
     given = parser.parse_args()
-    model = from_pretrained(given.model)
+    try:
+        model = from_pretrained(given.model)
+    except InputError as error:
+        parser.error(str(error))
     if model.classes:
         parser.error(f"{given.model} is conditional on a class, which unusual images do not have")
     data = load(DataConfig(source=cast(Source, given.data), path=given.path, levels=model.levels))

@@ -72,6 +72,7 @@ def test_a_line_that_is_too_wide_loses_its_beginning() -> None:
 def test_class_names() -> None:
     labels = torch.tensor([1, 0])
     assert class_names(["a", "b"], labels) == ["b", "a"]
+    assert class_names(["a", "猫"], labels) == ["class 1", "a"]
     assert class_names(None, labels) == class_names(["a"], None) == []
 
 

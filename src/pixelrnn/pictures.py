@@ -43,8 +43,10 @@ def grid(x: UInt8[Tensor, "N C H W"], *, columns: int) -> UInt8[Tensor, "C heigh
 
 
 def class_names(classes: Sequence[str] | None, labels: Int[Tensor, " N"] | None) -> list[str]:
-    """Captions: the class of each image, if the images have labels."""
-    return [] if classes is None or labels is None else [classes[k] for k in labels.tolist()]
+    """Captions: the class of each image, if the images have labels. A name that is not ASCII becomes a number."""
+    if classes is None or labels is None:
+        return []
+    return [classes[k] if classes[k].isascii() else f"class {k}" for k in labels.tolist()]
 
 
 def check_drawable(channels: int) -> None:

@@ -140,6 +140,14 @@ def test_all_images_of_another_size_or_mode_are_counted() -> None:
     )
 
 
+def test_a_message_names_few_of_many_sizes() -> None:
+    odd = [(f"{n}", np.zeros((n, 1, 1), np.uint8)) for n in range(1, 10)]
+    with pytest.raises(
+        InputError, match=r"; 6 is 6×1 grey; 4 more images have 3 other kinds of size or mode, expected"
+    ):
+        pillow.stack([*odd, ("again", odd[8][1])])
+
+
 def test_the_most_pixels_are_a_choice(tmp_path: Path) -> None:
     path = write(tmp_path / "scan.png", "L", size=(30, 20))
     with pytest.raises(InputError, match=r"scan\.png has 20×30 pixels, expected at most 599 \(data\.max_pixels\)"):

@@ -79,7 +79,7 @@ def evaluate(
         if usual is not None:
             usual = usual.spread(inputs.USUAL)
             nats = score(loaded, usual, split="valid", protocol=protocol, **how).per_image
-            compared = Scores.of(nats, usual.pixels, loaded.levels)
+            compared = Scores.of(nats, usual, loaded.levels, what="validation images")
         if not launched().rank:
             told = outputs.write_scores(per_image, scores, chosen, compared, loaded.levels)
     if per_pixel is not None:

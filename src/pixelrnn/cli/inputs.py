@@ -63,7 +63,8 @@ def usual_images(name: str, config: DataConfig, model: ImageModel) -> Images | N
             return chosen_images(None, of_source(config), ["valid"], model)[0]["valid"]
     except (InputError, OSError) as error:
         if not launched().rank:
-            logging.getLogger("pixelrnn").warning("no percentiles: %s", options.spelled(str(error)))
+            reason = str(error).partition(": pass ")[0]  # --images takes no path of other images
+            logging.getLogger("pixelrnn").warning("no percentiles: %s", reason)
         return None
 
 

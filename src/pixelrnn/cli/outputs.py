@@ -116,7 +116,8 @@ def check_scores(path: Path, read: Mapping[str, Path | str | None], *, overwrite
     sheet = path.with_suffix(".png")
     for name, source in read.items():
         if source is not None and sheet.resolve().is_relative_to(Path(source).resolve()):
-            raise InputError(f"{path} would add its picture to {name} {source}: choose another --per-image")
+            what = "add its picture to" if Path(source).is_dir() else "write its picture over"
+            raise InputError(f"{path} would {what} {name} {source}: choose another --per-image")
     check_new(path, "--per-image", ".csv", overwrite=overwrite)
     check_new(sheet, "--per-image", ".png", overwrite=overwrite)
 
@@ -135,7 +136,7 @@ def write_scores(
         writer = csv.writer(file)
         writer.writerow(header)
         for s in scores:
-            own = Scores.of(s.per_image, images[s.split].pixels, levels)
+            own = Scores.of(s.per_image, images[s.split], levels, what=s.split)
             places, excess_places, sided = [""] * len(s.names), [""] * len(s.names), [""] * len(s.names)
             if usual is not None:
                 among = percentiles(own.nats, usual.nats)

@@ -330,11 +330,17 @@ def stack(named: Iterable[tuple[str, Array]]) -> "Images":
     return Images(torch.from_numpy(pixels), names)
 
 
+SHAPES = 5  # the most shapes that a message names
+
+
 def unlike(
     others: Mapping[tuple[int, ...], Sequence[str]], first: str, count: int, shape: tuple[int, ...]
 ) -> InputError:
     """The error of images whose shape (C, H, W) is not that of the ``first``, which ``count`` images have."""
-    odd = "; ".join(with_others(f"{own[0]} is {_kind(each)}", own[1:]) for each, own in others.items())
+    told, left = [*others.items()][:SHAPES], [*others.values()][SHAPES:]
+    odd = "; ".join(with_others(f"{own[0]} is {_kind(each)}", own[1:]) for each, own in told)
+    if left:
+        odd += f"; {sum(map(len, left)):,} more images have {len(left):,} other kinds of size or mode"
     more = f" and {count - 1:,} more" if count > 1 else ""
     return InputError(f"{odd}, expected {_kind(shape)} like {first}{more}: pass size and mode to convert them")
 

@@ -17,7 +17,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from pixelrnn.data import Images
 from pixelrnn.pictures import picture, to_8_bit
+from pixelrnn.progress import track
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,13 @@ class Scores:
     """−log₂ p(x) minus the bits of a lossless WebP file."""
 
     @classmethod
-    def of(cls, nats: Float[Tensor, " N"], x: UInt8[Tensor, "N C H W"], levels: int) -> "Scores":
-        """The scores of images x with levels 0 to ``levels`` − 1, given their nats."""
-        return cls(nats, nats / math.log(2) - webp_bits(x, levels))
+    def of(cls, nats: Float[Tensor, " N"], images: Images, levels: int, *, what: str = "images") -> "Scores":
+        """The scores of images with levels 0 to ``levels`` − 1, given their nats. The bar calls them ``what``."""
+        every = (image for x, _ in images.slices() for image in x)
+        bits = torch.empty(len(images), dtype=torch.float64)
+        for n in track(range(len(images)), f"compressing {what}"):
+            bits[n] = webp_bits(next(every), levels)
+        return cls(nats, nats / math.log(2) - bits)
 
 
 def percentiles(scores: Float[Tensor, " N"], usual: Float[Tensor, " M"]) -> Float[Tensor, " N"]:
@@ -47,12 +53,9 @@ def two_sided(percentiles: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
     return (2 * percentiles - 100).abs()
 
 
-def webp_bits(x: UInt8[Tensor, "N C H W"], levels: int) -> Float[Tensor, " N"]:
-    """The bits of each image as a lossless WebP file, the smallest format of photos that Pillow writes without loss."""
-    found = []
-    for image in to_8_bit(x, levels):
-        # Other numbers of channels than those of image files lie below one another in one grey picture.
-        drawn = picture(image if len(image) in (1, 3) else image.flatten(0, 1)[None])
-        drawn.save(file := BytesIO(), "WEBP", lossless=True)
-        found.append(8 * file.tell())
-    return torch.tensor(found, dtype=torch.float64)
+def webp_bits(x: UInt8[Tensor, "C H W"], levels: int) -> int:
+    """The bits of an image as a lossless WebP file, the smallest format of photos that Pillow writes without loss."""
+    x = to_8_bit(x, levels)
+    # Other numbers of channels than those of image files lie below one another in one grey picture.
+    picture(x if len(x) in (1, 3) else x.flatten(0, 1)[None]).save(file := BytesIO(), "WEBP", lossless=True)
+    return 8 * file.tell()
