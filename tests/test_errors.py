@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from pixelrnn.data import DataConfig
 from pixelrnn.errors import InputError, check_number, extra, held, input_error, on_signals
+from pixelrnn.training.recipe import ModelConfig, TrainConfig
 
 
 @pytest.mark.parametrize(
@@ -86,3 +88,26 @@ def test_a_signal_is_held_back_until_there_is_a_handler() -> None:
     with held():  # none
         signal.pthread_sigmask(signal.SIG_BLOCK, [])
     assert signal.SIGUSR1 not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (ModelConfig, {"layer": "gru"}),
+        (ModelConfig, {"orders": 3}),
+        (TrainConfig, {"optimizer": "adamw"}),
+        (TrainConfig, {"schedule": "linear"}),
+        (TrainConfig, {"precision": "bf16"}),
+        (TrainConfig, {"device": "mps"}),
+        (TrainConfig, {"logger": "print"}),
+        (DataConfig, {"source": "photos"}),
+        (DataConfig, {"mode": "gray"}),
+        (DataConfig, {"crop": "center"}),
+    ],
+)
+@pytest.mark.usefixtures("as_a_user")
+def test_an_option_takes_only_the_values_that_it_lists(kind: Any, options: dict[str, Any]) -> None:
+    [(name, value)] = options.items()
+    section = kind.__name__.removesuffix("Config").lower()
+    with pytest.raises(InputError, match=rf"^{section}\.{name} is {value!r}, expected "):
+        kind(**options)

@@ -173,3 +173,24 @@ def test_a_started_process_that_ends_before_it_joins_ends_the_command(end: str, 
     with pytest.raises(InputError, match=message) as caught, started(2, command), joined():
         pass
     assert was_told(caught.value) == told
+
+
+@pytest.mark.parametrize("has_joined", [False, True])
+def test_a_process_that_has_joined_others_ends_without_the_teardown_of_python(has_joined: bool) -> None:
+    code = f"""
+import atexit, sys
+from pixelrnn import processes
+
+class Late:
+    def __del__(self):
+        print("torn down")
+
+sys.late = Late()
+atexit.register(print, "at exit")
+processes._has_joined = {has_joined}
+print("done")
+processes.end(3)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    expected = (3, "done\nat exit\n") if has_joined else (0, "done\nat exit\ntorn down\n")
+    assert (done.returncode, done.stdout, done.stderr) == (*expected, "")

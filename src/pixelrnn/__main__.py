@@ -7,8 +7,11 @@ def main() -> int:
     """Runs `pixelrnn.cli.main`, and handles Ctrl-C until that function does."""
     try:
         from pixelrnn.cli import main
+        from pixelrnn.processes import end
 
-        return main()
+        status = main()
+        end(status)
+        return status
     except KeyboardInterrupt:
         print("pixelrnn: stopped by SIGINT", file=sys.stderr)
         return 130

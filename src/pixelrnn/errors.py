@@ -5,7 +5,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from operator import ge, gt, le, lt
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 class InputError(ValueError):
@@ -55,6 +56,16 @@ def _masked(how: str, *signums: int) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def check_choices(section: str, config: Any) -> None:
+    """Raises InputError if a field of a dataclass that lists its values (``Literal``) has another one."""
+    for name, kind in get_type_hints(type(config)).items():
+        kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+        known = [choice for each in kinds if get_origin(each) is Literal for choice in get_args(each)]
+        value = getattr(config, name)
+        if known and value not in known and not (value is None and type(None) in kinds):
+            raise InputError(f"{section}.{name} is {value!r}, expected {', '.join(map(str, known))}")
 
 
 def check_number(

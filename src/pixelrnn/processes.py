@@ -3,6 +3,7 @@
 Only rank 0 writes files and prints. An error of any process ends all of them, and one of them prints it.
 """
 
+import atexit
 import itertools
 import os
 import re
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -30,8 +32,13 @@ T = TypeVar("T")
 
 _JOINS = itertools.count()
 
+_has_joined = False
+
 _STARTED: "list[subprocess.Popen[bytes]]" = []
 """The other processes of the command, if this one has started them."""
+
+LONGEST_WAIT = timedelta(hours=12)
+"""How long processes wait for each other: a machine may decode a large folder meanwhile."""
 
 SECONDS_TO_END = 20
 """How long `started` waits for the other processes after an error, before it kills them."""
@@ -225,6 +232,8 @@ def joined() -> Iterator[Processes]:
         return
     if gpus := torch.cuda.device_count():
         torch.cuda.set_device(own.local_rank % gpus)
+    global _has_joined
+    _has_joined = True
     store, token = _connected(), ""
     try:
         own.wait()  # rank 0 must not fail, and take the store with it, while others still connect
@@ -272,7 +281,7 @@ def _connected() -> "Store":
             restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)
             store = PrefixStore(f"{restarts}/{next(_JOINS)}", shared)
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.device_count() else "gloo"
-            init_process_group(backend, store=store, rank=rank, world_size=size)
+            init_process_group(backend, timeout=LONGEST_WAIT, store=store, rank=rank, world_size=size)
             found.append(store)
         except Exception as error:
             found.append(error)
@@ -296,8 +305,13 @@ def _is_first(store: "Store", token: str) -> bool:
     try:
         return store.add("pixelrnn/failed", 1) == 1
     except RuntimeError:
-        with suppress(FileExistsError):
-            (Path(tempfile.gettempdir()) / f"pixelrnn-{token}").touch(exist_ok=False)
+        if not token:  # rank 0 was killed before all had joined
+            return True
+        told = Path(tempfile.gettempdir()) / f"pixelrnn-{token}"
+        with suppress(OSError):
+            told.touch(exist_ok=False)
+            time.sleep(SECONDS_TO_NOTICE)  # the others fail in this time
+            told.unlink()
             return True
         return False
 
@@ -308,6 +322,20 @@ def _wait_for_others(store: "Store", size: int) -> None:
     with suppress(RuntimeError):
         while store.add("pixelrnn/failed", 0) < size and time.monotonic() < end:
             time.sleep(0.01)
+
+
+def end(status: int) -> None:
+    """Ends this process at once if it has joined others; otherwise does nothing.
+
+    Threads of PyTorch may still free tensors then. While Python takes itself apart, this can abort the process, and
+    torchrun would restart a job that has done its work.
+    """
+    if _has_joined:
+        atexit._run_exitfuncs()  # those of loggers, for instance
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
 
 
 def was_told(error: BaseException) -> bool:

@@ -375,6 +375,7 @@ def test_a_model_that_comes_with_the_package(
     # The recipe of the run says which images to use, unless the command line does.
     monkeypatch.setenv("PIXELRNN_DATA", str(tmp_path))
     (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "t10k-labels-idx1-ubyte").touch()
     fails(
         capsys, ["evaluate", "mnist-class"], f"no train-images-idx3-ubyte.* in {tmp_path / 'mnist'}, expected the IDX"
     )

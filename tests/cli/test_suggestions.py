@@ -63,6 +63,8 @@ def test_missing_images_and_models_name_the_way_out(
         ["train", "--data.levels", "2", "--train.start", "mnist-row"],
         r"--train\.start mnist-row has depth 8, expected 1 like the new model: pass --model\.depth 8",
     )
-    Path("photos").mkdir()
-    fails(capsys, ["train", "photos"], r"photos is a folder, .* pass --data folder --data\.path photos to train on its")
-    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+    Path("holiday").mkdir()
+    fails(
+        capsys, ["train", "holiday"], r"holiday is a folder, .* pass --data folder --data\.path holiday to train on its"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday"]

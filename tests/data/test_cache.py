@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -290,3 +291,33 @@ def test_decoding_takes_little_memory(tmp_path: Path) -> None:
     before = forget_peak()
     assert len(folder.read(tmp_path / "photos")[0]) == 2000
     assert peak() - before < 60  # the images have 125 MiB
+
+
+def test_a_build_that_is_killed_again_before_it_saves_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, log, end = photos(tmp_path / "photos"), list[str](), [200]
+    decode = decoders.decode
+
+    def noted(files: Any, how: Any) -> Any:
+        if int(files[0].name[:3]) >= end[0]:
+            raise KeyboardInterrupt
+        log.append(files[0].name)
+        return decode(files, how)
+
+    monkeypatch.setattr(decoders, "decode", noted)
+    monkeypatch.setattr(cache, "FILES", 20)
+    monkeypatch.setattr(cache, "UNSAVED", 1)
+    for end[0] in (200, 200, 1000):
+        with suppress(KeyboardInterrupt):
+            folder.read(path)
+    assert log == [f"{n:03}.png" for n in range(0, 300, 20)]
+
+
+def test_only_random_crops_have_a_seed(tmp_path: Path, decoded: list[str]) -> None:
+    path = photos(tmp_path / "photos", 3)
+    for crop, expected in ((None, 3), ("centre", 3), ("random", 9)):
+        decoded.clear()
+        for seed in range(3):
+            folder.read(path, Decoding(size=(2, 2), crop=crop, seed=seed))
+        assert len(decoded) == expected

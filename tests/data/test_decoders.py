@@ -74,6 +74,18 @@ def test_they_import_no_pytorch() -> None:
 def test_a_part_leaves_out_images_of_another_shape(tmp_path: Path) -> None:
     files = [file for part in parts(tmp_path) for file in part]
     Image.new("RGB", (5, 4)).save(tmp_path / "5.png")
-    part = decoders.decode(files, Decoding())
+    (part,) = decoders.decode(files, Decoding())
     assert part.others == {(3, 4, 5): ["5.png"]}
     assert part.pixels.shape[1:] == (4, 5, 1)
+
+
+def test_large_files_end_a_part_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [file for part in parts(tmp_path) for file in part]
+    (whole,) = decoders.decode(files, Decoding())
+    monkeypatch.setattr(decoders, "BYTES", 3 * 4 * 5)
+    several = [*decoders.decode(files, Decoding())]
+    assert len(several) > 3
+    assert sum(part.files for part in several) == len(files)
+    assert [name for part in several for name in part.names] == whole.names
+    assert np.array_equal(np.concatenate([part.pixels for part in several if part.names]), whole.pixels)
+    assert all(part.pixels.base is None for part in several)

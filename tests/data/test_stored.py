@@ -1,4 +1,6 @@
+import copy
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +84,17 @@ def test_a_file_takes_no_memory_but_for_a_few_slices(tmp_path: Path) -> None:
     bright = sum(int((pixels == 6).sum()) for pixels, _ in data.train.slices())
     assert peak() - before < 120  # the file has 195 MiB
     assert 0.45 < bright / (len(data.train) * 4096) < 0.55
+
+
+def test_a_copy_reads_the_same_file_and_notices_its_changes(tmp_path: Path) -> None:
+    array = np.arange(24, dtype=np.uint8).reshape(4, 2, 3)
+    np.save(tmp_path / "a.npy", array)
+    stored = Stored.of(np.load(tmp_path / "a.npy", mmap_mode="r"))
+    packed = pickle.dumps(stored)
+    for each in (copy.deepcopy(stored), pickle.loads(packed)):
+        own = each[torch.tensor([3, 0])]
+        del each
+        assert own[:, 0].tolist() == array[[3, 0]].tolist()
+    np.save(tmp_path / "a.npy", np.zeros((5, 2, 3), np.uint8))
+    with pytest.raises(InputError, match="has changed since it was opened"):
+        pickle.loads(packed)[torch.tensor([0])]

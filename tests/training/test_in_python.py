@@ -1,3 +1,5 @@
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pixelrnn
 from pixelrnn import InputError, MultiScalePixelRNN, PixelRNN
 from pixelrnn.cli import main
 from pixelrnn.data import Data, DataConfig, Images, load
+from pixelrnn.errors import Stopped
 from pixelrnn.training.fit import fit as with_recipe
 from pixelrnn.training.recipe import recipe_named
 from tests.training.runs import recipe, rows
@@ -156,3 +159,32 @@ def test_an_unknown_section_of_a_recipe_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("optimizer: {lr: 1}")
     with pytest.raises(InputError, match=r"a\.yaml has a section optimizer, expected model, data and train"):
         recipe_named(str(tmp_path / "a.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("first", "data", "message"),
+    [
+        (None, None, "the first argument is a NoneType, expected a recipe, its name or file, or a model"),
+        (torch.nn.Linear(2, 2), None, "the first argument is a Linear, expected a recipe"),
+        (
+            "digits",
+            torch.zeros(2, 1, 8, 8, dtype=torch.uint8),
+            "data is a Tensor, expected a folder, a DataConfig or a",
+        ),
+        (Path("none.yaml"), None, "no recipe 'none.yaml'"),
+    ],
+)
+@pytest.mark.usefixtures("as_a_user")
+def test_arguments_of_other_types_are_refused(first: Any, data: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        pixelrnn.fit(first, data)
+
+
+def test_a_stopped_training_without_a_folder_promises_nothing() -> None:
+    class Stop(pl.Callback):
+        def on_train_batch_start(self, *_: object) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Stopped) as stopped:
+        pixelrnn.fit("digits", callbacks=(each for each in [Stop()]))
+    assert str(stopped.value) == "stopped by SIGINT"

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -6,7 +7,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_optimizer import SOAP
-from torch.utils.data import DataLoader, TensorDataset
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from pixelrnn import InputError, MultiScalePixelRNN, PixelRNN
 from pixelrnn.data import requantise
@@ -178,3 +180,27 @@ def test_a_model_of_another_class_is_asked_for() -> None:
     kept = LikelihoodTraining(Mine(hidden=2)).hparams["model"]
     with pytest.raises(InputError, match="holds a Mine: pass it to load_from_checkpoint as model"):
         LikelihoodTraining(kept)
+
+
+class Stream(IterableDataset[Tensor]):
+    """Images without end."""
+
+    def __iter__(self) -> Iterator[Tensor]:
+        while True:
+            yield torch.zeros(1, 3, 3, dtype=torch.uint8)
+
+
+def test_a_loader_without_a_length_trains(tmp_path: Path) -> None:
+    how: dict[str, Any] = {"default_root_dir": tmp_path, "accelerator": "cpu", "logger": False}
+    how |= {
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "limit_val_batches": 0,
+    }
+    loader: DataLoader[Tensor] = DataLoader(Stream(), batch_size=2)
+    model = PixelRNN(levels=4, hidden=2)
+    pl.Trainer(max_steps=3, **how).fit(LikelihoodTraining(model), loader, loader)
+    endless = pl.Trainer(max_epochs=-1, **how)
+    with pytest.raises(InputError, match=r"train\.schedule cosine needs an end: pass max_steps"):
+        endless.fit(LikelihoodTraining(model), loader, loader)

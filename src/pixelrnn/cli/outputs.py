@@ -101,11 +101,12 @@ def save_completions(
 ) -> None:
     """Draws images, what is known of them, and their completions below each other. The captions are −log p of what
     was covered and of what was drawn in its place, and the class."""
-    rows = []
-    for n, images in enumerate([x, *completed.split(len(x))]):
+    rows, draws = [], completed.split(len(x))
+    names = ["original"] + [f"completed {n}" if len(draws) > 1 else "completed" for n in range(1, len(draws) + 1)]
+    for images, name in zip([x, *draws], names, strict=True):
         nats = unknown_nats(model, images, known, order=order, labels=labels)
         captions = [f"{each:.1f} nats" for each in nats.tolist()]
-        rows.append(pictures.Row(pictures.to_8_bit(images, model.levels), captions, "completed" if n else "original"))
+        rows.append(pictures.Row(pictures.to_8_bit(images, model.levels), captions, name))
     covered = torch.where(known, rows[0].images, GREY)
     rows.insert(1, pictures.Row(covered, pictures.class_names(model.classes, labels), "covered"))
     pictures.save_rows(path, rows, columns=COLUMNS)

@@ -17,6 +17,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,6 +100,7 @@ def images(source: Source, how: Decoding, refuse: Callable[[str, str], None]) ->
     Raises:
         InputError: images differ in size or mode, or the cache cannot be written to.
     """
+    how = replace(how, seed=how.seed if how.crop == "random" else 0)  # nothing else depends on it
     key = hashlib.blake2b(os.fsencode(repr((source.name, how))), digest_size=8).hexdigest()
     place = folder() / key
     state = repr((VERSION, PIL.__version__, pillow.formats(), source.state))
@@ -144,8 +146,6 @@ def _build(
         build = Build(place, {"name": source.name, "state": state})
     what = f"decoding {Path(source.name).name}"
     with build, counted(what, source.files, done=build.files, on_any_rank=True) as advance:
-        with _writing(place):
-            build.save()
         firsts = range(build.files, source.files, FILES)
         parts = (source.read(first, min(first + FILES, source.files)) for first in firsts)
         for part in decoded(parts, how, count=len(firsts)):
@@ -185,12 +185,14 @@ class Build:
         self.first: str = with_images[0]["names"][0] if with_images else ""
         self.shape: tuple[int, ...] = tuple(with_images[0]["shape"]) if with_images else ()
         self.others: dict[tuple[int, ...], list[str]] = {}
-        self.journal = (self.path / "parts.jsonl").open("wb")
+        with replacing(self.path / "parts.jsonl") as temporary:
+            temporary.write_bytes(_as_lines([header, *self.lines]))
+        self.journal = (self.path / "parts.jsonl").open("ab")
         (self.path / "images.npy").touch()
         self.pixels = (self.path / "images.npy").open("r+b")
         self.pixels.truncate(HEADER + sum(line["bytes"] for line in self.lines))
         self.pixels.seek(0, os.SEEK_END)
-        self.unsaved = [header, *self.lines]
+        self.unsaved: list[Line] = []
 
     def __enter__(self) -> "Build":
         return self
@@ -243,7 +245,7 @@ class Build:
         """Writes the lines of parts whose images are safe on the disk, so that a power cut loses no image of theirs."""
         self.pixels.flush()
         os.fsync(self.pixels.fileno())
-        self.journal.write(b"".join(json.dumps(line).encode() + b"\n" for line in self.unsaved))
+        self.journal.write(_as_lines(self.unsaved))
         self.journal.flush()
         os.fsync(self.journal.fileno())
         self.unsaved = []
@@ -275,6 +277,10 @@ class Build:
 def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape (C, H, W) of an array (H, W, C)."""
     return (shape[2], *shape[:2])
+
+
+def _as_lines(lines: Sequence[Line]) -> bytes:
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
 def _lines(place: Path) -> list[Line]:

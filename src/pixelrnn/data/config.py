@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from pixelrnn.errors import check_choices
+
 Source = Literal["digits", "mnist", "binarized-mnist", "fashion-mnist", "cifar10", "folder", "array", "huggingface"]
 Mode = Literal["grey", "rgb"]
 Crop = Literal["centre", "random", "tiles"]
@@ -63,6 +65,9 @@ class DataConfig:
     """The fraction of the training images to draw for testing, if the source has no such split."""
     seed: int = 0
     """The seed of the draws for validation and testing, and of random crops."""
+
+    def __post_init__(self) -> None:
+        check_choices("data", self)
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,9 @@ from pixelrnn.errors import InputError
 
 FILES = 128
 """The files of a part. A process decodes one part after the other."""
+
+BYTES = 2**25
+"""A part of more decoded bytes ends early, so that large files do not fill the memory."""
 
 FEW = 8
 """Of fewer parts, this process decodes all, because it takes a second to start others."""
@@ -41,7 +44,7 @@ class File(NamedTuple):
 class Part:
     """The images of some neighbouring files, all of one shape."""
 
-    files: int
+    files: int = 0
     names: list[str] = field(default_factory=list)
     pixels: Array = field(default_factory=lambda: np.empty((0, 0, 0, 0), np.uint8))
     """(N, H, W, C)."""
@@ -50,11 +53,16 @@ class Part:
     others: dict[tuple[int, ...], list[str]] = field(default_factory=dict)
     """The names of the images of other shapes (C, H, W), which are left out."""
 
+    def with_images(self, images: Sequence[Array]) -> "Part":
+        """The part with its images."""
+        return replace(self, pixels=np.stack(images)) if images else self
 
-def decode(files: Sequence[File], how: Decoding) -> Part:
-    """Decodes the files of a part."""
-    part, images = Part(len(files)), list[Array]()
+
+def decode(files: Sequence[File], how: Decoding) -> Iterator[Part]:
+    """Decodes files, in parts of few bytes: each ends with the file that fills it."""
+    part, images = Part(), list[Array]()
     for file in files:
+        part.files += 1
         array = pillow.attempt(file.content, how, name=file.name, path=file.path)
         if isinstance(array, str):
             part.refused[file.path] = array
@@ -64,16 +72,18 @@ def decode(files: Sequence[File], how: Decoding) -> Part:
                 part.others.setdefault((tile.shape[2], *tile.shape[:2]), []).append(name)
             else:
                 part.names.append(name)
-                images.append(tile)
-    if images:
-        part.pixels = np.stack(images)
-    return part
+                images.append(tile.copy())  # a view would keep the whole photo
+        if sum(image.nbytes for image in images) >= BYTES:
+            yield part.with_images(images)
+            part, images = Part(), []
+    if part.files:
+        yield part.with_images(images)
 
 
 def decoded(parts: Iterable[Sequence[File]], how: Decoding, *, count: int) -> Iterator[Part]:
     """Decodes the files of so many parts in order."""
     n = min(_cores(), count // FEW)
-    yield from _by_others(n, parts, how) if n > 1 else (decode(part, how) for part in parts)
+    yield from _by_others(n, parts, how) if n > 1 else (part for files in parts for part in decode(files, how))
 
 
 def _cores() -> int:
@@ -96,11 +106,11 @@ def _by_others(n: int, parts: Iterable[Sequence[File]], how: Decoding) -> Iterat
         waiting: deque[subprocess.Popen[bytes]] = deque()
         for k, part in enumerate(parts):
             if k >= n:
-                yield _received(waiting.popleft())
+                yield from _received(waiting.popleft())
             _send(processes[k % n], (part, how))
             waiting.append(processes[k % n])
         while waiting:
-            yield _received(waiting.popleft())
+            yield from _received(waiting.popleft())
 
 
 def _send(process: "subprocess.Popen[bytes]", value: object) -> None:
@@ -112,13 +122,13 @@ def _send(process: "subprocess.Popen[bytes]", value: object) -> None:
         raise _lost(process) from None
 
 
-def _received(process: "subprocess.Popen[bytes]") -> Part:
+def _received(process: "subprocess.Popen[bytes]") -> Iterator[Part]:
     assert process.stdout is not None
     try:
-        part: Part = pickle.load(process.stdout)
+        while (part := pickle.load(process.stdout)) is not None:
+            yield part
     except (EOFError, pickle.UnpicklingError):
         raise _lost(process) from None
-    return part
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -134,11 +144,17 @@ def _lost(process: "subprocess.Popen[bytes]") -> InputError:
 
 
 def serve() -> None:
-    """Decodes the parts that arrive at standard input, and writes them to standard output."""
+    """Decodes the files that arrive at standard input, and writes their parts to standard output, None after the last.
+
+    Ends when nobody gives files any more, or reads the parts.
+    """
     source, target = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # nothing else may write between the parts
-    with suppress(EOFError):
+    with suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):
         while True:
             files, how = pickle.load(source)
-            pickle.dump(decode(files, how), target)
+            for part in decode(files, how):
+                pickle.dump(part, target)
+            pickle.dump(None, target)
             target.flush()
+    os._exit(0)  # Python would try once more to write what nobody reads

@@ -179,7 +179,7 @@ def _read(
             report.read = len(files) - len(report.refused)
             raise InputError(f"{error}. Also, {report.total}: {report.reasons}") from error
     else:
-        part = decode(chosen(0, 1), how)
+        (part,) = decode(chosen(0, 1), how)
         report.refused |= part.refused
         images = Images(channels_first(part.pixels), part.names) if part.names else None
     report.read += sum(str(file) not in report.refused for file in files.values())

@@ -54,6 +54,8 @@ class Images(Dataset[Batch]):
         index: Int[Tensor, " n"] | None = None,
         levels: tuple[int, int] = (256, 256),
     ) -> None:
+        if isinstance(names, Tensor):
+            raise InputError("the names of images are a tensor, expected texts: pass classes as labels=")
         self.stored, self.labels, self.levels = stored, labels, levels
         self.index = torch.arange(len(stored)) if index is None else index
         self.names = [*names] or [str(n) for n in range(len(self))]

@@ -28,9 +28,17 @@ class Stored:
         self.path, self.offset, self.dtype = path, offset, dtype
         self._own_shape = shape[1:]
         self.shape = (shape[0], *(shape[3:] or (1,)), *shape[1:3])
-        self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        weakref.finalize(self, os.close, self._file)
+        self._open()
         self._at_first = self._state()
+
+    def _open(self) -> None:
+        self._file = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        weakref.finalize(self, os.close, self._file)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Opens the file again: a copy, or another process, cannot use the number of an open file."""
+        vars(self).update(state)
+        self._open()
 
     @classmethod
     def of(cls, mapped: Any) -> "Stored":

@@ -1,7 +1,6 @@
 """`pixelrnn.fit`: a whole training as one call, for programs and notebooks."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,18 +10,18 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 
 from pixelrnn.data import Data, DataConfig
-from pixelrnn.errors import InputError
+from pixelrnn.errors import InputError, Stopped
 from pixelrnn.models import ImageModel
 from pixelrnn.training import fit as training
 from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig, changed, recipe_named
 
 
 def fit(
-    recipe_or_model: Recipe | str | ImageModel,
+    recipe_or_model: Recipe | str | Path | ImageModel,
     data: Data | DataConfig | str | Path | None = None,
     *,
-    callbacks: Sequence[pl.Callback] = (),
-    logger: Logger | Sequence[Logger] | str | None = None,
+    callbacks: pl.Callback | Iterable[pl.Callback] = (),
+    logger: Logger | Iterable[Logger] | str | None = None,
     run: str | Path | None = None,
     resume: bool = False,
     **train: Any,
@@ -39,7 +38,7 @@ def fit(
         logger: ``"wandb"`` or ``"mlflow"``, if its package is installed, or loggers of Lightning. They get the metrics
             and the options of the network and of the training.
         run: the run folder, new or empty. It holds what the folder of `pixelrnn train` holds. Default: a temporary
-            folder, which is removed at the end.
+            folder, which is removed at the end; then a training that is stopped leaves nothing.
         resume: continue the run in the folder, with the same other arguments.
         train: options of `pixelrnn.training.recipe.TrainConfig`, such as ``epochs=3``. They override the recipe.
 
@@ -48,6 +47,7 @@ def fit(
     """
     if resume and run is None:
         raise InputError("resume continues the run in a folder: pass run")
+    callbacks = [callbacks] if isinstance(callbacks, pl.Callback) else [*callbacks]
     if any(isinstance(each, pl.callbacks.Checkpoint) for each in callbacks):
         raise InputError(
             "callbacks has a ModelCheckpoint, but a run keeps checkpoints of its own: omit it and pass run"
@@ -66,20 +66,30 @@ def fit(
         recipe = Recipe(model=_described(model), data=_like(model))
         if data is None:
             raise InputError("data is missing: pass the images, because only a recipe names some")
+    elif isinstance(recipe_or_model, str | Path):
+        recipe = recipe_named(str(recipe_or_model))
+    elif isinstance(recipe_or_model, Recipe):
+        recipe = recipe_or_model
     else:
-        recipe = recipe_named(recipe_or_model) if isinstance(recipe_or_model, str) else recipe_or_model
+        kind = type(recipe_or_model).__name__
+        raise InputError(f"the first argument is a {kind}, expected a recipe, its name or file, or a model")
+    if data is not None and not isinstance(data, Data | DataConfig | str | Path):
+        raise InputError(f"data is a {type(data).__name__}, expected a folder, a DataConfig or a pixelrnn.data.Data")
     if isinstance(data, str | Path):
         data = replace(recipe.data, path=str(data))
     if isinstance(data, DataConfig):
         recipe = replace(recipe, data=data)
     recipe = replace(recipe, train=changed(recipe.train, "train", train))
-    with ExitStack() as stack:
-        if run is None:
-            name = Path(recipe_or_model).stem if isinstance(recipe_or_model, str) else "run"
-            run = Path(stack.enter_context(TemporaryDirectory(prefix="pixelrnn-"))) / name
-        given = data if isinstance(data, Data) else None
-        how: dict[str, Any] = {"resume": resume, "callbacks": callbacks, "loggers": loggers}
-        return training.fit(recipe, Path(run), model=model, data=given, **how)
+    given = data if isinstance(data, Data) else None
+    how: dict[str, Any] = {"resume": resume, "callbacks": callbacks, "loggers": loggers, "model": model, "data": given}
+    if run is not None:
+        return training.fit(recipe, Path(run), **how)
+    name = Path(recipe_or_model).stem if isinstance(recipe_or_model, str | Path) else "run"
+    with TemporaryDirectory(prefix="pixelrnn-") as folder:
+        try:
+            return training.fit(recipe, Path(folder) / name, **how)
+        except Stopped as stopped:
+            raise Stopped(stopped.signum) from None  # nothing is saved
 
 
 def _described(model: ImageModel) -> ModelConfig:

@@ -105,8 +105,8 @@ class LikelihoodTraining(pl.LightningModule):
     def training_step(self, batch: "Part | Tensor | Sequence[Tensor]", batch_idx: int) -> dict[str, Tensor]:
         batch = self._part(batch)
         # A resumed run draws the same orders and dropout.
-        batches = int(self.trainer.num_training_batches) if self.batches is None else self.batches
-        seed_step(self.config.seed, self.current_epoch * batches + batch_idx)
+        own = None if self.batches is None else self.current_epoch * self.batches + batch_idx
+        seed_step(self.config.seed, self.trainer.fit_loop.total_batch_idx if own is None else own)
         numbers = torch.randint(8, (batch.total,)) if self.model.orders > 1 else torch.zeros(0, dtype=torch.long)
         with part_of_batch(self.model, batch.first, batch.total):
             share, nats = self._shares(batch, numbers)
@@ -148,7 +148,11 @@ class LikelihoodTraining(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         parameters, rate = self.model.parameters(), self.config.learning_rate
         if self.batches is None:
-            steps = int(self.trainer.estimated_stepping_batches)
+            steps = self.trainer.estimated_stepping_batches
+            if math.isinf(steps) and self.config.schedule != "constant":
+                raise InputError(
+                    "train.schedule cosine needs an end: pass max_steps to the Trainer, or choose constant"
+                )
         else:
             steps = self.config.epochs * math.ceil(self.batches / self.config.accumulate)
         optimizer: torch.optim.Optimizer

@@ -9,7 +9,7 @@ import yaml
 from cyclopts import Parameter
 
 from pixelrnn.data import DataConfig
-from pixelrnn.errors import InputError, check_number, input_error
+from pixelrnn.errors import InputError, check_choices, check_number, input_error
 from pixelrnn.files import opened
 from pixelrnn.processes import launched
 
@@ -48,6 +48,7 @@ class ModelConfig:
     means 8×8, 16×16, then 32×32. Default: a single scale."""
 
     def __post_init__(self) -> None:
+        check_choices("model", self)
         # A recipe may come from elsewhere. Large values of these would fill the memory before any other check.
         check_number("model.depth", self.depth, least=1, most=1000)
         check_number("model.hidden", self.hidden, least=1, most=4096)
@@ -104,6 +105,7 @@ class TrainConfig:
     """The number of machines. torchrun or srun must start the processes on them. Default: as many as they start."""
 
     def __post_init__(self) -> None:
+        check_choices("train", self)
         check_number("train.epochs", self.epochs, least=1)
         check_number("train.batch", self.batch, least=1)
         check_number("train.accumulate", self.accumulate, least=1)
