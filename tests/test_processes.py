@@ -2,6 +2,8 @@ import os
 import pickle
 import re
 import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest

@@ -64,7 +64,5 @@ def test_missing_images_and_models_name_the_way_out(
         r"--train\.start mnist-row has depth 8, expected 1 like the new model: pass --model\.depth 8",
     )
     Path("holiday").mkdir()
-    fails(
-        capsys, ["train", "holiday"], r"holiday is a folder, .* pass --data folder --data\.path holiday to train on its"
-    )
+    fails(capsys, ["train", "holiday"], r"holiday is a folder, .* pass --data folder --data\.path holiday")
     assert [path.name for path in tmp_path.iterdir()] == ["holiday"]

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from pixelrnn.data import DataConfig, cache, decoders, folder, load
+from pixelrnn.data.config import Crop
 from pixelrnn.data.pillow import Decoding
 from pixelrnn.errors import InputError
 from pixelrnn.training.memory import forget_peak, peak
@@ -316,7 +317,8 @@ def test_a_build_that_is_killed_again_before_it_saves_loses_nothing(
 
 def test_only_random_crops_have_a_seed(tmp_path: Path, decoded: list[str]) -> None:
     path = photos(tmp_path / "photos", 3)
-    for crop, expected in ((None, 3), ("centre", 3), ("random", 9)):
+    every: list[tuple[Crop | None, int]] = [(None, 3), ("centre", 3), ("random", 9)]
+    for crop, expected in every:
         decoded.clear()
         for seed in range(3):
             folder.read(path, Decoding(size=(2, 2), crop=crop, seed=seed))

@@ -192,12 +192,8 @@ class Stream(IterableDataset[Tensor]):
 
 def test_a_loader_without_a_length_trains(tmp_path: Path) -> None:
     how: dict[str, Any] = {"default_root_dir": tmp_path, "accelerator": "cpu", "logger": False}
-    how |= {
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "enable_checkpointing": False,
-        "limit_val_batches": 0,
-    }
+    how |= {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    how["limit_val_batches"] = 1
     loader: DataLoader[Tensor] = DataLoader(Stream(), batch_size=2)
     model = PixelRNN(levels=4, hidden=2)
     pl.Trainer(max_steps=3, **how).fit(LikelihoodTraining(model), loader, loader)
