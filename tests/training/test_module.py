@@ -190,6 +190,9 @@ class Stream(IterableDataset[Tensor]):
             yield torch.zeros(1, 3, 3, dtype=torch.uint8)
 
 
+@pytest.mark.filterwarnings(
+    "ignore::lightning_fabric.utilities.warnings.PossibleUserWarning", "ignore:.*LeafSpec.* is deprecated"
+)
 def test_a_loader_without_a_length_trains(tmp_path: Path) -> None:
     how: dict[str, Any] = {"default_root_dir": tmp_path, "accelerator": "cpu", "logger": False}
     how |= {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
