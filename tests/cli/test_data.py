@@ -114,7 +114,8 @@ def test_images_of_any_file_take_the_options_of_decoding(
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
     for background in ("white", "black"):
         tokens = ["--images", str(tmp_path / "clear.png"), "--data.background", background]
-        assert main(["evaluate", str(run), *tokens]) == 0
+        scores = ["--per-image", str(tmp_path / "scores" / f"{background}.csv")]
+        assert main(["evaluate", str(run), *tokens, *scores]) == 0
         write(tmp_path / f"{background}.png", 255 if background == "white" else 0)
         assert main(["evaluate", str(run), "--images", str(tmp_path / f"{background}.png")]) == 0
     told = capsys.readouterr().out.splitlines()
@@ -125,7 +126,7 @@ def test_images_of_any_file_take_the_options_of_decoding(
     fails(capsys, [*images, "--data.max-pixels", "63"], r"clear\.png has 8×8 pixels, expected at most 63")
     fails(capsys, [*images, "--data.levels", "4"], "--images cannot be combined with --data.levels")
     (tmp_path / "bad.png").write_text("x")
-    (tmp_path / "scores.png").unlink()
+    shutil.rmtree(tmp_path / "scores")
     assert main(["evaluate", str(run), "--images", str(tmp_path), "--data.skip-damaged"]) == 0
     assert "all, 3 images" in capsys.readouterr().out
 
