@@ -38,5 +38,5 @@ def test_a_run_that_cannot_write_its_log_goes_on_and_says_so_once(
     fit(recipe(images, sample_every=1), tmp_path / "run")
     output = capfd.readouterr()
     assert output.err == "pixelrnn: the run continues without TensorBoard: No space left on device: /dev/full\n"
-    assert [line[:6] for line in output.out.splitlines()] == ["epoch "] * 2
+    assert output.out.count("epoch ") == output.out.count("\nepoch ") == 2
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")

@@ -68,8 +68,11 @@ class Images(Dataset[Batch]):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """A whole batch at once: the data loader calls this method if there is one."""
-        chosen = torch.tensor(indices, dtype=torch.long)
-        return Batch(self._read(self.index[chosen]), None if self.labels is None else self.labels[chosen])
+        return self.batch(torch.tensor(indices, dtype=torch.long))
+
+    def batch(self, indices: Int[Tensor, " B"]) -> Batch:
+        """The images with these indices."""
+        return Batch(self._read(self.index[indices]), None if self.labels is None else self.labels[indices])
 
     @property
     def pixels(self) -> UInt8[Tensor, "N C H W"]:
@@ -142,7 +145,7 @@ class InOrder(Sequence[Batch]):
     def __getitem__(self, place: int | slice) -> "Batch | InOrder":
         if isinstance(place, slice):
             return InOrder(self.images, self.parts[place])
-        return self.images.__getitems__(self.parts[place].tolist())
+        return self.images.batch(self.parts[place])
 
 
 def requantise(x: UInt8[Tensor, "..."], source: int, target: int) -> UInt8[Tensor, "..."]:
