@@ -26,7 +26,7 @@ class Ended(NamedTuple):
     """How a rank ended."""
 
     value: Any
-    """What the function returned."""
+    """The value that the function returned."""
     error: str
     """The kind and message of the exception that it raised, if any."""
     told: bool

@@ -38,13 +38,13 @@ def test_a_gpu_has_its_own_variants(
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda: "a GPU")
     monkeypatch.setattr("pixelrnn.ops.cpu.available", False)  # a GPU does not need the library
-    monkeypatch.setattr("pixelrnn.cli.commands.find_spec", lambda _: True)
+    monkeypatch.setattr("pixelrnn.cli.bench.find_spec", lambda _: True)
     assert main(["bench", "--batch", "10", "--device", "cuda", "--out", str(tmp_path / "bench.png")]) == 0
     head, _, *lines = capsys.readouterr().out.splitlines()
     assert head == "diagonal-bilstm, h = 32, depth 1, 28×28 binary images, a GPU"
     assert [line.split("  ")[0].strip() for line in lines[: len(VARIANTS["cuda"])]] == [*VARIANTS["cuda"]]
     assert "triton: time ∝ pixels^1.00 from 8×8 to 64×64" in lines
-    monkeypatch.setattr("pixelrnn.cli.commands.find_spec", lambda _: None)
+    monkeypatch.setattr("pixelrnn.cli.bench.find_spec", lambda _: None)
     for device in ("cuda", "auto"):
         assert main(["bench", "--device", device]) == 1
         assert "pixelrnn bench on a GPU needs Triton" in capsys.readouterr().err

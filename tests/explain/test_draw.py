@@ -10,7 +10,7 @@ from PIL import Image
 
 from pixelrnn import PixelRNN, figures
 from pixelrnn.cli import main
-from pixelrnn.cli.commands import explain
+from pixelrnn.cli.explain import explain
 from pixelrnn.explain import FIGURES, FigureName, context, draw
 from pixelrnn.models.pretrained import SHIPPED
 

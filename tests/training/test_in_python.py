@@ -18,6 +18,7 @@ from pixelrnn.cli import main
 from pixelrnn.data import Data, DataConfig, Images, load
 from pixelrnn.errors import Stopped
 from pixelrnn.training.fit import fit as with_recipe
+from pixelrnn.training.module import LikelihoodTraining
 from pixelrnn.training.recipe import recipe_named
 from tests.training.runs import recipe, rows
 
@@ -79,7 +80,11 @@ def test_a_run_on_tensors_resumes_only_on_the_same(tmp_path: Path, capsys: pytes
         pixelrnn.fit(model(), tensors(41), run=run, epochs=3, resume=True)
     capsys.readouterr()
     assert main(["evaluate", str(run)]) == 1
-    assert "is not a run folder: pass --data.source" in capsys.readouterr().err
+    assert "was trained on images given in Python: pass --data.source" in capsys.readouterr().err
+    assert main(["train", "--resume", str(run), "--train.epochs", "9"]) == 1
+    assert "were given in Python: resume it there, with pixelrnn.fit(" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"the model is missing: PixelRNN\.from_pretrained\(run\) loads"):
+        LikelihoodTraining.load_from_checkpoint(run / "checkpoints" / "last.ckpt")
 
 
 def test_a_folder_is_read_as_the_model_sees_it(tmp_path: Path) -> None:

@@ -1,26 +1,21 @@
-"""The commands: their options, their help and their code.
+"""The commands that train and use a model, or look at images: their options, their help and their code.
 
 Each command imports its libraries when it runs: PyTorch takes two seconds to import, and `--help` does not need it.
 """
 
 import os
-import socket
-import threading
 from contextlib import nullcontext
-from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from pixelrnn.cli import options
 from pixelrnn.data import DataConfig
-from pixelrnn.errors import InputError, check_number, extra, input_error
-from pixelrnn.explain import FIGURES, FigureName, StillFormat, draw, place
+from pixelrnn.errors import InputError, check_number, extra
 from pixelrnn.processes import launched, started
-from pixelrnn.progress import rows, track
-from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig, resolve
+from pixelrnn.progress import rows
+from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig
 
 command_line: list[str] = []
 """The running command as arguments of Python. `train` starts further processes with them."""
@@ -283,134 +278,3 @@ def data(
         captions = pictures.class_names(prepared.classes, shown.labels)
         pictures.save_grid(out, pictures.to_8_bit(shown.pixels, prepared.levels), captions=captions)
         print(f"images: {out}")
-
-
-@app.command
-def bench(
-    *,
-    layer: Literal["diagonal-bilstm", "row-lstm"] = "diagonal-bilstm",
-    batch: Annotated[tuple[int, ...], Parameter(negative="", show_default="16 64")] = (16, 64),
-    side: int = 28,
-    hidden: int = 32,
-    depth: int = 1,
-    rounds: int = 10,
-    device: options.OnDevice = "cpu",
-    processes: Annotated[tuple[int, ...], Parameter(negative="", consume_multiple=True, show_default=False)] = (),
-    out: Path | None = None,
-    overwrite: options.Overwrite = False,
-) -> None:
-    """Time whole training steps on this machine: naive implementations, our backends, and the bare arithmetic.
-
-    Example: `pixelrnn bench --layer row-lstm --batch 64 --out bench.png`
-
-    Each variant runs in its own process. The variants take turns of three steps, and the first step of each turn is
-    not timed. We time a variant only after its loss and gradients match the reference. To get figures that you can
-    quote, let nothing else run.
-
-    Args:
-        layer: The kind of layer in the model.
-        batch: The number of images per step. Repeat it for several batch sizes.
-        side: The height and width of an image in pixels.
-        hidden: The number h of features of a layer.
-        depth: The number of residual blocks.
-        rounds: The number of turns of each variant. We print the median time.
-        processes: Time our backend alone, with the batch on so many processes that share the threads: 1 2 compares one
-            process with two of half as many threads each. Default: compare the variants.
-        out: The PNG file to write: a plot of time against image side (at the first batch size) and against batch
-            size. The extra measurements take minutes.
-    """
-    import torch
-
-    from pixelrnn.bench import Task, Variant, measure, measure_together, table, table_together, time_exponent
-    from pixelrnn.cli import outputs
-    from pixelrnn.ops import cpu
-
-    check_number("--rounds", rounds, least=1)
-    if processes and out is not None:
-        raise InputError("--processes draws no plot: pass either --processes or --out")
-    if out is not None:
-        with extra("train", wanted_by="pixelrnn bench --out"):
-            from pixelrnn.bench.plot import save_plot
-        outputs.check_new(out, "--out", ".png", overwrite=overwrite)
-    on = resolve(device)
-    if on == "cpu" and not cpu.available:
-        raise InputError(f"pixelrnn bench needs the compiled library: {cpu.variant}")
-    if on == "cuda" and not find_spec("triton"):
-        raise InputError("pixelrnn bench on a GPU needs Triton: install PyTorch for CUDA, or pass --device cpu")
-    tasks = [Task(layer=layer, hidden=hidden, depth=depth, side=side, batch=b, device=on) for b in batch]
-    where = torch.cuda.get_device_name() if on == "cuda" else f"{torch.get_num_threads()} threads"
-    print(f"{layer}, h = {hidden}, depth {depth}, {side}×{side} binary images, {where}")
-    for task in tasks:
-        print(
-            table_together(measure_together(task, processes, rounds=rounds))
-            if processes
-            else table(measure(task, rounds=rounds))
-        )
-    if out is not None:
-        by_side = [measure(replace(tasks[0], side=s), rounds=min(rounds, 2)) for s in (8, 16, 32, 64)]
-        by_batch = [measure(replace(tasks[0], batch=b), rounds=min(rounds, 2)) for b in (1, 4, 16, 64)]
-        ours: Variant = "cpu" if on == "cpu" else "triton"
-        exponent = time_exponent({results[ours].task.side ** 2: results[ours].seconds for results in by_side})
-        print(f"{ours}: time ∝ pixels^{exponent:.2f} from 8×8 to 64×64")
-        save_plot(out, by_side, by_batch)
-        print(f"plot: {out}")
-
-
-@app.command
-def demo(model: options.ModelName = "mnist-class", *, port: int = 7860) -> None:
-    """Serve a web page to play with a model: completions, samples, and the pixels that each kind of layer sees.
-
-    Example: `pixelrnn demo --port 8000`
-
-    Only browsers on this machine can open the page, and it loads nothing from other machines. Ctrl-C stops the server.
-
-    Args:
-        port: The port on 127.0.0.1 that serves the page.
-    """
-    check_number("--port", port, least=1, most=2**16 - 1)
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio reads it when it is imported
-    with extra("demo", wanted_by="pixelrnn demo"):
-        from pixelrnn.demo.page import page, serve
-    from pixelrnn import models
-
-    with input_error(f"cannot listen on port {port}, choose another --port", OSError):
-        socket.create_server(("127.0.0.1", port)).close()
-    loaded = models.from_pretrained(model)
-    if loaded.channels not in (1, 3) or loaded.size is None:
-        found = f"channels {loaded.channels}, size {loaded.size}"
-        raise InputError(f"{model}: {found}, expected 1 or 3 channels and a size")
-    blocks = page(loaded, model)
-    serve(blocks, port)
-    try:
-        print(f"http://127.0.0.1:{port} until Ctrl-C", flush=True)
-        threading.Event().wait()
-    finally:
-        blocks.close(verbose=False)
-
-
-@app.command
-def explain(
-    *figures: FigureName,
-    out: Path = Path("figures"),
-    still: Annotated[StillFormat, Parameter(name="--format")] = "png",
-    model: options.ModelNames = ("mnist-class",),
-    overwrite: options.Overwrite = False,
-) -> None:
-    """Draw how a Row LSTM computes a row and a Diagonal BiLSTM a diagonal. The layers themselves compute the figures.
-
-    Example: `pixelrnn explain context shift --format svg --out figures`
-
-    Each figure is written to a file with the name of the figure. Figures that show several steps are animated GIFs.
-
-    Args:
-        figures: The figures to draw. Default: all of them.
-        out: The folder to write the figures into.
-        still: The file format of the figures that are not animated.
-    """
-    from pixelrnn.cli import outputs
-
-    for name in figures or FIGURES:
-        path = place(name, out, still=still)
-        outputs.check_new(path, "--out", path.suffix, overwrite=overwrite)
-    for name in track(figures or FIGURES, "drawing"):
-        print(draw(name, out, models=model, still=still))

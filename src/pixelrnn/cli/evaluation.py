@@ -75,12 +75,12 @@ def evaluate(
     told = ""
     if per_image is not None:
         usual = every.get("valid") if images is None else inputs.usual_images(model, data, loaded)
-        compared = None
         if usual is not None:
             usual = usual.spread(inputs.USUAL)
             nats = score(loaded, usual, split="valid", protocol=protocol, **how).per_image
-            compared = Scores.of(nats, usual, loaded.levels, what="validation images")
         if not launched().rank:
+            what = "validation images"
+            compared = None if usual is None else Scores.of(nats, usual, loaded.levels, what=what)
             told = outputs.write_scores(per_image, scores, chosen, compared, loaded.levels)
     if per_pixel is not None:
         maps = {s: surprise(loaded, own, split=s, **shared) for s, own in chosen.items()}

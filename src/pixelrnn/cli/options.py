@@ -96,6 +96,9 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
         if not path.is_file():
             raise InputError(f"no run to resume in {resume}: config.yaml is missing")
         defaults = read_recipe(path)
+        if "data" not in defaults and path.parent in (folder, Path(resume or "")):
+            way = f"resume it there, with pixelrnn.fit(…, run={str(path.parent)!r}, resume=True)"
+            raise InputError(f"the images of the run in {path.parent} were given in Python: {way}")
     else:
         takes_data = any("--data" in a.names for a in arguments)
         other = [name for name in given if name == "split" or (name.startswith("data.") and name not in OF_ANY_FILE)]
@@ -108,7 +111,8 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
             if path.is_file() and "data" in (recorded := read_recipe(path)):
                 defaults = {"data": recorded["data"]}
             elif "images" not in given and path.parent.exists():
-                raise InputError(f"{given['model']} is not a run folder: pass --data.source")
+                why = "was trained on images given in Python" if path.is_file() else "is not a run folder"
+                raise InputError(f"{given['model']} {why}: pass --data.source")
     Dict({commands[0]: defaults}, source=str(path))(app, commands, arguments)
 
 

@@ -24,7 +24,7 @@ BYTES = 2**25
 """A part of more decoded bytes ends early, so that large files do not fill the memory."""
 
 FEW = 8
-"""Of fewer parts, this process decodes all, because it takes a second to start others."""
+"""This process decodes fewer parts than these itself, because it takes a second to start others."""
 
 # They import neither this program's main module, as those of multiprocessing do, nor PyTorch.
 COMMAND = "import sys; sys.path[:] = {path!r}; from pixelrnn.data.decoders import serve; serve()"

@@ -86,8 +86,11 @@ def find(source: Source) -> Path:
     files: list[str] = []
     for name, checksum in published.checksums.items():
         kind, _, digits = checksum.partition(":")
-        if (kept := folder / name).is_file() and pooch.file_hash(str(kept), kind) != digits:
-            raise InputError(f"{kept} is damaged, its checksum is wrong: delete this file to download it again")
+        if (kept := folder / name).is_file():
+            if pooch.file_hash(str(kept), kind) != digits:
+                raise InputError(f"{kept} is damaged, its checksum is wrong: delete this file to download it again")
+            files.append(str(kept))
+            continue
         bar = Download(name)
         try:
             files.append(cache.fetch(name, downloader=pooch.HTTPDownloader(progressbar=bar)))

@@ -1,4 +1,4 @@
-"""What a training prints about itself: the work before it starts, its estimated time, and signs that it goes on.
+"""The lines that a training prints about itself: its work, its estimated time, and signs that it goes on.
 
 Only rank 0 of several processes has these callbacks.
 """

@@ -98,13 +98,20 @@ def unknown_nats(
     order: int = 0,
     labels: Int[Tensor, " B"] | None = None,
 ) -> Float[Tensor, " B"]:
-    """−log p of the pixels of each image that are not known, each given all pixels before it in the order, in nats."""
-    found = []
-    for part in torch.arange(len(x)).split(64):
-        given = {"labels": None if labels is None else labels[part.to(labels.device)]}
-        terms = model.log_prob_map(x[part].to(model.device), order=order, **given)
-        found.append(-terms.masked_fill(known.to(model.device), 0).sum(dim=(1, 2, 3)).cpu())
-    return torch.cat(found)
+    """−log p of the pixels of each image that are not known, each given all pixels before it in the order, in nats.
+
+    Args:
+        x: images.
+        known: mask of the pixels that are known in all images.
+        order: the order of generation; 0 is raster order.
+        labels: the class of each image, if the model is conditional on a class.
+
+    Raises:
+        InputError: as in `ImageModel.log_prob_map`.
+    """
+    images = Images(x.cpu(), labels=None if labels is None else labels.cpu())
+    terms = _of_batches(partial(model.log_prob_map, order=order), model, images, "scoring", batch=64)
+    return -terms.masked_fill(known.cpu(), 0).sum(dim=(1, 2, 3))
 
 
 @torch.no_grad()
@@ -134,7 +141,13 @@ def accuracy(
 
 
 def _of_batches(
-    compute: Callable[..., Tensor], model: ImageModel, images: Images, what: str, *, batch: int, processes: Processes
+    compute: Callable[..., Tensor],
+    model: ImageModel,
+    images: Images,
+    what: str,
+    *,
+    batch: int,
+    processes: Processes = Processes(),
 ) -> Tensor:
     """Calls a function of pixels and labels on every batch, and joins the results. Processes take batches in turn."""
     found = []

@@ -38,18 +38,21 @@ class LikelihoodTraining(pl.LightningModule):
     hold its recipe instead.
 
     Args:
-        model: the density, or a dictionary of its class and its ``config``, as checkpoints hold it.
+        model: the density; or a dictionary of its class and its ``config``, which checkpoints of a ``Trainer`` hold.
         config: the optimiser, its schedule, the seed and the scale. Only `pixelrnn.fit` and the command read the other
             options. A ``Trainer`` has its own: ``max_epochs``, ``gradient_clip_val``, ``accumulate_grad_batches``.
         images: the number of images in an epoch, in batches of ``config.batch``. Default: as many as the loader of the
             ``Trainer`` gives, and all its batches weigh alike.
         processes: with several of them, each computes its part of every batch. Noise is drawn for the whole batch, so
             it does not depend on their number.
+
+    Raises:
+        InputError: the model is missing, or the dictionary names another class.
     """
 
     def __init__(
         self,
-        model: ImageModel | dict[str, Any],
+        model: ImageModel | dict[str, Any] | None = None,
         config: TrainConfig | dict[str, Any] = TrainConfig(),
         *,
         images: int | None = None,
@@ -61,8 +64,10 @@ class LikelihoodTraining(pl.LightningModule):
             if kind is None:
                 raise InputError(f"the checkpoint holds a {model['kind']}: pass it to load_from_checkpoint as model")
             model = kind(**model["config"])
-        assert isinstance(model, ImageModel)
-        self.model = model
+        if not isinstance(model, ImageModel):
+            way = "PixelRNN.from_pretrained(run) loads the best model of a run folder, whose checkpoints do not hold it"
+            raise InputError(f"the model is missing: {way}")
+        self.model: ImageModel = model
         self.config = TrainConfig(**config) if isinstance(config, dict) else config
         self.images, self.processes = images, processes
         self.batches = None if images is None else math.ceil(images / self.config.batch)
