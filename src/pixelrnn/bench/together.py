@@ -4,14 +4,12 @@ All numbers of processes share the same number of threads: two processes have ha
 """
 
 import os
-import signal
 import socket
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from statistics import median
 from typing import Any
@@ -19,8 +17,8 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from pixelrnn.bench.variants import IN_A_ROW, Task
-from pixelrnn.errors import InputError, check_number, on_signals
+from pixelrnn.bench.variants import IN_A_ROW, Task, started
+from pixelrnn.errors import InputError, check_number
 from pixelrnn.processes import joined
 from pixelrnn.progress import bar
 from pixelrnn.training.memory import keep_freed
@@ -74,22 +72,11 @@ def _group(task: Task, n: int, threads: int) -> Iterator[list[Connection]]:
     """Starts n processes that compute steps together, and yields a pipe to each."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    context, pipes, processes = get_context("spawn"), list[Connection](), []
-    try:
-        for rank in range(n):
-            ours, theirs = context.Pipe()
-            place = {"RANK": rank, "WORLD_SIZE": n, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": n, "MASTER_PORT": port}
-            given = {name: str(value) for name, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"}
-            processes.append(context.Process(target=_serve, args=(theirs, task, threads, given), daemon=True))
-            pipes.append(ours)
-            with on_signals(signal.SIG_IGN, signal.SIGINT):  # Ctrl-C is for this process, which ends the others
-                processes[-1].start()
-            theirs.close()
+    shared = {"WORLD_SIZE": n, "LOCAL_WORLD_SIZE": n, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    places = [{"RANK": rank, "LOCAL_RANK": rank, **shared} for rank in range(n)]
+    given = [(task, threads, {name: str(value) for name, value in place.items()}) for place in places]
+    with started(_serve, given) as pipes:
         yield pipes
-    finally:
-        for process in processes:
-            process.terminate()
-            process.join()
 
 
 def _turn(group: list[Connection]) -> float:

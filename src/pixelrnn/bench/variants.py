@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -94,20 +94,29 @@ def gradients(model: PixelRNN, x: Tensor, variant: Variant) -> dict[str, Tensor]
 
 
 @contextmanager
-def workers(task: Task, variants: Sequence[Variant], threads: int) -> Iterator[dict[Variant, Connection]]:
-    """Starts a process for each variant, and yields the pipes through which to `ask` them."""
-    context, pipes, processes = get_context("spawn"), dict[Variant, Connection](), []
+def started(target: Callable[..., None], arguments: Iterable[tuple[Any, ...]]) -> Iterator[list[Connection]]:
+    """Starts a process for each tuple of arguments, and yields a pipe to each. ``target`` gets the other end first."""
+    context, pipes, processes = get_context("spawn"), list[Connection](), []
     try:
-        for variant in variants:
-            pipes[variant], theirs = context.Pipe()
-            processes.append(context.Process(target=_serve, args=(theirs, task, variant, threads), daemon=True))
+        for given in arguments:
+            ours, theirs = context.Pipe()
+            pipes.append(ours)
+            processes.append(context.Process(target=target, args=(theirs, *given), daemon=True))
             with on_signals(signal.SIG_IGN, signal.SIGINT):  # Ctrl-C is for this process, which ends the others
                 processes[-1].start()
+            theirs.close()
         yield pipes
     finally:
         for process in processes:
             process.terminate()
             process.join()
+
+
+@contextmanager
+def workers(task: Task, variants: Sequence[Variant], threads: int) -> Iterator[dict[Variant, Connection]]:
+    """Starts a process for each variant, and yields the pipes through which to `ask` them."""
+    with started(_serve, [(task, variant, threads) for variant in variants]) as pipes:
+        yield dict(zip(variants, pipes, strict=True))
 
 
 def ask(worker: Connection, what: Literal["gradients", "turn", "peak"]) -> Any:
