@@ -87,18 +87,16 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
             raise InputError(f"{recipe} is a folder, expected a recipe: {way}")
         data: dict[str, Any] = {name: given[f"data.{name}"] for name in ("source", "path") if f"data.{name}" in given}
         folder = run_folder(recipe, None if own is None else Path(own), DataConfig(**data))
-        if resume is not None:
-            path = Path(resume) / "config.yaml"
-        elif recipe is None and "or-resume" in given and (folder / "config.yaml").is_file():
-            path = folder / "config.yaml"
-        else:
-            path = find_recipe(recipe or "digits")
+        continued = None if resume is None else Path(resume)
+        if resume is None and recipe is None and "or-resume" in given and (folder / "config.yaml").is_file():
+            continued = folder
+        path = find_recipe(recipe or "digits") if continued is None else continued / "config.yaml"
         if not path.is_file():
             raise InputError(f"no run to resume in {resume}: config.yaml is missing")
         defaults = read_recipe(path)
-        if "data" not in defaults and path.parent in (folder, Path(resume or "")):
-            way = f"resume it there, with pixelrnn.fit(…, run={str(path.parent)!r}, resume=True)"
-            raise InputError(f"the images of the run in {path.parent} were given in Python: {way}")
+        if continued is not None and "data" not in defaults:
+            way = f"resume it there, with pixelrnn.fit(…, run={str(continued)!r}, resume=True)"
+            raise InputError(f"the images of the run in {continued} were given in Python: {way}")
     else:
         takes_data = any("--data" in a.names for a in arguments)
         other = [name for name in given if name == "split" or (name.startswith("data.") and name not in OF_ANY_FILE)]
