@@ -358,15 +358,16 @@ def test_training_starts_from_other_weights(tmp_path: Path, images: DataConfig) 
 
 @pytest.mark.parametrize("classes", [None, ["a", "b"]])
 @pytest.mark.parametrize("options", [{}, {"layer": "pixel-cnn"}, {"layer": "row-lstm", "factors": (2,)}])
-def test_a_model_of_several_orders_starts_from_one_of_raster_order(
+def test_a_deeper_model_of_several_orders_starts_from_a_smaller_one(
     tmp_path: Path, options: dict[str, Any], classes: list[str] | None
 ) -> None:
-    def model_of(orders: int) -> ImageModel:
+    def model_of(orders: int, depth: int = 3, **more: Any) -> ImageModel:
         kind: Any = MultiScalePixelRNN if "factors" in options else PixelRNN
-        model: ImageModel = kind(**options, levels=2, hidden=2, classes=classes, orders=orders)
+        every = {"levels": 2, "hidden": 2, "depth": depth, "classes": classes, "orders": orders}
+        model: ImageModel = kind(**options, **every, **more)
         return model
 
-    raster, several = model_of(1), model_of(8)
+    raster, several = model_of(1, depth=1), model_of(8)
     raster.save_pretrained(tmp_path / "raster")
     _start_from(str(tmp_path / "raster"), several)
     x = torch.randint(2, (4, 1, 4, 3), dtype=torch.uint8)
@@ -374,7 +375,9 @@ def test_a_model_of_several_orders_starts_from_one_of_raster_order(
     for order in range(8):
         expected = raster.log_prob(turn(x, order), **given)
         torch.testing.assert_close(several.log_prob(x, order=order, **given), expected)
+    with pytest.raises(InputError, match="raster has depth 1, expected 3 like"):
+        _start_from(str(tmp_path / "raster"), model_of(1, residual=False))
     several.save_pretrained(tmp_path / "several")
-    for other in (raster, model_of(4)):
+    for other in (model_of(1), model_of(4)):
         with pytest.raises(InputError, match=f"several has orders 8, expected {other.orders} like the new model"):
             _start_from(str(tmp_path / "several"), other)

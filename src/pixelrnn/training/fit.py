@@ -160,22 +160,33 @@ def build(recipe: Recipe, data: Data) -> ImageModel:
 
 
 def _start_from(name: str, model: ImageModel) -> None:
-    """Copies the weights of another model. Its size and dropout may differ, and it may have fewer orders: one."""
+    """Copies the weights of another model. Its size and dropout may differ; it may have fewer layers, and one order.
+
+    At first, the additional layers and orders change nothing: both models give the same densities.
+    """
     with input_error("train.start", InputError):
         started = models.from_pretrained(name)
-    same = {"size", "dropout", "orders"} if started.orders == 1 else {"size", "dropout"}
-    for key in sorted((model.config.keys() | started.config.keys()) - same):
+    depth, may_differ = started.config["depth"], {"size", "dropout"}
+    if started.orders == 1:
+        may_differ.add("orders")
+    if depth < model.config["depth"] and model.config["residual"]:
+        may_differ.add("depth")
+    for key in sorted((model.config.keys() | started.config.keys()) - may_differ):
         own, other = model.config.get(key), started.config.get(key)
         if own != other:
             way = f": pass model.{key} {other}" if hasattr(ModelConfig, key) else ""
             raise InputError(f"train.start {name} has {key} {other}, expected {own} like the new model{way}")
+    for network in model.modules():
+        if isinstance(network, PixelRNN):  # an additional layer adds zeros to the residual stream and to the output
+            for added in (*(block.transform[-1] for block in network.blocks[depth:]), *network.skips[depth:]):
+                torch.nn.init.zeros_(added.weight)
+                torch.nn.init.zeros_(added.bias)
     weights = started.state_dict()
-    if model.orders > started.orders:
-        # The order comes last among the conditions. With zero weights it changes nothing yet.
-        for key, own in model.state_dict().items():
-            if key.endswith("condition.weight"):
-                zeros = torch.zeros_like(own[:, -model.orders :])
-                weights[key] = torch.cat([weights[key], zeros], dim=1) if key in weights else zeros
+    for key, initial in model.state_dict().items():
+        if model.orders > started.orders and key.endswith("condition.weight"):  # the orders are the last conditions
+            others, orders = initial[:, : -model.orders], initial[:, -model.orders :]
+            weights[key] = torch.cat([weights.get(key, others), torch.zeros_like(orders)], dim=1)
+        weights.setdefault(key, initial)
     fill(model, weights, source=name)
 
 

@@ -86,8 +86,8 @@ class TrainConfig:
     """The number format of matrix products; weights stay float32. bfloat16 is faster on processors with
     AVX512-BF16."""
     start: str | None = None
-    """The run folder or exported model whose weights training starts from. A model of raster order may start one of
-    several orders. Default: random weights."""
+    """The run folder or exported model whose weights training starts from. It may have fewer layers than the new model,
+    and raster order alone: what is added changes nothing at first. Default: random weights."""
     scale: int | None = None
     """The scale of a Multi-Scale model to train; 0 is the smallest. The run's scores then count only the terms of this
     scale, but bits/dim still divides by all dimensions. Default: all scales together."""
