@@ -8,6 +8,7 @@ from typing import Any
 from pixelrnn.cli.commands import app
 from pixelrnn.training.recipe import SHIPPED, TrainConfig, read_recipe
 
+SCORES = "nats/image, valid", "bits/dim, valid"
 LICENCE = "The package and all that comes with it have the MIT license."
 
 
@@ -17,17 +18,17 @@ def models() -> None:
 
     Example: `pixelrnn models`
 
-    Each line holds the name, the network, the images, the number of weights and the validation score.
+    Each line holds the name, the network, the images, the number of weights, and the validation score in two units.
     """
     from pixelrnn.models import from_pretrained
     from pixelrnn.models.pretrained import SHIPPED as MODELS
 
-    rows = [("name", "network", "images", "weights", "nats/image, valid")]
+    rows = [("name", "network", "images", "weights", *SCORES)]
     for name, folder in MODELS.items():
         model, recipe = from_pretrained(name), read_recipe(folder / "config.yaml")
         assert model.size is not None
         images = f"{recipe['data']['source']}, {'×'.join(map(str, model.size))}, {model.levels} levels"
-        rows.append((name, _network(recipe["model"]), images, f"{model.open_weights:,}", _score(name)))
+        rows.append((name, _network(recipe["model"]), images, f"{model.open_weights:,}", *_scores(name)))
     print(_table(rows))
     print(f"\n{LICENCE} `pixelrnn sample NAME` draws images; docs/results.md has the test scores.")
 
@@ -41,13 +42,13 @@ def recipes() -> None:
     Each line holds the name, the subject, the network, the source of the images and the number of epochs. If the
     package has the model that the recipe trained, its validation score follows.
     """
-    rows = [("name", "what", "network", "images", "epochs", "nats/image, valid")]
+    rows = [("name", "what", "network", "images", "epochs", *SCORES)]
     for name, path in SHIPPED.items():
         recipe = read_recipe(path)
         about = " ".join(re.findall(r"^# (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE))
         what = re.split(r"[:.,] ", about + " ")[0]
         epochs = str(recipe.get("train", {}).get("epochs", TrainConfig().epochs))
-        rows.append((name, what, _network(recipe.get("model", {})), recipe["data"]["source"], epochs, _score(name)))
+        rows.append((name, what, _network(recipe.get("model", {})), recipe["data"]["source"], epochs, *_scores(name)))
     print(_table(rows))
     print(f"\n{LICENCE} `pixelrnn train NAME` trains a model. Pass --data.path to name the images.")
 
@@ -60,22 +61,23 @@ def _network(model: dict[str, Any]) -> str:
     return ", ".join([f"{layer} {depth}×{hidden}", *more, *orders])
 
 
-def _score(name: str) -> str:
-    """The best validation score of the model of this name, if the package has one."""
+def _scores(name: str) -> tuple[str, str]:
+    """The best validation scores of the model of this name, if the package has one."""
     path = SHIPPED[name].parents[1] / "pretrained" / name / "metrics.csv"
     if not path.is_file():
-        return "–"
+        return "–", "–"
     with path.open(newline="", encoding="utf-8") as file:
-        return f"{min(float(row['valid_nats']) for row in csv.DictReader(file)):.2f}"
+        best = min(csv.DictReader(file), key=lambda row: float(row["valid_nats"]))
+    return f"{float(best['valid_nats']):,.2f}", f"{float(best['valid_bits_per_dim']):.3f}"
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Aligned columns; the last two are right-aligned because they hold numbers."""
+    """Aligned columns; the last three are right-aligned because they hold numbers."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
         cells = [
-            cell.rjust(w) if n >= len(row) - 2 else cell.ljust(w)
+            cell.rjust(w) if n >= len(row) - 3 else cell.ljust(w)
             for n, (cell, w) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  ".join(cells).rstrip())
