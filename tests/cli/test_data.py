@@ -125,6 +125,8 @@ def test_images_of_any_file_take_the_options_of_decoding(
     images = ["evaluate", str(run), "--images", str(tmp_path / "clear.png")]
     fails(capsys, [*images, "--data.max-pixels", "63"], r"clear\.png has 8×8 pixels, expected at most 63")
     fails(capsys, [*images, "--data.levels", "4"], "--images cannot be combined with --data.levels")
+    assert main([*images, "--data.size", "3", "5"]) == 0
+    assert "scaled to 3×5" in capsys.readouterr().out
     (tmp_path / "bad.png").write_text("x")
     shutil.rmtree(tmp_path / "scores")
     assert main(["evaluate", str(run), "--images", str(tmp_path), "--data.skip-damaged"]) == 0

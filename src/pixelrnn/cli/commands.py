@@ -187,11 +187,11 @@ def complete(
 
     Args:
         images: Complete this image file, or images of this folder, instead of a split. They are prepared like the
-            training images: scaled to their size, or cut out if the run has a --data.crop.
+            training images: scaled to their size or to --data.size, or cut out if the run has a --data.crop.
         keep: The half of each image to keep. Default: top, unless --keep-rows, --box or --mask is given.
         keep_rows: The number of upper rows to keep.
-        box: TOP LEFT HEIGHT WIDTH of the box to cover, in pixels of the model's images.
-        mask: An image file as large as the model's images. White pixels are covered, black ones are kept.
+        box: TOP LEFT HEIGHT WIDTH of the box to cover, in pixels of the prepared images.
+        mask: An image file as large as the prepared images. White pixels are covered, black ones are kept.
         label: The class to complete an image as, with a class-conditional model. Repeat it to use several classes in
             turn. Default: the images' own classes.
         n: The number of images. They are spread evenly over the whole set, because data sets are often sorted.

@@ -35,7 +35,7 @@ def evaluate(
 
     Args:
         images: Score this image file, or all images of this folder, instead of a split. They are prepared like the
-            training images: scaled to their size, or cut out if the run has a --data.crop.
+            training images: scaled to their size or to --data.size, or cut out if the run has a --data.crop.
         per_image: Write the scores of every image to this CSV file, and the least and most likely images to a PNG file
             beside it. The percentiles are the places of the scores among those of 1,000 validation images.
         per_pixel: Write a picture of every image into this folder, new or empty, with the bits of each pixel as a heat

@@ -43,7 +43,7 @@ def chosen_images(
         check_fit(model, prepared)
         return {split: prepared.splits[split] for split in splits}, prepared.protocol
     check_drawable(model.channels)
-    how = pillow.Decoding.of(config, size=model.size, mode="grey" if model.channels == 1 else "rgb")
+    how = pillow.Decoding.of(config, size=config.size or model.size, mode="grey" if model.channels == 1 else "rgb")
     own, files = folder.read(path, how, skip_damaged=config.skip_damaged)
     own = own.requantised(256, model.levels)
     own.labels = folder.labels(files, model.classes or [])

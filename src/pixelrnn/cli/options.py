@@ -38,7 +38,7 @@ OnDevice = Annotated[Device, Parameter(help="The device to compute on; auto take
 Overwrite = Annotated[bool, Parameter(negative="", help="Replace existing files instead of stopping with an error.")]
 
 # The options of the data that also apply to image files of --images.
-OF_ANY_FILE = ("data.background", "data.crop", "data.max-pixels", "data.skip-damaged")
+OF_ANY_FILE = ("data.background", "data.crop", "data.max-pixels", "data.size", "data.skip-damaged")
 
 # Each dataclass is a group of options in --help.
 Network = Annotated[ModelConfig, Parameter(group="The network (channels, levels and size follow from the data)")]

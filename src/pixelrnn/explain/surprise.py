@@ -14,13 +14,15 @@ from pixelrnn.pictures import picture
 def draw(x: UInt8[Tensor, "N C H W"], bits: Float[Tensor, "N C H W"], names: Sequence[str]) -> Figure:
     """Draws 8-bit images, and below each a map of the bits of its pixels, all on one scale.
 
+    The scale ends where one pixel in a hundred has more bits, because a few pixels may have very many.
+
     Args:
         x: images of one or three channels, intensities 0 to 255.
         bits: the terms of −log₂ p of each sub-pixel. A pixel's bits are those of all its channels.
         names: the title of each image.
     """
     of_pixels = bits.sum(dim=1)
-    most = max(of_pixels.max().item(), 1e-9)
+    most = max(np.percentile(of_pixels.numpy(), 99).item(), 1e-9)
     height = 2.2 * x.shape[2] / x.shape[3]
     figure, (above, below) = new_figure(2.2 * len(x) + 0.9, 2 * height + 0.8, 2, len(x))
     for image, own, name, top, bottom in zip(x, of_pixels, names, above, below, strict=True):
@@ -30,5 +32,6 @@ def draw(x: UInt8[Tensor, "N C H W"], bits: Float[Tensor, "N C H W"], names: Seq
         bottom.set_title(f"{own.sum().item():,.1f} bits", fontsize=9)
         for axes in (top, bottom):
             axes.set(xticks=[], yticks=[])
-    figure.colorbar(shown, ax=[axes for row in (above, below) for axes in row], label="bits per pixel", shrink=0.8)
+    beside = [axes for row in (above, below) for axes in row]
+    figure.colorbar(shown, ax=beside, label="bits per pixel", shrink=0.8, extend="max")
     return figure
