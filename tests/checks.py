@@ -1,12 +1,14 @@
-"""Comparisons that several tests share, and a process that has only the core installation."""
+"""Comparisons and parameters that several tests share, and a process that has only the core installation."""
 
+import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -76,6 +78,18 @@ def sub_pixel_order(reached: Tensor) -> Tensor:
     """Maps (C, H, W, C, H, W) to (n, n), with sub-pixels in the order of generation: rows, pixels, channels."""
     n = reached[..., 0, 0, 0].numel()
     return reached.permute(1, 2, 0, 4, 5, 3).reshape(n, n)
+
+
+def pairwise(**values: Sequence[Any]) -> pytest.MarkDecorator:
+    """Parametrizes a test with a few combinations of values: any two values of two parameters meet in one of them."""
+    every = [[*enumerate(choice)] for choice in itertools.product(*(range(len(v)) for v in values.values()))]
+    left = {pair for choice in every for pair in itertools.combinations(choice, 2)}
+    chosen: list[list[Any]] = []
+    while left:
+        best = max(every, key=lambda choice: len(left.intersection(itertools.combinations(choice, 2))))
+        left -= {*itertools.combinations(best, 2)}
+        chosen.append([v[k] for v, (_, k) in zip(values.values(), best, strict=True)])
+    return pytest.mark.parametrize(", ".join(values), chosen)
 
 
 class OnMPS(Tensor):

@@ -1,5 +1,6 @@
 """Fixtures and settings of all tests."""
 
+import itertools
 from collections.abc import Iterator
 
 import jaxtyping
@@ -9,6 +10,8 @@ import torch
 # Two test processes run on two cores.
 torch.set_num_threads(1)
 
+CACHES = itertools.count()
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
@@ -17,8 +20,11 @@ def _seeded() -> None:
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache of decoded images that no test shares, in this process and those that it starts."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    """A cache of decoded images that no test shares, in this process and those that it starts.
+
+    Only a test that decodes images makes the folder: pytest would list all others to find a free name.
+    """
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "caches" / str(next(CACHES))))
 
 
 @pytest.fixture

@@ -118,13 +118,14 @@ def test_a_warning_fails_its_case(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("FAIL  kernels")
 
 
-@pytest.mark.slow  # trains, samples and differentiates with all three layers
 def test_models_pass_on_a_cpu(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One layer runs every check. `tests.sampling.test_cuda` compares the graphs of all layers with the reference."""
+    monkeypatch.setattr(gpu_checks, "KINDS", ["diagonal-bilstm"])
     monkeypatch.setattr(gpu_checks, "refuse_warnings", lambda: None)
     monkeypatch.setattr(cpu, "Network", cuda.Network)  # which calls the functions that a GPU records
     gpu_checks.models()
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 21
+    assert len(lines) == 7
     assert all(line.startswith("pass") for line in lines)
 
 

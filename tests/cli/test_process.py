@@ -1,4 +1,5 @@
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from PIL import Image
 from pixelrnn import PixelRNN
 from pixelrnn.cli import main
 from tests.cli.checks import SHORT, TINY, fails
+from tests.ranks import Ranks, on_ranks
 
 
 def test_a_signal_is_no_damage_of_the_file_that_is_being_read(
@@ -43,13 +45,6 @@ def test_names_need_not_be_utf_8(run: Path, tmp_path: Path, capsysbinary: pytest
     assert capsysbinary.readouterr().out.startswith(b"\xff, 17 levels")
 
 
-def spawn(*tokens: str, before: str = "") -> subprocess.Popen[str]:
-    code = f"import sys\n{before}\nfrom pixelrnn.cli import main\nsys.exit(main({list(tokens)!r}))"
-    return subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
-    )
-
-
 @pytest.mark.slow  # processes that import PyTorch
 @pytest.mark.parametrize("module", ["yaml", "cyclopts", "pixelrnn.cli.options", "torch", "pixelrnn.ops"])
 def test_ctrl_c_while_importing_is_quiet(module: str) -> None:
@@ -70,40 +65,41 @@ runpy.run_module("pixelrnn", run_name="__main__")
     assert (done.returncode, done.stderr) == (130, "pixelrnn: stopped by SIGINT\n")
 
 
-@pytest.mark.slow  # two processes that import Lightning: only a parent sees how a signal ends a process
+@pytest.mark.slow  # processes of their own, which get a signal
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_save_and_stop(tmp_path: Path, signum: signal.Signals, status: int) -> None:
     run = tmp_path / "run"
-    process = spawn("train", "--run", str(run), "--model.hidden", "2", *SHORT, "1000")
+    ranks = Ranks(1, main, ["train", "--run", str(run), "--model.hidden", "2", *SHORT, "1000"])
     while not (run / "metrics.csv").exists():
-        assert process.poll() is None
+        assert ranks.alive
         time.sleep(0.05)
-    process.send_signal(signum)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == status
-    assert errors.splitlines()[-1] == f"pixelrnn: stopped by {signum.name}; the run was saved and can be resumed"
-    assert "Traceback" not in errors
+    os.kill(ranks.processes[0].pid, signum)
+    (ended,) = ranks.ended()
+    assert (ended.error, ended.value) == ("", status)
+    assert ended.err.splitlines()[-1] == f"pixelrnn: stopped by {signum.name}; the run was saved and can be resumed"
+    assert "Traceback" not in ended.err
     assert PixelRNN.from_pretrained(run / "model").levels == 17
     epochs = (run / "metrics.csv").read_text().count("\n") - 1
     assert main(["train", "--resume", str(run), "--train.epochs", str(epochs + 1)]) == 0
     assert (run / "metrics.csv").read_text().count("\n") - 1 == epochs + 1
 
 
+def within(quota: int, tokens: list[str]) -> int:
+    """Runs a command whose files may have so many bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (quota, quota))
+    return main(tokens)
+
+
 @pytest.mark.slow  # a process, so that only it has a quota
 def test_a_full_disk_leaves_earlier_checkpoints_whole(run: Path, tmp_path: Path) -> None:
-    pytest.importorskip("resource", reason="no quotas on this system")
     own = tmp_path / "run"
     assert main(["train", "--run", str(own), *TINY]) == 0
     before = {p: p.read_bytes() for p in own.rglob("*") if p.suffix in (".ckpt", ".json", ".safetensors")}
     quota = (own / "checkpoints" / "last.ckpt").stat().st_size // 2
-    process = spawn(
-        *("train", "--resume", str(own), "--train.epochs", "2"),
-        before=f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({quota}, {quota}))",
-    )
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert errors.splitlines()[-1] == f"pixelrnn: File too large: {own / 'checkpoints' / 'last.ckpt'}"
-    assert "Traceback" not in errors
+    (ended,) = on_ranks(1, within, quota, ["train", "--resume", str(own), "--train.epochs", "2"])
+    assert (ended.error, ended.value) == ("", 1)
+    assert ended.err.splitlines()[-1] == f"pixelrnn: File too large: {own / 'checkpoints' / 'last.ckpt'}"
+    assert "Traceback" not in ended.err
     assert {p: p.read_bytes() for p in before} == before
     assert [path.name for path in own.rglob(".*")] == [".lock"]
     assert main(["train", "--resume", str(own), "--train.epochs", "2"]) == 0

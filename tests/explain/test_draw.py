@@ -13,6 +13,7 @@ from pixelrnn.cli import main
 from pixelrnn.cli.explain import explain
 from pixelrnn.explain import FIGURES, FigureName, context, draw
 from pixelrnn.models.pretrained import SHIPPED
+from tests.checks import pairwise
 
 
 @pytest.fixture
@@ -71,17 +72,11 @@ def test_a_figure_is_legible_and_a_file(
     drawn(name, model, tmp_path, monkeypatch, frames=frames.get(name, 1))
 
 
-@pytest.mark.parametrize("name", ["influence", "generation"])
-@pytest.mark.parametrize("size", [(6, 5), (4, 16)])
-@pytest.mark.parametrize(("channels", "levels"), [(1, 8), (3, 256)])
+@pairwise(name=["influence", "generation"], size=[(6, 5), (4, 16)], of=[(1, 8), (3, 256)])
 def test_figures_of_other_models_are_legible(
-    name: FigureName,
-    channels: int,
-    levels: int,
-    size: tuple[int, int],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    name: FigureName, size: tuple[int, int], of: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    channels, levels = of
     PixelRNN(channels=channels, levels=levels, hidden=3, size=size).save_pretrained(tmp_path / "model")
     drawn(name, str(tmp_path / "model"), tmp_path, monkeypatch, frames=size[0] if name == "generation" else 1)
 

@@ -17,9 +17,8 @@ pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 
 MODELS = {
     "diagonal": PixelRNN(levels=2, hidden=2, size=(3, 2)),
-    "row": PixelRNN(layer="row-lstm", channels=3, levels=4, hidden=3, size=(2, 3)),
-    "pixel-cnn": PixelRNN(layer="pixel-cnn", levels=2, hidden=2, size=(3, 3), classes=["cat", "dog"]),
-    "scales": MultiScalePixelRNN(factors=(2,), levels=2, hidden=2, size=(2, 2)),
+    "row": PixelRNN(layer="row-lstm", channels=3, levels=4, hidden=3, size=(2, 3), classes=["cat", "dog"]),
+    "scales": MultiScalePixelRNN(factors=(2,), layer="pixel-cnn", levels=2, hidden=2, size=(2, 2)),
 }
 
 

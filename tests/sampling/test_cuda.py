@@ -21,6 +21,7 @@ from pixelrnn.ops import backend
 from pixelrnn.ops import cpu as library
 from pixelrnn.sampling import complete, cuda, reference, start, steps
 from pixelrnn.sampling.program import operands
+from tests.checks import pairwise
 from tests.sampling.networks import LAYERS, Mixed, Random, model_of, partly_closed, randomized, rows, seeded, traced
 
 
@@ -72,10 +73,7 @@ def by_graphs() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_graphs")
-@pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [(1, 1), (5, 1), (3, 5)])
-@pytest.mark.parametrize("condition", [0, 2])
+@pairwise(layer=LAYERS, size=[(1, 1), (5, 1), (3, 5)], channels=[1, 3], condition=[0, 2])
 def test_the_logits_are_those_of_the_reference(
     layer: LayerKind, channels: int, size: tuple[int, int], condition: int
 ) -> None:

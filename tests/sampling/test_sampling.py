@@ -9,32 +9,27 @@ from pixelrnn.nn import LayerKind
 from pixelrnn.ops import Backend, backend
 from pixelrnn.randomness import Noise
 from pixelrnn.sampling import Row, complete, naive, reference, rows, sample
+from tests.checks import pairwise
 from tests.sampling.networks import BACKENDS, KINDS, LAYERS, Mixed, Random, model_of, parallel, randomized, seeded
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-@pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize(("channels", "levels"), [(1, 2), (3, 4)])
-@pytest.mark.parametrize("part_known", [0.0, 0.7])
-def test_draws_the_images_of_the_naive_sampler(
-    name: Backend, layer: LayerKind, channels: int, levels: int, part_known: float
-) -> None:
+@pairwise(layer=LAYERS, of=[(1, 2), (3, 4)], part_known=[0.0, 0.7])
+def test_draws_the_images_of_the_naive_sampler(layer: LayerKind, of: tuple[int, int], part_known: float) -> None:
+    channels, levels = of
     model = model_of(layer, channels=channels, levels=levels)
     x = torch.randint(levels, (5, channels, 5, 7), dtype=torch.uint8)
     known = torch.rand(5, 5, 7) < part_known
     known[:, 2] = part_known > 0  # a row that is known in all images, and part of one
     known[:, 3, 2:5] = part_known > 0
     expected = naive.complete(model, x, known, temperature=0.8, generator=seeded())
-    with backend(name):
-        assert torch.equal(model.complete(x, known, temperature=0.8, generator=seeded()), expected)
+    for name in BACKENDS:
+        with backend(name):
+            assert torch.equal(model.complete(x, known, temperature=0.8, generator=seeded()), expected), name
 
 
-@pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize(("channels", "levels"), [(1, 2), (3, 4)])
 @pytest.mark.parametrize("features", [0, 2])
-def test_any_network_draws_the_images_of_the_naive_sampler(
-    name: Backend, channels: int, levels: int, features: int
-) -> None:
+def test_any_network_draws_the_images_of_the_naive_sampler(channels: int, levels: int, features: int) -> None:
     network = randomized(Mixed(channels, levels, features))
     x = torch.randint(levels, (4, channels, 5, 6), dtype=torch.uint8)
     known = torch.rand(4, 5, 6) < 0.5
@@ -44,28 +39,30 @@ def test_any_network_draws_the_images_of_the_naive_sampler(
     completed = naive.complete(logits, x, known, temperature=0.8, generator=seeded())
     sampled = naive.complete(logits, x, known & False, generator=seeded())
     options: dict[str, Any] = {"levels": levels, "condition": condition}
-    reported: list[Row] = []
-    with backend(name):
-        network.train()  # without the noise of its dropout
-        got = complete(network, x, known, temperature=0.8, generator=seeded(), on_row=reported.append, **options)
-        assert torch.equal(got, completed)
-        assert torch.equal(torch.stack([row.pixels for row in reported], dim=2), completed)
-        got = sample(network, 4, size=(5, 6), channels=channels, generator=seeded(), **options)
-        assert torch.equal(got, sampled)
+    network.train()  # without the noise of its dropout
+    for name in BACKENDS:
+        reported: list[Row] = []
+        how: dict[str, Any] = {"temperature": 0.8, "on_row": reported.append}
+        with backend(name):
+            got = complete(network, x, known, generator=seeded(), **how, **options)
+            assert torch.equal(got, completed), name
+            assert torch.equal(torch.stack([row.pixels for row in reported], dim=2), completed), name
+            got = sample(network, 4, size=(5, 6), channels=channels, generator=seeded(), **options)
+            assert torch.equal(got, sampled), name
 
 
-@pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("seed", range(25))
-def test_random_networks_draw_the_images_of_the_naive_sampler(name: Backend, seed: int) -> None:
+def test_random_networks_draw_the_images_of_the_naive_sampler(seed: int) -> None:
     channels, levels, features = [(1, 2, 0), (3, 3, 0), (3, 2, 2), (2, 4, 1)][seed % 4]
     network = randomized(Random(seed, channels, levels, features))
     x, known = torch.randint(levels, (2, channels, 4, 5), dtype=torch.uint8), torch.rand(2, 4, 5) < 0.4
     known[:, 1], known[:, :, 2] = True, True
     condition = torch.randn(2, features, 4, 5, dtype=torch.double) if features else None
     expected = naive.complete(parallel(network, levels, condition), x, known, generator=seeded())
-    with backend(name):
-        got = complete(network, x, known, levels=levels, condition=condition, generator=seeded())
-    assert torch.equal(got, expected)
+    for name in BACKENDS:
+        with backend(name):
+            got = complete(network, x, known, levels=levels, condition=condition, generator=seeded())
+        assert torch.equal(got, expected), name
 
 
 @pytest.mark.parametrize("name", BACKENDS)

@@ -12,6 +12,7 @@ from pixelrnn.nn import LayerKind, MaskedConv2d
 from pixelrnn.ops import Backend, backend
 from pixelrnn.sampling import complete, naive, reference
 from pixelrnn.sampling.program import Stages
+from tests.checks import pairwise
 from tests.sampling.networks import (
     BACKENDS,
     LAYERS,
@@ -86,9 +87,8 @@ def test_every_feature_of_every_position_is_computed_once(
     torch.testing.assert_close(logits[..., wanted], expected[..., wanted], rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("seed", range(24))
-def test_networks_whose_features_see_any_channels(name: Backend, seed: int) -> None:
+def test_networks_whose_features_see_any_channels(seed: int) -> None:
     channels, levels, features = [(2, 4, 0), (3, 3, 2), (3, 2, 0), (4, 3, 2), (5, 2, 1), (3, 256, 2)][seed % 6]
     batch = [1, 2, 3, 13][seed % 4]
     made = Mixed(channels, levels, features) if channels < 4 and seed % 2 else Random(seed, channels, levels, features)
@@ -97,17 +97,15 @@ def test_networks_whose_features_see_any_channels(name: Backend, seed: int) -> N
     known[:, 1], known[:, :, 2:4] = True, True
     condition = torch.randn(batch, features, 4, 6, dtype=torch.double) if features else None
     expected = naive.complete(parallel(network, levels, condition), x, known, generator=seeded())
-    with backend(name):
-        got = complete(network, x, known, levels=levels, condition=condition, generator=seeded())
-    assert torch.equal(got, expected)
+    for name in BACKENDS:
+        with backend(name):
+            got = complete(network, x, known, levels=levels, condition=condition, generator=seeded())
+        assert torch.equal(got, expected), name
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
-@pytest.mark.parametrize("hidden", [3, 7, 32, 50])
-def test_both_backends_compute_the_same_logits(
-    layer: LayerKind, dtype: torch.dtype, tolerance: float, hidden: int
-) -> None:
+@pairwise(layer=LAYERS, dtype=[torch.float32, torch.float64], hidden=[3, 7, 32, 50])
+def test_both_backends_compute_the_same_logits(layer: LayerKind, dtype: torch.dtype, hidden: int) -> None:
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-12
     model = PixelRNN(layer=layer, channels=3, levels=5, hidden=hidden, condition=2).to(dtype)
     x, wanted = torch.randint(5, (3, 3, 4, 6), dtype=torch.uint8), torch.rand(4, 6) < 0.6
     condition, found = torch.randn(3, 2, 4, 6, dtype=dtype), []

@@ -42,20 +42,25 @@ class Raise(pl.Callback):
         self._raise("sample", trainer)
 
 
-@pytest.mark.parametrize("ema", [0.99, 0.0])
 @pytest.mark.parametrize(
-    ("batch", "where", "step"),
+    ("ema", "batch", "where", "step"),
     [
-        (8, "train", 1),  # the first batch
-        (8, "train", 7),  # within the second epoch
-        (8, "train", 5),  # the last batch of an epoch
-        (8, "valid", 5),
-        (8, "valid", 10),  # the last validation
-        (8, "sample", 5),
-        (20, "train", 1),  # two batches an epoch
-        (20, "train", 2),
-        (40, "train", 1),  # one
-        (40, "valid", 1),
+        (0.99, 8, "train", 1),  # the first batch
+        (0.99, 8, "train", 7),  # within the second epoch
+        (0.99, 8, "train", 5),  # the last batch of an epoch
+        (0.99, 8, "valid", 5),
+        (0.99, 8, "valid", 10),  # the last validation
+        (0.99, 8, "sample", 5),
+        (0.99, 20, "train", 1),  # two batches an epoch
+        (0.99, 20, "train", 2),
+        (0.99, 40, "train", 1),  # one
+        (0.99, 40, "valid", 1),
+        # Without an average: each batch, place and step once more.
+        (0.0, 8, "train", 7),
+        (0.0, 8, "valid", 10),
+        (0.0, 8, "sample", 5),
+        (0.0, 20, "train", 2),
+        (0.0, 40, "train", 1),
     ],
 )
 def test_a_resumed_run_ends_bit_by_bit_as_one_never_stopped(
@@ -275,10 +280,12 @@ def test_weights_that_are_no_numbers_are_not_saved(
     fit(recipe(images), run, resume=True)
 
 
-@pytest.mark.slow  # some 40 runs, each killed and resumed; `python -m tests.training.kills` kills at every operation
-@pytest.mark.parametrize("batches", [1, 2])
-def test_a_run_killed_at_a_file_operation_ends_as_one_left_alone(batches: int) -> None:
-    command = [sys.executable, "-m", "tests.training.kills", "--batches", str(batches), "--every", "9"]
+@pytest.mark.slow  # some 30 runs, each killed and resumed; `python -m tests.training.kills` kills at every operation
+@pytest.mark.parametrize(("batches", "every", "least"), [(1, 25, 5), (2, 9, 10)])
+def test_a_run_killed_at_a_file_operation_ends_as_one_left_alone(batches: int, every: int, least: int) -> None:
+    command = [sys.executable, "-m", "tests.training.kills", "--batches", str(batches), "--every", str(every)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=110)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert re.search(r"killed: [12]\d;", ended.stdout)
+    killed = re.search(r"killed: (\d+);", ended.stdout)
+    assert killed
+    assert int(killed[1]) >= least
