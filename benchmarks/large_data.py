@@ -49,11 +49,12 @@ class Measured(NamedTuple):
 def pictures(first: int, count: int) -> NDArray[np.uint8]:
     """Images with shades, edges and noise, (N, H, W, C). The number of an image decides its pixels."""
     random = np.random.default_rng(first)
-    low, high, slopes = (random.integers(0, 256, (count, 1, 1, 3)) for _ in range(3))
-    y, x = np.mgrid[:SIDE, :SIDE]
-    edge = (x[None] > random.integers(0, SIDE, (count, 1, 1)))[..., None]
-    shade = np.where(edge, high, low) + slopes * (y / SIDE)[None, :, :, None] / 2
-    return np.clip(shade + random.integers(-4, 5, shade.shape), 0, 255).astype(np.uint8)
+    low, high, slopes = (random.integers(0, 256, (count, 1, 1, 3), np.int16) for _ in range(3))
+    y, x = np.mgrid[:SIDE, :SIDE].astype(np.int16)
+    edge = (x[None] > random.integers(0, SIDE, (count, 1, 1), np.int16))[..., None]
+    shade = np.where(edge, high, low) + slopes * y[None, :, :, None] // np.int16(2 * SIDE)
+    shade += random.integers(-4, 5, shade.shape, np.int8)
+    return shade.clip(0, 255).astype(np.uint8)
 
 
 def _chunks(images: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -76,7 +77,7 @@ def make_folder(path: Path, images: int) -> None:
         for n, image in enumerate(part, first):
             folder = path / f"{n // PER_FOLDER:06}"
             folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(folder / f"{n:09}.png", compress_level=1)
+            Image.fromarray(image).save(folder / f"{n:09}.png", compress_level=0)
 
 
 def check_room(folder: Path, images: int, *, copies: int) -> None:
