@@ -81,7 +81,8 @@ def test_signals_save_and_stop(tmp_path: Path, signum: signal.Signals, status: i
     process.send_signal(signum)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == status
-    assert errors.splitlines()[-1] == f"pixelrnn: stopped by {signum.name}; the run was saved and can be resumed"
+    said = f"pixelrnn: stopped by {signum.name}; the run was saved and can be resumed"
+    assert errors.splitlines()[-1] == f"{said}: pixelrnn train --resume {run}"
     assert "Traceback" not in errors
     assert PixelRNN.from_pretrained(run / "model").levels == 17
     epochs = (run / "metrics.csv").read_text().count("\n") - 1
