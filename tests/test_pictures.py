@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from pixelrnn.errors import InputError
-from pixelrnn.pictures import LINE, Row, class_names, grid, save_grid, save_rows, sheet, to_8_bit
+from pixelrnn.pictures import EDGE, LINE, Row, class_names, grid, save_grid, save_rows, sheet, to_8_bit
 
 
 def test_levels_span_the_intensities() -> None:
@@ -23,8 +23,8 @@ def test_a_grid_has_each_image_in_its_place() -> None:
     for k in range(5):
         top, left = 1 + k // 3 * 3, 1 + k % 3 * 4
         assert (picture[:, top : top + 2, left : left + 3] == k).all()
-    assert (picture[:, 0] == 255).all()
-    assert (picture[:, 4:, 9:] == 255).all()
+    assert (picture[:, 0] == EDGE).all()
+    assert (picture[:, 4:, 9:] == EDGE).all()
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
@@ -47,17 +47,33 @@ def test_rows_continue_below(tmp_path: Path) -> None:
     assert places == [[0, 1], [10, 11], [2, 255], [12, 255]]
 
 
+@pytest.mark.parametrize("side", [1, 28, 100])
+@pytest.mark.parametrize("captions", [(), ("a", "b")])
+def test_a_white_image_has_an_edge_on_the_white_sheet(side: int, captions: tuple[str, ...]) -> None:
+    drawn = np.asarray(sheet([Row(torch.full((2, 3, side, side), 255, dtype=torch.uint8), captions, "name")]))[..., 0]
+    left = (drawn[0] == EDGE).argmax()
+    zoom = (drawn.shape[1] - left) // (2 * side + 3)
+    first, last = zoom, zoom * (side + 1)
+    for k in range(2):
+        start, stop = left + zoom * (k * (side + 1) + 1), left + zoom * (k + 1) * (side + 1)
+        assert (drawn[first:last, start:stop] == 255).all()
+        frame = drawn[first - 1 : last + 1, start - 1 : stop + 1].copy()
+        frame[1:-1, 1:-1] = EDGE
+        assert (frame == EDGE).all()
+
+
 def test_text_stands_beside_the_images_and_covers_none() -> None:
-    x = torch.full((2, 1, 40, 40), 255, dtype=torch.uint8)
+    x = torch.full((2, 1, 40, 40), EDGE, dtype=torch.uint8)
     plain = np.asarray(sheet([Row(x)]))
     named = np.asarray(sheet([Row(x, captions=["a", "b" * 100], name="above"), Row(x)]))
     margin = named.shape[1] - plain.shape[1]
-    assert (named[: plain.shape[0], margin:] == 255).all()  # the images are white, and so is all around them
+    assert (named[: plain.shape[0], margin:] == EDGE).all()  # the images are as grey as all around them
     assert (named[: plain.shape[0], :margin] < 255).any()  # the name
     below = named[plain.shape[0] : -plain.shape[0], margin:]
     written = [(part < 255).any() for part in np.split(below, [2 + 80, 4 + 80, 4 + 160], axis=1)]
     assert written == [True, False, True, False]  # a long caption does not reach its neighbour
-    assert (named[-plain.shape[0] :] == 255).all()
+    assert (named[-plain.shape[0] :, :margin] == 255).all()
+    assert (named[-plain.shape[0] :, margin:] == EDGE).all()
 
 
 def test_a_line_that_is_too_wide_loses_its_beginning() -> None:

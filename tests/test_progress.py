@@ -1,5 +1,6 @@
 import os
 import sys
+import time
 
 import pytest
 
@@ -63,6 +64,9 @@ def test_without_a_bar_a_line_comes_within_ten_seconds_and_then_once_a_minute(
         68: "counting: 68 of 150\n",
         128: "counting: 128 of 150\n",
     }
+    for _ in progress.track(range(1), "counting"):
+        clock.now += 100
+    assert capfd.readouterr().err == ""  # all is done
 
 
 @pytest.mark.parametrize(("terminal", "rank"), [("1", None), ("0", "1")])
@@ -78,6 +82,18 @@ def test_with_a_bar_or_on_another_rank_no_line_comes(
     clock.now += 100
     heartbeat.beat(lambda: "a line")
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("seconds", "rank", "line"), [(0, "0", "loading a library\n"), (60, "0", ""), (0, "1", "")])
+def test_a_slow_import_is_announced_once(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, seconds: int, rank: str, line: str
+) -> None:
+    monkeypatch.setattr("pixelrnn.progress.SECONDS_TO_LOAD", seconds)
+    for name, value in {"RANK": rank, "WORLD_SIZE": "2", "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with progress.loading("a library"):
+        time.sleep(0.2)
+    assert capfd.readouterr().err == line
 
 
 def test_durations_are_rounded() -> None:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from operator import ge, gt, le, lt
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -17,12 +18,15 @@ class InputError(ValueError):
 
 
 class Stopped(BaseException):
-    """A signal stopped the work. Like KeyboardInterrupt it is not an `Exception`, so error handlers let it pass."""
+    """A signal stopped the work. Like KeyboardInterrupt it is not an `Exception`, so error handlers let it pass.
 
-    def __init__(self, signum: int, *, saved: bool = False) -> None:
+    ``saved`` is the folder of a run that was saved, and can be resumed.
+    """
+
+    def __init__(self, signum: int, *, saved: Path | None = None) -> None:
         name = signal.Signals(signum).name
-        super().__init__(f"stopped by {name}" + ("; the run was saved and can be resumed" if saved else ""))
-        self.signum = signum
+        super().__init__(f"stopped by {name}" + ("" if saved is None else "; the run was saved and can be resumed"))
+        self.signum, self.saved = signum, saved
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from pixelrnn.files import replacing
 
 LEAST = 80
 """Smaller images are magnified by a whole number, until their longer side has as many pixels."""
+EDGE = 200
+"""The grey between images. On white, an image with a white background would have no visible edge."""
 FONT, LINE, GAP = 13, 18, 8  # of the text: its size, its height with space, and its distance to an image
 
 
@@ -36,10 +38,10 @@ def to_8_bit(x: UInt8[Tensor, "*batch"], levels: int) -> UInt8[Tensor, "*batch"]
 
 
 def grid(x: UInt8[Tensor, "N C H W"], *, columns: int) -> UInt8[Tensor, "C height width"]:
-    """Images row by row, one pixel apart, on a white background that also fills the rest of the last row."""
-    x = F.pad(x.cpu(), (1, 0, 1, 0, 0, 0, 0, -len(x) % columns), value=255)
+    """Images row by row, one pixel apart, on a light grey background that also fills the rest of the last row."""
+    x = F.pad(x.cpu(), (1, 0, 1, 0, 0, 0, 0, -len(x) % columns), value=EDGE)
     by_place = x.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4)  # (C, rows, height, columns, width)
-    return F.pad(by_place.flatten(3).flatten(1, 2), (0, 1, 0, 1), value=255)
+    return F.pad(by_place.flatten(3).flatten(1, 2), (0, 1, 0, 1), value=EDGE)
 
 
 def class_names(classes: Sequence[str] | None, labels: Int[Tensor, " N"] | None) -> list[str]:

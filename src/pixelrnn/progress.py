@@ -1,6 +1,7 @@
 """Signs of progress on standard error: bars on a terminal, and a line now and then elsewhere, as in notebooks."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from pixelrnn.processes import launched
 
 T = TypeVar("T")
 
-SECONDS_TO_FIRST_LINE, SECONDS_BETWEEN_LINES = 8, 60
+SECONDS_TO_LOAD, SECONDS_TO_FIRST_LINE, SECONDS_BETWEEN_LINES = 3, 8, 60
 
 
 def sees_progress(*, on_any_rank: bool = False) -> bool:
@@ -34,6 +35,20 @@ class Heartbeat:
         if not self.is_silent and time.monotonic() >= self.due:
             self.due = time.monotonic() + SECONDS_BETWEEN_LINES
             print(line(), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def loading(what: str) -> Iterator[None]:
+    """Prints a line if the block, the imports of a library, takes more than three seconds. Only rank 0 does."""
+    line = f"loading {what}"
+    timer = threading.Timer(SECONDS_TO_LOAD, print, (line,), {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    if not launched().rank:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def duration(seconds: float) -> str:
@@ -60,7 +75,8 @@ def counted(what: str, total: int, *, done: int = 0, on_any_rank: bool = False) 
             nonlocal done
             done += more
             progress.advance(task, more)
-            heartbeat.beat(lambda: f"{what}: {done:,} of {total:,}")
+            if done < total:  # the result follows the last item
+                heartbeat.beat(lambda: f"{what}: {done:,} of {total:,}")
 
         yield advance
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import pixelrnn.training.fit  # noqa: F401  no command is the first that loads it, which may take long and print a line
 from pixelrnn.cli import main
 from tests.cli.checks import TINY
 

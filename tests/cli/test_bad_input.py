@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,8 @@ def test_bad_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     ):
         recipe.write_text(text)
         fails(capsys, ["train", str(recipe), "--run", str(tmp_path / "run")], message, status)
-    fails(capsys, ["train", "digit"], r"no recipe 'digit', expected a file or one of .*digits")
+    fails(capsys, ["train", "digit"], r"no recipe 'digit': did you mean digits\? `pixelrnn recipes` lists all")
+    fails(capsys, ["train", "nothing"], r"no recipe 'nothing', expected a file or one of .*digits")
     fails(
         capsys, ["train", "--model.hiden", "3"], r"Unknown option: --model\.hiden\. Did you mean --model\.hidden\?", 2
     )
@@ -98,7 +100,12 @@ def test_bad_run_folders(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "file").write_text("no folder")
     fails(capsys, ["train", "--run", str(tmp_path / "file" / "run"), *TINY], "Not a directory: .*file")
     fails(capsys, ["train", "--run", str(tmp_path / "file"), *TINY], "Not a directory: .*file")
-    fails(capsys, ["train", "--run", str(run), *TINY], "is not empty: choose another, or resume the run in it")
+    way = f"there is a run in {run}: choose another --run, or continue it with --resume {run}"
+    fails(capsys, ["train", "--run", str(run), *TINY], re.escape(way))
+    rate = ["train", "--resume", str(run), "--train.learning-rate", "0.5"]
+    fails(
+        capsys, rate, rf"it resumes with its own recipe; .* start a new run with --train\.start {re.escape(str(run))}"
+    )
     fails(capsys, ["train", "--resume", str(tmp_path)], r"no run to resume in .*: config\.yaml is missing")
     fails(capsys, ["train", "--resume", str(run), "--run", str(run)], "pass neither RECIPE nor --run")
     fails(capsys, ["train", "digits", "--resume", str(run)], "pass neither RECIPE nor --run")

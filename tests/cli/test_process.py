@@ -76,7 +76,8 @@ def test_signals_save_and_stop(tmp_path: Path, signum: signal.Signals, status: i
     os.kill(ranks.processes[0].pid, signum)
     (ended,) = ranks.ended()
     assert (ended.error, ended.value) == ("", status)
-    assert ended.err.splitlines()[-1] == f"pixelrnn: stopped by {signum.name}; the run was saved and can be resumed"
+    said = f"pixelrnn: stopped by {signum.name}; the run was saved and can be resumed"
+    assert ended.err.splitlines()[-1] == f"{said}: pixelrnn train --resume {run}"
     assert "Traceback" not in ended.err
     assert PixelRNN.from_pretrained(run / "model").levels == 17
     epochs = (run / "metrics.csv").read_text().count("\n") - 1

@@ -26,6 +26,8 @@ from tests.cli.checks import fails
         ("sample mnist-class --num-samples 3", "--n"),
         ("sample mnist-class --tempreature 3", "--temperature"),
         ("sample mnist-class --gpu", "--device"),
+        ("evaluate mnist-class --splits test", "--split"),
+        ("train --runs here", "--run"),
     ],
 )
 def test_typos_and_names_of_other_programs(tokens: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,6 +38,14 @@ def test_typos_and_names_of_other_programs(tokens: str, meant: str, capsys: pyte
 def test_what_no_option_resembles_gets_no_wrong_advice(capsys: pytest.CaptureFixture[str]) -> None:
     fails(capsys, ["sample", "mnist-class", "--frob"], r"--frob\. `pixelrnn sample --help` lists all options\.", 2)
     fails(capsys, ["sample", "mnist-class", "--patience"], r"`pixelrnn sample --help` lists all options\.", 2)
+
+
+def test_missing_and_superfluous_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("sample", "evaluate", "complete", "compress", "push"):
+        fails(capsys, [command], r"MODEL is missing\. The model: a run folder, .*", 2)
+    fails(capsys, ["push", "mnist-class"], r"NAME is missing\. `pixelrnn push --help` lists all options\.", 2)
+    fails(capsys, ["demo", "a", "b"], r"unexpected argument b\. `pixelrnn demo --help` lists all options\.", 2)
+    fails(capsys, ["train", "--run"], r"--run requires an argument\.", 2)
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(DataConfig)])
@@ -64,5 +74,8 @@ def test_missing_images_and_models_name_the_way_out(
         r"--train\.start mnist-row has depth 8, expected 1 like the new model: pass --model\.depth 8",
     )
     Path("holiday").mkdir()
-    fails(capsys, ["train", "holiday"], r"holiday is a folder, .* pass --data folder --data\.path holiday")
+    fails(capsys, ["train", "holiday"], r"holiday is a folder, .* pass the recipe photos, and --data\.path holiday")
+    path = r"unexpected argument holiday: pass {}--data\.path holiday"
+    fails(capsys, ["train", "photos", "holiday"], path.format(""), 2)
+    fails(capsys, ["data", "holiday"], path.format("--data folder "), 2)
     assert [path.name for path in tmp_path.iterdir()] == ["holiday"]

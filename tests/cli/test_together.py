@@ -88,9 +88,8 @@ def test_slurm_requeues_a_run_that_then_continues(tmp_path: Path, size: int, fai
     every = "".join(each.err for each in ended).splitlines()
     lines = [line for line in every if line.startswith("pixelrnn: ")]  # without signs of life, on a slow machine
     requeued = f"could not requeue job 7: status {failure}" if failure else "requeued job 7"
-    assert sorted(lines) == sorted(
-        [f"pixelrnn: {requeued}", "pixelrnn: stopped by SIGUSR1; the run was saved and can be resumed"]
-    )
+    stopped = f"stopped by SIGUSR1; the run was saved and can be resumed: pixelrnn train --resume {run}"
+    assert sorted(lines) == sorted([f"pixelrnn: {requeued}", f"pixelrnn: {stopped}"])
     assert (folder / "asked").read_text() == "requeue 7\n"
     assert sorted(path.name for path in folder.iterdir()) == ["asked", "run", "scontrol", "status"]
     epochs = (run / "metrics.csv").read_text().count("\n") - 1
@@ -165,9 +164,9 @@ def test_devices_start_processes(tmp_path: Path, capfd: pytest.CaptureFixture[st
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (done.returncode, "pixelrnn: " in done.stderr) == (0, False)
     said = [line.split(":")[0] for line in done.stdout.splitlines() if not line.startswith("estimated time: ")]
-    assert said == ["images", "model", "training", "epoch 1", "run folder"]
+    assert said == ["images", "model", "training", "few steps", "epoch 1", "run folder"]
     assert "devices: null" in (run / "config.yaml").read_text()  # any number resumes
     capfd.readouterr()
     assert main(command[3:]) == 1  # this process is the first of the two
-    told = f"pixelrnn: the run folder {run} is not empty: choose another, or resume the run in it\n"
+    told = f"pixelrnn: there is a run in {run}: choose another --run, or continue it with --resume {run}\n"
     assert capfd.readouterr() == ("", told)

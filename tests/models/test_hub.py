@@ -76,8 +76,10 @@ def test_refusals_say_how_to_go_on(hub: Hub, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(InputError, match="cannot push to me/not valid"):
         model.push_to_hub("me/not valid")
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    with pytest.raises(InputError, match=r"cannot push to me/grey: .*401.* log in with `hf auth login`"):
+    with pytest.raises(InputError, match=r"cannot push to me/grey: .*401.* log in with `hf auth login`") as refused:
         model.push_to_hub("me/grey")
+    assert "For more information" not in str(refused.value)
+    assert "\n" not in str(refused.value)
     assert hub.models == {}
 
 

@@ -14,6 +14,7 @@ HEADER = [
     "images: 40 for training, 10 for validation, 4×3, 1 channel, 4 levels",
     r"model: [\d,]+ weights, on the CPU with 1 thread",
     "training: 5 steps per epoch, 2 epochs to go",
+    "few steps: expect noisy samples, or pass more epochs, 200 for instance",
 ]
 
 
@@ -38,6 +39,18 @@ def test_a_resumed_run_counts_what_is_left(
     assert "training: 2 steps per epoch, 1 epoch to go\n" in capfd.readouterr().out
 
 
+def test_a_run_of_enough_steps_or_of_trained_weights_gets_no_advice(
+    tmp_path: Path, images: DataConfig, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = fit(recipe(images), tmp_path / "new")
+    assert "few steps" in capfd.readouterr().out
+    fit(recipe(images), tmp_path / "trained", model=model)
+    fit(recipe(images, start=str(tmp_path / "new")), tmp_path / "started")
+    monkeypatch.setattr(announce, "FEW", 10)  # as many as the run has
+    fit(recipe(images), tmp_path / "long")
+    assert "few steps" not in capfd.readouterr().out
+
+
 def test_a_long_run_estimates_its_time_and_gives_signs_of_life(
     tmp_path: Path, images: DataConfig, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,7 +71,7 @@ def test_a_long_run_estimates_its_time_and_gives_signs_of_life(
     fit(recipe(images, epochs=20), tmp_path / "run")
     output = capfd.readouterr()
     lines = output.out.splitlines()
-    assert lines[3] == "estimated time: about 18 min"  # 98 steps of 10 s, and 20 validations
+    assert lines[4] == "estimated time: about 18 min"  # 98 steps of 10 s, and 20 validations
     first, *later = output.err.splitlines()
     assert re.fullmatch(r"epoch 1/20, batch 1 of 5: [\d.]+ bits/dim", first)
     assert re.fullmatch(r"epoch 2/20, batch 2 of 5: [\d.]+ bits/dim, about 16 min left", later[0])

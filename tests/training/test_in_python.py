@@ -137,15 +137,18 @@ def test_callbacks_resume_with_their_state(tmp_path: Path, images: DataConfig) -
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"epoch": 3}, r"no option train\.epoch, expected one of epochs, batch, "),
+        ({"epoch": 3}, r"no option train\.epoch: did you mean train\.epochs\?"),
+        ({"hidden": 3}, r"no option train\.hidden: did you mean model\.hidden\?"),
+        ({"frob": 3}, r"no option train\.frob, expected one of epochs, batch, "),
         ({"epochs": 0}, r"train\.epochs must be at least 1, got 0"),
-        ({"logger": "tensorboard"}, "no logger 'tensorboard', expected one of mlflow, wandb, or a logger of Lightning"),
+        ({"logger": "tensorboard"}, "no logger 'tensorboard', expected .*; every run folder has .* TensorBoard"),
         ({"callbacks": [ModelCheckpoint()]}, "callbacks has a ModelCheckpoint, .*: omit it and pass run"),
         ({"resume": True}, "resume continues the run in a folder: pass run"),
         ({"data": "nowhere"}, r"data\.source digits takes no data\.path: omit it"),
         ({"data": tensors(), "recipe_or_model": PixelRNN(levels=4, size=(4, 4))}, r"have size \(4, 3\), expected"),
         ({"recipe_or_model": PixelRNN(levels=4)}, "data is missing: pass the images"),
         ({"recipe_or_model": "nothing"}, "no recipe 'nothing', expected a file or one of cifar10"),
+        ({"recipe_or_model": "photo"}, "no recipe 'photo': did you mean photos"),
     ],
 )
 def test_what_cannot_be_used_is_refused(given: dict[str, Any], message: str) -> None:

@@ -15,11 +15,15 @@ from tests.training.kills import contents
 from tests.training.runs import recipe, rows, watched, weights
 
 
-def test_a_run_ends_when_its_score_no_longer_falls(tmp_path: Path, images: DataConfig) -> None:
+def test_a_run_ends_when_its_score_no_longer_falls(
+    tmp_path: Path, images: DataConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
     # Without a learning rate, no epoch is better than the first.
     r = recipe(images, epochs=9, patience=2, learning_rate=1e-30, ema=0.0, sample_every=5)
     run = tmp_path / "run"
     fit(r, run)
+    said = "training ends early: no better validation score in 2 epochs"
+    assert capsys.readouterr().out.splitlines()[-1] == said
     assert [row["epoch"] for row in rows(run)] == ["1", "2", "3"]
     assert [path.name for path in (run / "samples").iterdir()] == ["epoch-0003.png"]  # of the last epoch
     before = contents(run)
@@ -27,6 +31,7 @@ def test_a_run_ends_when_its_score_no_longer_falls(tmp_path: Path, images: DataC
     assert contents(run) == before
     fit(recipe(images, epochs=9, patience=0, learning_rate=1e-30, ema=0.0, sample_every=5), tmp_path / "all")
     assert len(rows(tmp_path / "all")) == 9
+    assert said not in capsys.readouterr().out
 
 
 def test_patience_is_remembered(tmp_path: Path, images: DataConfig) -> None:

@@ -14,7 +14,7 @@ from pixelrnn.cli import options
 from pixelrnn.data import DataConfig
 from pixelrnn.errors import InputError, check_number, extra
 from pixelrnn.processes import launched, started
-from pixelrnn.progress import rows
+from pixelrnn.progress import loading, rows
 from pixelrnn.training.recipe import ModelConfig, Recipe, TrainConfig
 
 command_line: list[str] = []
@@ -70,9 +70,6 @@ def train(
             again with the same command then continues; torchrun --max-restarts starts it again too.
         force: Resume even if the images or the versions of PyTorch and pixelrnn are not those of the checkpoint.
     """
-    with extra("train", wanted_by="pixelrnn train"):
-        from pixelrnn.training.fit import fit
-
     if resume is not None and (recipe is not None or run is not None):
         raise InputError("--resume continues a run with its own recipe: pass neither RECIPE nor --run")
     options.check_path(data)
@@ -81,6 +78,11 @@ def train(
         where = "move it" if resume else "choose another --run"
         raise InputError(f"the run folder {path} would add its samples to --data.path {data.path}: {where}")
     continues = resume is not None or (or_resume and options.has_checkpoint(path))
+    if not continues and options.has_checkpoint(path):
+        raise InputError(f"there is a run in {path}: choose another --run, or continue it with --resume {path}")
+    with extra("train", wanted_by="pixelrnn train"), loading("Lightning"):
+        from pixelrnn.training.fit import fit
+
     devices, alone = train.devices or 1, "RANK" not in os.environ and launched().size == 1
     with started(devices, command_line) if alone and devices > 1 and train.nodes in (None, 1) else nullcontext():
         fit(Recipe(model=model, data=data, train=train), path, resume=continues, force=force)

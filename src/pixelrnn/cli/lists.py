@@ -50,7 +50,7 @@ def recipes() -> None:
         epochs = str(recipe.get("train", {}).get("epochs", TrainConfig().epochs))
         rows.append((name, what, _network(recipe.get("model", {})), recipe["data"]["source"], epochs, *_scores(name)))
     print(_table(rows))
-    print(f"\n{LICENCE} `pixelrnn train NAME` trains a model. Pass --data.path to name the images.")
+    print(f"\n{LICENCE} `pixelrnn train NAME` trains a model. Pass --data.path for images of a folder or an array.")
 
 
 def _network(model: dict[str, Any]) -> str:

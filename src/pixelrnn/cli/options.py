@@ -13,7 +13,7 @@ from cyclopts.config import Dict
 
 from pixelrnn.data import DataConfig, SplitName
 from pixelrnn.errors import InputError
-from pixelrnn.training.recipe import SHIPPED, Device, ModelConfig, TrainConfig, find_recipe, read_recipe
+from pixelrnn.training.recipe import Device, ModelConfig, TrainConfig, find_recipe, read_recipe
 
 MODEL = "a run folder, the folder of an exported model, a model of this package, or owner/name on the Hugging Face Hub"
 SPLIT = "The split of the run's images, or of the images of --data.source if that is given."
@@ -82,9 +82,6 @@ def defaults_from_files(app: App, commands: tuple[str, ...], arguments: Argument
     path, defaults = Path(), dict[str, Any]()
     if commands == ("train",):
         resume, recipe, own = given.get("resume"), given.get("recipe"), given.get("run")
-        if recipe is not None and recipe not in SHIPPED and Path(recipe).is_dir():
-            way = f"pass --data folder --data.path {recipe} to train on its images"
-            raise InputError(f"{recipe} is a folder, expected a recipe: {way}")
         data: dict[str, Any] = {name: given[f"data.{name}"] for name in ("source", "path") if f"data.{name}" in given}
         folder = run_folder(recipe, None if own is None else Path(own), DataConfig(**data))
         continued = None if resume is None else Path(resume)

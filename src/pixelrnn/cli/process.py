@@ -1,13 +1,14 @@
 """A command as a process: its exit status, and the line that it prints about an error."""
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 from io import StringIO, TextIOWrapper
 
-from cyclopts import CycloptsError, UnknownOptionError
+from cyclopts import CycloptsError
 
 from pixelrnn.cli import options, suggestions
 from pixelrnn.cli.commands import app, command_line
@@ -45,10 +46,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
         early = held(*requeue_signals()) if given[:1] == ["train"] else nullcontext()
         with early, on_signals(_terminate, signal.SIGTERM), quiet, joined() if is_shared else nullcontext():
             app(given, exit_on_error=False, print_error=False, result_action="return_value")
-    except UnknownOptionError as error:
-        return _fail(suggestions.unknown(error), 2, told=was_told(error))
     except CycloptsError as error:
-        return _fail(str(error), 2, told=was_told(error))
+        return _fail(suggestions.message(error), 2, told=was_told(error))
     except InputError as error:
         return _fail(options.spelled(str(error)), 1, told=was_told(error))
     except OSError as error:
@@ -65,7 +64,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         return _fail("stopped by SIGINT", 130, told=was_told(error) or launched().rank > 0)
     except Stopped as stopped:
-        return _fail(str(stopped), 128 + stopped.signum, told=was_told(stopped))
+        how = "" if stopped.saved is None else f": pixelrnn train --resume {shlex.quote(str(stopped.saved))}"
+        return _fail(f"{stopped}{how}", 128 + stopped.signum, told=was_told(stopped))
     return 0
 
 

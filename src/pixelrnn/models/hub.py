@@ -36,7 +36,8 @@ def push(model: "ImageModel", name: str, *, about: str = "", private: bool = Fal
             api.create_repo(name, private=private, exist_ok=True)
             api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload a model of pixelrnn")
         except (errors.HFValidationError, errors.HfHubHTTPError, errors.LocalTokenNotFoundError, OSError) as error:
-            reason = " ".join(str(error).split())
+            about_codes = "For more information check: "  # a page about HTTP, in a line of its own
+            reason = " ".join(line for line in str(error).split("\n") if line and not line.startswith(about_codes))
             way = "log in with `hf auth login`, and check that the owner is you or an organization of yours"
             raise InputError(f"cannot push to {name}: {reason} To upload, {way}") from error
     return f"{api.endpoint}/{name}"

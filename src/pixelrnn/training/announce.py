@@ -18,6 +18,8 @@ from pixelrnn.progress import Heartbeat, duration
 from pixelrnn.training.batches import Part
 
 SECONDS_TO_ESTIMATE = 5
+FEW, ENOUGH = 500, 1000
+"""After fewer than FEW steps in all, a model of photos or digits mostly draws noise."""
 
 
 class EpochBar(RichProgressBar):
@@ -33,11 +35,11 @@ class EpochBar(RichProgressBar):
 class Announcements(pl.Callback):
     """Prints images, network and steps before the first step, and soon after it the estimated time of all epochs.
 
-    Where no bar is seen, a line follows about once a minute.
+    Where no bar is seen, a line follows about once a minute. ``is_new`` says that no weights were trained before.
     """
 
-    def __init__(self, data: Data, processes: Processes) -> None:
-        self.data, self.processes = data, processes
+    def __init__(self, data: Data, processes: Processes, *, is_new: bool) -> None:
+        self.data, self.processes, self.is_new = data, processes, is_new
         # A validation image costs a forward pass, a training image about three.
         self.validation_share = len(data.valid) / (3 * len(data.train))
         self.start = self.first_end = self.first_done = 0.0
@@ -58,6 +60,8 @@ class Announcements(pl.Callback):
         print(
             f"training: {steps:,} step{'s' * (steps > 1)} per epoch, {left} epoch{'s' * (left != 1)} to go", flush=True
         )
+        if self.is_new and steps * (trainer.max_epochs or 0) < FEW:
+            print(f"few steps: expect noisy samples, or pass more epochs, {math.ceil(ENOUGH / steps)} for instance")
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Part, batch_idx: int

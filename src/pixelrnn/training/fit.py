@@ -110,6 +110,7 @@ def fit(
                 run.check_origin(own)
             keep_freed()
             pl.seed_everything(recipe.train.seed, verbose=False)
+            is_new = model is None and recipe.train.start is None
             if model is None:
                 model = build(recipe, data)
             check_fit(model.train(), data)  # a model that was loaded has its dropout off
@@ -126,7 +127,7 @@ def fit(
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", LIBRARY_WARNINGS)
         how: dict[str, Any] = {"origin": json.dumps(own), "resume": resume, "has_source": has_source}
-        _run(recipe, run, data, model, processes, callbacks=callbacks, loggers=others, **how)
+        _run(recipe, run, data, model, processes, callbacks=callbacks, loggers=others, is_new=is_new, **how)
         with processes.agreed():
             _export_best(model, run, processes)
         processes.copy_from_first(model)
@@ -141,8 +142,10 @@ def _service(name: str | None, run: RunFolder) -> list[Logger]:
     if name == "mlflow":
         how = {"save_dir": str(run.logs), "experiment_name": "pixelrnn", "run_name": run.path.name}
     kinds = {"mlflow": "MLFlowLogger", "wandb": "WandbLogger"}
-    with input_error(f"train.logger {name} needs its package: pip install {name}", ModuleNotFoundError):
+    try:
         return [getattr(lightning_loggers, kinds[name])(**how)]
+    except ModuleNotFoundError as error:  # its message is a hint for pip too
+        raise InputError(f"train.logger {name} needs its package: pip install {name}") from error
 
 
 def build(recipe: Recipe, data: Data) -> ImageModel:
@@ -206,6 +209,7 @@ def _run(
     origin: str,
     resume: bool,
     has_source: bool,
+    is_new: bool,
     callbacks: Sequence[pl.Callback],
     loggers: list[Logger],
 ) -> None:
@@ -226,6 +230,7 @@ def _run(
         processes=processes,
     )
     metrics = Metrics(run, dimensions=data.train.dimensions, scale=train.scale, processes=processes)
+    announcements = Announcements(data, processes, is_new=is_new)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with on_signals(checkpoints.on_signal, signal.SIGINT, signal.SIGTERM, *requeue_signals()):
         trainer: Any = pl.Trainer(
@@ -238,7 +243,7 @@ def _run(
             accumulate_grad_batches=train.accumulate,
             gradient_clip_val=train.clip or None,
             logger=False if processes.rank else [Curves(run.tensorboard), *loggers],
-            callbacks=_callbacks(train, data, processes, [*callbacks], metrics, checkpoints),
+            callbacks=_callbacks(train, processes, announcements, [*callbacks], metrics, checkpoints),
             plugins=[CheckedCheckpoints(), Joined()],
             enable_checkpointing=False,
             enable_progress_bar=sees_progress(),
@@ -272,15 +277,15 @@ def _strategy() -> DDPStrategy:
 
 def _callbacks(
     train: TrainConfig,
-    data: Data,
     processes: Processes,
+    announcements: Announcements,
     others: list[pl.Callback],
     metrics: Metrics,
     checkpoints: Checkpoints,
 ) -> list[pl.Callback]:
     callbacks: list[pl.Callback] = []
     if not processes.rank:
-        callbacks += [LearningRateMonitor("step"), Announcements(data, processes)]
+        callbacks += [LearningRateMonitor("step"), announcements]
     if sees_progress():
         callbacks.append(EpochBar())
     if train.ema:

@@ -56,7 +56,8 @@ def fit(
     if isinstance(logger, str):
         known = get_args(get_args(get_type_hints(TrainConfig)["logger"])[0])
         if logger not in known:
-            raise InputError(f"no logger {logger!r}, expected one of {', '.join(known)}, or a logger of Lightning")
+            own = "every run folder has metrics.csv and curves for TensorBoard"
+            raise InputError(f"no logger {logger!r}, expected {', '.join(known)} or a logger of Lightning; {own}")
         train = {"logger": logger, **train}
     elif logger is not None:
         loggers = [logger] if isinstance(logger, Logger) else [*logger]

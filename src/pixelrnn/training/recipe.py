@@ -1,5 +1,6 @@
 """A recipe: everything that defines a run. `pixelrnn train` reads it as YAML, and a run folder records it."""
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -133,9 +134,13 @@ def find_recipe(name: str) -> Path:
     """The file ``name``, or the recipe of the package with this name. Raises InputError if there is neither."""
     if Path(name).is_file():
         return Path(name)
-    if name not in SHIPPED:
-        raise InputError(f"no recipe {name!r}, expected a file or one of {', '.join(SHIPPED)}")
-    return SHIPPED[name]
+    if name in SHIPPED:
+        return SHIPPED[name]
+    if Path(name).is_dir():
+        raise InputError(f"{name} is a folder, expected a recipe: pass the recipe photos, and data.path {name}")
+    if near := difflib.get_close_matches(name, SHIPPED, n=1):
+        raise InputError(f"no recipe {name!r}: did you mean {near[0]}? `pixelrnn recipes` lists all")
+    raise InputError(f"no recipe {name!r}, expected a file or one of {', '.join(SHIPPED)}")
 
 
 def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
@@ -178,9 +183,13 @@ Config = TypeVar("Config", ModelConfig, DataConfig, TrainConfig)
 def changed(config: Config, section: str, options: dict[str, Any]) -> Config:
     """A section of a recipe with other options. Raises InputError, with the name of the section, if one is unknown."""
     known = [field.name for field in fields(config)]
+    everywhere = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig}
     for name in options:
         if name not in known:
-            raise InputError(f"no option {section}.{name}, expected one of {', '.join(known)}")
+            meant = [f"{section}.{near}" for near in difflib.get_close_matches(name, known, n=1)]
+            meant += [f"{other}.{name}" for other, kind in everywhere.items() if hasattr(kind, name)]
+            way = f": did you mean {meant[0]}?" if meant else f", expected one of {', '.join(known)}"
+            raise InputError(f"no option {section}.{name}{way}")
     # YAML has lists where we have tuples.
     given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
     return replace(config, **given)

@@ -121,7 +121,8 @@ class RunFolder:
                 before = {**defaults[section], **recorded.get(section, {})}[key]
                 if value != before and (section, key) not in CHANGEABLE:
                     own = f"the run in {self.path} has {section}.{key} {before}, got {value}"
-                    raise InputError(f"{own}: it resumes with its own recipe")
+                    way = f"for another one, start a new run with train.start {self.path}"
+                    raise InputError(f"{own}: it resumes with its own recipe; {way}")
 
     def check_origin(self, origin: dict[str, str]) -> None:
         """Raises InputError if the last checkpoint has another `pixelrnn.training.origin`."""

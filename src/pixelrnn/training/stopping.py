@@ -29,6 +29,12 @@ class Patience(EarlyStopping):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.wait_count, self.best_score = state_dict["wait_count"], torch.tensor(state_dict["best_score"])
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        if self.wait_count >= self.patience and trainer.is_global_zero:
+            epochs = f"{self.patience} epoch{'s' * (self.patience > 1)}"
+            print(f"training ends early: no better validation score in {epochs}", flush=True)
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # A run that has ended resumes to nothing more.
         trainer.should_stop = self.wait_count >= self.patience
