@@ -1,7 +1,7 @@
 """Measures how well scores tell unusual images from the test images of a model's own data.
 
     python benchmarks/anomalies.py mnist-diagonal-1x32 --foreign kodak
-    python benchmarks/anomalies.py runs/photos-256 --data array --path photos.npz --foreign kodak
+    python benchmarks/anomalies.py photos-256 --data array --path photos.npz --foreign kodak
 
 prints, for each set of unusual images and each score, the AUROC: the probability that an unusual image has a higher
 score than a test image. 0.5 is chance. Below 0.5 the score finds the unusual images more usual than the test images.

@@ -3,8 +3,8 @@
     python benchmarks/large_data.py --images 1000000
 
 It makes images of 64×64 RGB pixels in a folder of PNG files, or in one .npy file, and starts `pixelrnn train` on them
-with a tiny model, once with an empty cache and once again. By default, this is the smallest scale of a Multi-Scale
-model: it reads whole images and trains on every eighth pixel, so that data and not the network take the time. The
+with a tiny model, once with an empty cache and once again. By default, the model is the smallest scale of a Multi-Scale
+model. It trains on one pixel of each 8×8, but all pixels are read, so that data and not the network take the time. The
 memory of a process is its peak resident memory: the anonymous pages and the file pages of VmHWM in /proc/PID/status.
 A million images need 13 GB as an array; a folder needs these for its files and as much again for the cache.
 """

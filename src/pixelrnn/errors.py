@@ -20,13 +20,13 @@ class InputError(ValueError):
 class Stopped(BaseException):
     """A signal stopped the work. Like KeyboardInterrupt it is not an `Exception`, so error handlers let it pass.
 
-    ``saved`` is the folder of a run that was saved, and can be resumed.
+    ``saved`` says that a run can be resumed, and ``run`` is its folder if one process can resume it.
     """
 
-    def __init__(self, signum: int, *, saved: Path | None = None) -> None:
+    def __init__(self, signum: int, *, saved: bool = False, run: Path | None = None) -> None:
         name = signal.Signals(signum).name
-        super().__init__(f"stopped by {name}" + ("" if saved is None else "; the run was saved and can be resumed"))
-        self.signum, self.saved = signum, saved
+        super().__init__(f"stopped by {name}" + ("; the run was saved and can be resumed" if saved else ""))
+        self.signum, self.run = signum, run
 
 
 @contextmanager

@@ -12,8 +12,8 @@ TINY = Task(hidden=2, side=3, batch=2)
 
 
 @pytest.mark.slow  # every variant starts a process that imports PyTorch
-def test_all_variants_are_measured_in_their_own_processes() -> None:
-    names: list[Variant] = ["cpu", "floor"]  # a model, and products without one; a test below runs the other models
+def test_variants_are_measured_in_their_own_processes() -> None:
+    names: list[Variant] = ["cpu", "floor"]  # a model, and products without one; a test below prepares the others
     results = measure(TINY, names, rounds=2, threads=1)
     assert list(results) == names
     for name, m in results.items():

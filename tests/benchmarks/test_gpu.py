@@ -118,8 +118,8 @@ def test_a_warning_fails_its_case(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("FAIL  kernels")
 
 
-def test_models_pass_on_a_cpu(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """One layer runs every check. `tests.sampling.test_cuda` compares the graphs of all layers with the reference."""
+def test_a_model_passes_on_a_cpu(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One kind of layer runs every check here; the layers have tests of their gradients."""
     monkeypatch.setattr(gpu_checks, "KINDS", ["diagonal-bilstm"])
     monkeypatch.setattr(gpu_checks, "refuse_warnings", lambda: None)
     monkeypatch.setattr(cpu, "Network", cuda.Network)  # which calls the functions that a GPU records

@@ -88,7 +88,11 @@ def test_bad_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     ):
         recipe.write_text(text)
         fails(capsys, ["train", str(recipe), "--run", str(tmp_path / "run")], message, status)
-    fails(capsys, ["train", "digit"], r"no recipe 'digit': did you mean digits\? `pixelrnn recipes` lists all")
+    fails(
+        capsys,
+        ["train", "digit"],
+        r"no recipe 'digit': did you mean digits or digits-multiscale\? `pixelrnn recipes` lists all",
+    )
     fails(capsys, ["train", "nothing"], r"no recipe 'nothing', expected a file or one of .*digits")
     fails(
         capsys, ["train", "--model.hiden", "3"], r"Unknown option: --model\.hiden\. Did you mean --model\.hidden\?", 2
@@ -104,7 +108,7 @@ def test_bad_run_folders(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     fails(capsys, ["train", "--run", str(run), *TINY], re.escape(way))
     rate = ["train", "--resume", str(run), "--train.learning-rate", "0.5"]
     fails(
-        capsys, rate, rf"it resumes with its own recipe; .* start a new run with --train\.start {re.escape(str(run))}"
+        capsys, rate, rf"its own recipe; .* start a new run from its weights with --train\.start {re.escape(str(run))}"
     )
     fails(capsys, ["train", "--resume", str(tmp_path)], r"no run to resume in .*: config\.yaml is missing")
     fails(capsys, ["train", "--resume", str(run), "--run", str(run)], "pass neither RECIPE nor --run")
@@ -112,7 +116,7 @@ def test_bad_run_folders(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     fails(
         capsys,
         ["train", "--resume", str(run), "--data.seed", "1"],
-        r"has --data\.seed 0, got 1: it resumes with its own",
+        r"has --data\.seed 0, got 1: it resumes with its own recipe; to change it, choose another run folder",
     )
     fails(capsys, ["sample", str(run), "--out", str(tmp_path / "file" / "s.png")], "File exists: .*file")
 

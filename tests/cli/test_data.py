@@ -109,7 +109,7 @@ def test_a_run_is_named_after_its_recipe_or_its_images(
 
 
 def test_images_of_any_file_take_the_options_of_decoding(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
     for background in ("white", "black"):
@@ -127,6 +127,8 @@ def test_images_of_any_file_take_the_options_of_decoding(
     fails(capsys, [*images, "--data.levels", "4"], "--images cannot be combined with --data.levels")
     assert main([*images, "--data.size", "3", "5"]) == 0
     assert "scaled to 3×5" in capsys.readouterr().out
+    assert main([*images, "--data.size", "3", "5", "--per-image", str(tmp_path / "scores" / "small.csv")]) == 0
+    assert caplog.messages[-1] == "no percentiles: the images are 3×5, the validation images 8×8"
     (tmp_path / "bad.png").write_text("x")
     shutil.rmtree(tmp_path / "scores")
     assert main(["evaluate", str(run), "--images", str(tmp_path), "--data.skip-damaged"]) == 0

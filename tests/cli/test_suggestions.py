@@ -45,7 +45,9 @@ def test_missing_and_superfluous_arguments(capsys: pytest.CaptureFixture[str]) -
         fails(capsys, [command], r"MODEL is missing\. The model: a run folder, .*", 2)
     fails(capsys, ["push", "mnist-class"], r"NAME is missing\. `pixelrnn push --help` lists all options\.", 2)
     fails(capsys, ["demo", "a", "b"], r"unexpected argument b\. `pixelrnn demo --help` lists all options\.", 2)
-    fails(capsys, ["train", "--run"], r"--run requires an argument\.", 2)
+    fails(capsys, ["train", "--run"], r"--run has no value\. `pixelrnn train --help` lists all options\.", 2)
+    fails(capsys, ["compress", "mnist-class", "x.png"], r"--out has no value\. `pixelrnn compress --help` lists", 2)
+    fails(capsys, ["data", "--data.size", "12"], r"--data\.size takes 2 values, got 1", 2)
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(DataConfig)])

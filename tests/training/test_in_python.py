@@ -139,6 +139,7 @@ def test_callbacks_resume_with_their_state(tmp_path: Path, images: DataConfig) -
     [
         ({"epoch": 3}, r"no option train\.epoch: did you mean train\.epochs\?"),
         ({"hidden": 3}, r"no option train\.hidden: did you mean model\.hidden\?"),
+        ({"levels": 3}, r"no option train\.levels: did you mean data\.levels\?"),
         ({"frob": 3}, r"no option train\.frob, expected one of epochs, batch, "),
         ({"epochs": 0}, r"train\.epochs must be at least 1, got 0"),
         ({"logger": "tensorboard"}, "no logger 'tensorboard', expected .*; every run folder has .* TensorBoard"),
@@ -148,7 +149,9 @@ def test_callbacks_resume_with_their_state(tmp_path: Path, images: DataConfig) -
         ({"data": tensors(), "recipe_or_model": PixelRNN(levels=4, size=(4, 4))}, r"have size \(4, 3\), expected"),
         ({"recipe_or_model": PixelRNN(levels=4)}, "data is missing: pass the images"),
         ({"recipe_or_model": "nothing"}, "no recipe 'nothing', expected a file or one of cifar10"),
-        ({"recipe_or_model": "photo"}, "no recipe 'photo': did you mean photos"),
+        ({"recipe_or_model": "photo"}, "no recipe 'photo': did you mean photos or photos-256"),
+        ({"recipe_or_model": "fotos"}, "no recipe 'fotos': did you mean photos"),
+        ({"recipe_or_model": "mnist"}, r"no recipe 'mnist', but a source of images: pass data\.source mnist"),
     ],
 )
 def test_what_cannot_be_used_is_refused(given: dict[str, Any], message: str) -> None:

@@ -29,9 +29,11 @@ def test_a_run_ends_when_its_score_no_longer_falls(
     before = contents(run)
     fit(r, run, resume=True)
     assert contents(run) == before
-    fit(recipe(images, epochs=9, patience=0, learning_rate=1e-30, ema=0.0, sample_every=5), tmp_path / "all")
-    assert len(rows(tmp_path / "all")) == 9
-    assert said not in capsys.readouterr().out
+    for epochs, patience in ((9, 0), (3, 2)):  # without patience, and with one that ends in the last epoch
+        r = recipe(images, epochs=epochs, patience=patience, learning_rate=1e-30, ema=0.0, sample_every=5)
+        fit(r, tmp_path / f"all-{epochs}")
+        assert len(rows(tmp_path / f"all-{epochs}")) == epochs
+        assert said not in capsys.readouterr().out
 
 
 def test_patience_is_remembered(tmp_path: Path, images: DataConfig) -> None:

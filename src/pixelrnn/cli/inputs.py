@@ -59,6 +59,9 @@ def usual_images(name: str, config: DataConfig, model: ImageModel) -> Images | N
         with launched().agreed():
             if not (find(name) / "config.yaml").is_file():
                 raise InputError(f"{name} is not a run folder, which would name its validation images")
+            if model.size is not None and config.size not in (None, model.size):
+                own, usual = ("×".join(map(str, size)) for size in (config.size or (), model.size))
+                raise InputError(f"the images are {own}, the validation images {usual}")
             # --images takes options of decoding that the source of the run may not take.
             return chosen_images(None, of_source(config), ["valid"], model)[0]["valid"]
     except (InputError, OSError) as error:

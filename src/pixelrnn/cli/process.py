@@ -1,6 +1,7 @@
 """A command as a process: its exit status, and the line that it prints about an error."""
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -64,7 +65,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         return _fail("stopped by SIGINT", 130, told=was_told(error) or launched().rank > 0)
     except Stopped as stopped:
-        how = "" if stopped.saved is None else f": pixelrnn train --resume {shlex.quote(str(stopped.saved))}"
+        is_requeued = stopped.signum in requeue_signals()  # SLURM resumes the run
+        how = "" if stopped.run is None or is_requeued else f": pixelrnn train --resume {shlex.quote(str(stopped.run))}"
         return _fail(f"{stopped}{how}", 128 + stopped.signum, told=was_told(stopped))
     return 0
 
@@ -76,5 +78,5 @@ def _terminate(signum: int, frame: object) -> None:
 
 def _fail(message: str, status: int, *, told: bool = False) -> int:
     if not told:
-        print("pixelrnn: " + " ".join(message.split()), file=sys.stderr)
+        print("pixelrnn: " + re.sub(r"\s*\n\s*", " ", message.strip()), file=sys.stderr)
     return status

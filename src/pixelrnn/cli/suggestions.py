@@ -44,9 +44,13 @@ def message(error: CycloptsError) -> str:
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         return _unused(error.unused_tokens[0], error)
     argument = error.argument
-    if isinstance(error, MissingArgumentError) and argument is not None and argument.index is not None:
+    if isinstance(error, MissingArgumentError) and argument is not None:
+        name, (wanted, _) = argument.names[0], argument.token_count()
+        if wanted > 1:
+            return f"{name} takes {wanted} values, got {len(error.tokens_so_far)}"
         more = argument.parameter.help or _all_options([*(error.command_chain or ())])
-        return f"{argument.names[0].strip('-').upper()} is missing. {more}"
+        missing = f"{name} has no value" if argument.index is None else f"{name.strip('-').upper()} is missing"
+        return f"{missing}. {more}"
     return str(error)
 
 

@@ -61,7 +61,8 @@ class Announcements(pl.Callback):
             f"training: {steps:,} step{'s' * (steps > 1)} per epoch, {left} epoch{'s' * (left != 1)} to go", flush=True
         )
         if self.is_new and steps * (trainer.max_epochs or 0) < FEW:
-            print(f"few steps: expect noisy samples, or pass more epochs, {math.ceil(ENOUGH / steps)} for instance")
+            enough = math.ceil(ENOUGH / steps)
+            print(f"few steps: expect noisy samples, or pass more epochs, {enough} for instance", flush=True)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Part, batch_idx: int

@@ -163,7 +163,7 @@ def build(recipe: Recipe, data: Data) -> ImageModel:
 
 
 def _start_from(name: str, model: ImageModel) -> None:
-    """Copies the weights of another model. Its size and dropout may differ; it may have fewer layers, and one order.
+    """Copies the weights of another model. Its size and dropout may differ; it may have fewer layers, or one order.
 
     At first, the additional layers and orders change nothing: both models give the same densities.
     """

@@ -4,12 +4,13 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from cyclopts import Parameter
 
 from pixelrnn.data import DataConfig
+from pixelrnn.data.config import Source
 from pixelrnn.errors import InputError, check_choices, check_number, input_error
 from pixelrnn.files import opened
 from pixelrnn.processes import launched
@@ -87,8 +88,8 @@ class TrainConfig:
     """The number format of matrix products; weights stay float32. bfloat16 is faster on processors with
     AVX512-BF16."""
     start: str | None = None
-    """The run folder or exported model whose weights training starts from. It may have fewer layers than the new model,
-    and raster order alone: what is added changes nothing at first. Default: random weights."""
+    """The run folder or exported model whose weights training starts from. It may have fewer layers, or only raster
+    order: additional layers and orders change nothing at first. Default: random weights."""
     scale: int | None = None
     """The scale of a Multi-Scale model to train; 0 is the smallest. The run's scores then count only the terms of this
     scale, but bits/dim still divides by all dimensions. Default: all scales together."""
@@ -138,8 +139,12 @@ def find_recipe(name: str) -> Path:
         return SHIPPED[name]
     if Path(name).is_dir():
         raise InputError(f"{name} is a folder, expected a recipe: pass the recipe photos, and data.path {name}")
-    if near := difflib.get_close_matches(name, SHIPPED, n=1):
-        raise InputError(f"no recipe {name!r}: did you mean {near[0]}? `pixelrnn recipes` lists all")
+    if name in get_args(Source):
+        raise InputError(f"no recipe {name!r}, but a source of images: pass data.source {name}")
+    near = [own for own in SHIPPED if own.startswith(name)] or difflib.get_close_matches(name, SHIPPED, n=1)
+    if near:
+        meant = " or ".join(sorted(near, key=len))
+        raise InputError(f"no recipe {name!r}: did you mean {meant}? `pixelrnn recipes` lists all")
     raise InputError(f"no recipe {name!r}, expected a file or one of {', '.join(SHIPPED)}")
 
 
@@ -186,8 +191,8 @@ def changed(config: Config, section: str, options: dict[str, Any]) -> Config:
     everywhere = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig}
     for name in options:
         if name not in known:
-            meant = [f"{section}.{near}" for near in difflib.get_close_matches(name, known, n=1)]
-            meant += [f"{other}.{name}" for other, kind in everywhere.items() if hasattr(kind, name)]
+            meant = [f"{other}.{name}" for other, kind in everywhere.items() if hasattr(kind, name)]
+            meant += [f"{section}.{near}" for near in difflib.get_close_matches(name, known, n=1)]
             way = f": did you mean {meant[0]}?" if meant else f", expected one of {', '.join(known)}"
             raise InputError(f"no option {section}.{name}{way}")
     # YAML has lists where we have tuples.

@@ -150,12 +150,16 @@ class Checkpoints(pl.Callback):
     def _stop_within_epoch(self, trainer: pl.Trainer, signum: int) -> None:
         # An epoch of a single step has no state before its last step, so we wait for its short validation.
         if signum and trainer.num_training_batches > trainer.accumulate_grad_batches:
-            raise Stopped(signum, saved=self.run.path if self.can_resume else None)
+            raise self._stopped(signum)
 
     def _stop_if_asked(self) -> None:
         (signum,) = self.processes.highest(self.signum)
         if signum:
-            raise Stopped(signum, saved=self.run.path if self.can_resume else None)
+            raise self._stopped(signum)
+
+    def _stopped(self, signum: int) -> Stopped:
+        is_alone = self.can_resume and self.processes.size == 1
+        return Stopped(signum, saved=self.can_resume, run=self.run.path if is_alone else None)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         score = trainer.callback_metrics["valid/nats"].item()

@@ -121,8 +121,10 @@ class RunFolder:
                 before = {**defaults[section], **recorded.get(section, {})}[key]
                 if value != before and (section, key) not in CHANGEABLE:
                     own = f"the run in {self.path} has {section}.{key} {before}, got {value}"
-                    way = f"for another one, start a new run with train.start {self.path}"
-                    raise InputError(f"{own}: it resumes with its own recipe; {way}")
+                    way = "choose another run folder"
+                    if section == "train" and key not in ("scale", "start"):  # the weights fit the new run
+                        way = f"start a new run from its weights with train.start {self.path}"
+                    raise InputError(f"{own}: it resumes with its own recipe; to change it, {way}")
 
     def check_origin(self, origin: dict[str, str]) -> None:
         """Raises InputError if the last checkpoint has another `pixelrnn.training.origin`."""

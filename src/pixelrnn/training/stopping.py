@@ -31,7 +31,8 @@ class Patience(EarlyStopping):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
-        if self.wait_count >= self.patience and trainer.is_global_zero:
+        is_early = trainer.current_epoch < (trainer.max_epochs or 0)
+        if is_early and self.wait_count >= self.patience and trainer.is_global_zero:
             epochs = f"{self.patience} epoch{'s' * (self.patience > 1)}"
             print(f"training ends early: no better validation score in {epochs}", flush=True)
 
