@@ -1,6 +1,6 @@
 """Kills trainings at random moments, resumes them, and compares them with a training that nobody disturbed.
 
-    python benchmarks/kills.py [--moments 20] [--processes 1 2] [--seed 0]
+    python -m benchmarks.kills [--moments 20] [--processes 1 2] [--seed 0]
 
 Each row of the table is a training. SIGKILL ends one of its processes, at a random moment or, in every other row, while
 a checkpoint is being written. The others must end by themselves. Then the same number of processes resumes the run. At
