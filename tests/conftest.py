@@ -9,6 +9,7 @@ import torch
 
 # Two test processes run on two cores.
 torch.set_num_threads(1)
+torch.manual_seed(0)  # also of models that parameters of tests build before the first test
 
 CACHES = itertools.count()
 

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,14 +77,15 @@ def test_the_influence_is_that_of_each_derivative(levels: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "size"),
+    ("options", "size"),
     [
-        (PixelRNN(channels=3, levels=4, hidden=3, size=(3, 8), classes=["a", "b"], orders=2), (3, 8)),
-        (PixelRNN(channels=2, levels=256, hidden=2, size=(4, 3)), (4, 3)),
-        (PixelRNN(levels=2, hidden=2), (28, 28)),
+        ({"channels": 3, "levels": 4, "hidden": 3, "size": (3, 8), "classes": ["a", "b"], "orders": 2}, (3, 8)),
+        ({"channels": 2, "levels": 256, "hidden": 2, "size": (4, 3)}, (4, 3)),
+        ({"levels": 2, "hidden": 2}, (28, 28)),
     ],
 )
-def test_any_pixelrnn_has_influences(model: PixelRNN, size: tuple[int, int], tmp_path: Path) -> None:
+def test_any_pixelrnn_has_influences(options: dict[str, Any], size: tuple[int, int], tmp_path: Path) -> None:
+    model = PixelRNN(**options)
     model.save_pretrained(tmp_path)
     figure = context.of_trained([str(tmp_path), str(tmp_path)])
     for axes in figure.axes[:2]:
