@@ -1,12 +1,21 @@
 """Fixtures of the tests of the command line."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import pixelrnn.training.fit  # noqa: F401  no command is the first that loads it, which may take long and print a line
+from pixelrnn import progress
 from pixelrnn.cli import main
 from tests.cli.checks import TINY
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _silent_imports() -> Iterator[None]:
+    """No command says that it loads a library, which only the first one on a slow machine would do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress, "SECONDS_TO_LOAD", 3600)
+        yield
 
 
 @pytest.fixture(scope="session")

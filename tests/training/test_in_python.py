@@ -140,6 +140,7 @@ def test_callbacks_resume_with_their_state(tmp_path: Path, images: DataConfig) -
         ({"epoch": 3}, r"no option train\.epoch: did you mean train\.epochs\?"),
         ({"hidden": 3}, r"no option train\.hidden: did you mean model\.hidden\?"),
         ({"levels": 3}, r"no option train\.levels: did you mean data\.levels\?"),
+        ({"name": 3}, r"no option train\.name(?!.*data\.name)"),  # a property of the configuration, but no option
         ({"frob": 3}, r"no option train\.frob, expected one of epochs, batch, "),
         ({"epochs": 0}, r"train\.epochs must be at least 1, got 0"),
         ({"logger": "tensorboard"}, "no logger 'tensorboard', expected .*; every run folder has .* TensorBoard"),

@@ -188,10 +188,12 @@ Config = TypeVar("Config", ModelConfig, DataConfig, TrainConfig)
 def changed(config: Config, section: str, options: dict[str, Any]) -> Config:
     """A section of a recipe with other options. Raises InputError, with the name of the section, if one is unknown."""
     known = [field.name for field in fields(config)]
-    everywhere = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig}
+    sections = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig}
     for name in options:
         if name not in known:
-            meant = [f"{other}.{name}" for other, kind in everywhere.items() if hasattr(kind, name)]
+            meant = [
+                f"{other}.{own.name}" for other, kind in sections.items() for own in fields(kind) if own.name == name
+            ]
             meant += [f"{section}.{near}" for near in difflib.get_close_matches(name, known, n=1)]
             way = f": did you mean {meant[0]}?" if meant else f", expected one of {', '.join(known)}"
             raise InputError(f"no option {section}.{name}{way}")
