@@ -47,7 +47,7 @@ def case(what: str) -> Iterator[None]:
     try:
         yield
     except Exception:
-        print(f"FAIL  {what}\n{''.join(traceback.format_exc().splitlines(keepends=True)[-4:])}", flush=True)
+        print(f"FAIL  {what}\n{''.join(traceback.format_exc().splitlines(keepends=True)[-12:])}", flush=True)
         torch.cuda.empty_cache()
     else:
         print(f"pass  {what}", flush=True)

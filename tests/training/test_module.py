@@ -86,14 +86,14 @@ def test_the_gradients_of_the_batches_of_a_step_are_those_of_all_its_images(
 
 
 def test_the_moving_average_forgets_the_beginning() -> None:
-    average = WeightEMA(0.9)._kwargs["avg_fn"]
-    ema = torch.tensor(1.0)
+    average = WeightEMA(0.9)._kwargs["multi_avg_fn"]
+    averages, weights = [torch.tensor(1.0), torch.zeros(2)], [torch.tensor(5.0), torch.tensor([1.0, 2.0])]
     for n in range(1, 30):
         decay = min(0.9, (1 + n) / (10 + n))
-        expected = decay * ema + (1 - decay) * 5
-        ema = average(ema, torch.tensor(5.0), torch.tensor(n))
-        assert ema.item() == pytest.approx(expected.item())
-    assert ema.item() == pytest.approx(5, abs=0.2)
+        expected = [decay * old + (1 - decay) * new for old, new in zip(averages, weights, strict=True)]
+        average(averages, weights, torch.tensor(n))
+        assert all(map(torch.allclose, averages, expected))
+    assert averages[0].item() == pytest.approx(5, abs=0.2)
 
 
 def trainer(path: Path, **options: Any) -> pl.Trainer:

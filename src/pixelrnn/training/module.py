@@ -197,8 +197,10 @@ class WeightEMA(WeightAveraging):
     """
 
     def __init__(self, decay: float) -> None:
-        def average(ema: Tensor, current: Tensor, n: Tensor | int) -> Tensor:
-            rising = (1 + int(n)) / (10 + int(n))
-            return torch.lerp(current, ema, min(decay, rising))
+        @torch.no_grad()
+        def average(averages: list[Tensor], currents: list[Tensor], n: Tensor | int) -> None:
+            steps = int(n)  # on a GPU it waits for all kernels, so once per step and not for each weight
+            rising = (1 + steps) / (10 + steps)
+            torch._foreach_lerp_(averages, currents, 1 - min(decay, rising))
 
-        super().__init__(use_buffers=False, avg_fn=average)
+        super().__init__(use_buffers=False, multi_avg_fn=average)
