@@ -246,33 +246,43 @@ struct LineLSTM : Step<T> {
     }
 };
 
+// The sum of GRAIN neighbours, in the same order on every vector width.
+template <long N = GRAIN, class T>
+T sum_of_grain(const T* w) {
+    if constexpr (N == 1) {
+        return w[0];
+    } else {
+        T halves[N / 2];
+        for (long n = 0; n < N / 2; ++n) halves[n] = w[n] + w[n + N / 2];
+        return sum_of_grain<N / 2>(halves);
+    }
+}
+
 // Draws a level by inverting the distribution function at one uniform number. A single logit is that of a Bernoulli
 // variable. `weights` is scratch space for the levels, rounded up to GRAIN.
 template <class T>
-long draw(const T* logits, long levels, double temperature, double uniform, std::vector<double>& weights) {
+long draw(const T* logits, long levels, double temperature, double uniform, std::vector<T>& weights) {
     if (levels == 1) return uniform * (1 + std::exp(logits[0] / temperature)) >= 1;
-    const long padded = round_up(levels, GRAIN);
-    double* w = weights.data();
-    std::copy_n(logits, levels, w);
-    std::fill(w + levels, w + padded, -std::numeric_limits<double>::infinity());
-    Vec<double> most = load(w);
-    for (long k = 0; k < padded; k += WIDTH<double>) {
-        const Vec<double> x = load(w + k);
+    const long padded = round_up(levels, GRAIN), whole = levels / WIDTH<T> * WIDTH<T>;
+    T *w = weights.data(), rest[GRAIN];
+    std::fill_n(std::copy(logits + whole, logits + levels, rest), GRAIN - (levels - whole), -INFINITY);
+    const auto at = [&](long k) { return load(k < whole ? logits + k : rest + (k - whole)); };
+    Vec<T> most = at(0);
+    for (long k = WIDTH<T>; k < padded; k += WIDTH<T>) {
+        const Vec<T> x = at(k);
         most = x > most ? x : most;
     }
-    double largest = most[0], total = 0, sums[256 / GRAIN];
-    for (long k = 1; k < WIDTH<double>; ++k) largest = std::max(largest, most[k]);
-    for (long k = 0; k < padded; k += WIDTH<double>) {
-        Vec<double> x = load(w + k) - largest;
-        if (temperature != 1) x /= temperature;
-        store(w + k, x < -300 ? Vec<double>{} : exp_(x));
+    T largest = most[0];
+    for (long k = 1; k < WIDTH<T>; ++k) largest = std::max(largest, most[k]);
+    const T least = sizeof(T) == 4 ? -40 : -300;  // the range of `exp_`
+    for (long k = 0; k < padded; k += WIDTH<T>) {
+        Vec<T> x = at(k) - largest;
+        if (temperature != 1) x /= static_cast<T>(temperature);
+        store(w + k, x < least ? Vec<T>{} : exp_(x));
     }
     // Sum the levels by GRAIN, to find the one drawn in few steps.
-    for (long k = 0; k < padded; k += GRAIN) {
-        double sum = 0;
-        for (long n = k; n < k + GRAIN; ++n) sum += w[n];
-        total += sums[k / GRAIN] = sum;
-    }
+    double total = 0, sums[256 / GRAIN];
+    for (long k = 0; k < padded; k += GRAIN) total += sums[k / GRAIN] = sum_of_grain(w + k);
     double below = 0;
     for (long k = 0; k < padded; k += GRAIN) {
         if (uniform * total < below + sums[k / GRAIN])
@@ -325,7 +335,7 @@ struct Slice {
     T scale;
     std::deque<Map<T>> maps;
     std::vector<std::unique_ptr<Step<T>>> steps;
-    std::vector<double> weights;  // scratch space of `draw`
+    std::vector<T> weights;  // scratch space of `draw`
 
     Slice(long first, long images, T scale) : first(first), images(images), scale(scale), weights(256) {}
 

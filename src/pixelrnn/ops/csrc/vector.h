@@ -199,7 +199,7 @@ inline void finish_streams() {
 }
 
 // The same for ±300 in double precision, to about one unit in the last place: the Taylor polynomial of eʳ, with
-// x = n·ln 2 + r. The sampler draws with it.
+// x = n·ln 2 + r. The sampler of float64 networks and the coder use it.
 inline Vec<double> exp_(Vec<double> x) {
     using Bits = Lanes<double>::Bits;
     const Vec<double> zero{}, within = clamp(x, zero + 300.0);
