@@ -3,19 +3,16 @@
     data = encode(model, images)      # about −log₂ p(x) bits
     images = decode(model, data)      # the same pixels
 
-A file holds chunks of images of one size (`pixelrnn.coding.container`). Threads code several chunks at a time.
+A file holds chunks of images of one size (`pixelrnn.coding.container`), coded one after the other.
 """
 
 import itertools
 import logging
 import math
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from io import BufferedIOBase, BytesIO
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Int, UInt8
@@ -23,7 +20,7 @@ from torch import Tensor
 
 from pixelrnn import __version__
 from pixelrnn.coding import codec
-from pixelrnn.coding.container import Chunk, Header, Index, Reader, Writer
+from pixelrnn.coding.container import Header, Index, Reader, Writer
 from pixelrnn.errors import InputError, input_error
 from pixelrnn.models import ImageModel
 from pixelrnn.sampling import check_images
@@ -31,10 +28,7 @@ from pixelrnn.sampling import check_images
 __all__ = ["Decoded", "decode", "encode", "model_of", "names_of", "read", "write"]
 
 TILE = 64  # pixels: larger images are coded as tiles of at most this side, many at a time
-FEWEST_IMAGES, MOST_IMAGES = 32, 256  # of the first two chunks, and of the last; threads share even a few images
-
-Given = TypeVar("Given")
-Found = TypeVar("Found")
+MOST_IMAGES = 256  # of a chunk: more of them make it little faster, and a damaged chunk loses them all
 
 
 class Decoded(NamedTuple):
@@ -85,7 +79,7 @@ def write(
     names: Sequence[str] | None = None,
     model_name: str = "",
 ) -> None:
-    """Compresses images into an empty file. Holds only a few chunks in memory. Arguments as in `encode`.
+    """Compresses images into an empty file. Holds only one chunk in memory. Arguments as in `encode`.
 
     The file records the ``names`` of the images, and that of the model for `model_of`.
     """
@@ -95,13 +89,10 @@ def write(
         with input_error("labels must be a whole number for each image", TypeError, ValueError, RuntimeError):
             given = torch.as_tensor(labels)
     writer = Writer(file, Header(codec.hash_of(model), codec.numerics(model), __version__, TILE, model_name))
-
-    def coded(chunk: tuple[Tensor, Tensor | None], stopped: threading.Event) -> tuple[bytes, Tensor]:
-        return codec.encode(model, *chunk, tile=TILE, stopped=stopped), chunk[0]
-
     with _evaluating(model):
-        for payload, x in _in_threads(coded, _chunks(model, images, given)):
+        for x, own in _chunks(model, images, given):
             count, _, height, width = x.shape
+            payload = codec.encode(model, x, own, tile=TILE)
             writer.add(payload, images=count, height=height, width=width, crc=codec.crc(x))
     if not writer.chunks:
         raise InputError("there are no images, expected at least one")
@@ -143,20 +134,14 @@ def read(
         wrote = f"pixelrnn {reader.header.version} wrote it, this is {__version__}"
         raise InputError(f"{name} needs other bits of the logits than this machine computes ({wrote})")
 
-    def decoded(item: tuple[Chunk, bytes], stopped: threading.Event) -> tuple[Tensor, Tensor | None] | None:
-        chunk, payload = item
-        shape = chunk.images, model.channels, chunk.height, chunk.width
-        try:
-            x, labels = codec.decode(model, payload, shape, tile=reader.header.tile, stopped=stopped)
-        except (AssertionError, InputError, MemoryError):  # damaged bytes give impossible symbols or orders
-            return None
-        return (x, labels) if codec.crc(x) == chunk.crc else None
-
-    chunks, names, first = reader.index.chunks, reader.index.every_name, 0
-    payloads = ((chunk, reader.payload(number)) for number, chunk in enumerate(chunks))
-    for chunk, found in zip(chunks, _in_threads(decoded, payloads), strict=True):
+    names, first = reader.index.every_name, 0
+    for number, chunk in enumerate(reader.index.chunks):
         images, first = range(first, first + chunk.images), first + chunk.images
-        if found is None:
+        shape, found = (chunk.images, model.channels, chunk.height, chunk.width), None
+        # Damaged bytes give impossible symbols or orders.
+        with suppress(AssertionError, InputError, MemoryError):
+            found = codec.decode(model, reader.payload(number), shape, tile=reader.header.tile)
+        if found is None or codec.crc(found[0]) != chunk.crc:
             damaged = f"{name}: the chunk of the images {images.start} to {images.stop - 1} is damaged"
             if not keep_going:
                 raise InputError(damaged)
@@ -164,8 +149,7 @@ def read(
             continue
         x, labels = found
         for k, n in enumerate(images):
-            label = None if labels is None else int(labels[k])
-            yield Decoded(names[n], x[k], label)
+            yield Decoded(names[n], x[k], None if labels is None else int(labels[k]))
 
 
 @contextmanager
@@ -190,39 +174,13 @@ def _chunks(
             raise InputError(f"an image is a {type(image).__name__}, expected a uint8 tensor (C, H, W)")
         return (*image.shape,)
 
-    first, number = 0, 0
+    first = 0
     for shape, group in itertools.groupby(images, key=shape_of):
         most = max(1, min(MOST_IMAGES, codec.MOST_SUB_PIXELS // max(1, math.prod(shape))))
-        while chunk := [*itertools.islice(group, min(most, FEWEST_IMAGES << number // 2))]:
-            number += 1
+        while chunk := [*itertools.islice(group, most)]:
             x = torch.stack(chunk)
             check_images(x, model.levels, model.channels)
             own = None if labels is None else labels[first : first + len(x)]
             model.check_labels(own, len(x))
             first += len(x)
             yield x, own
-
-
-def _in_threads(function: Callable[[Given, threading.Event], Found], items: Iterable[Given]) -> Iterator[Found]:
-    """Calls a function on each item, a few at a time, and yields the results in their order.
-
-    The function also gets an event. Once it is set, nobody wants the results any more.
-    """
-    workers, stopped = torch.get_num_threads(), threading.Event()
-
-    def work(item: Given) -> Found:
-        torch.set_num_threads(1)
-        return function(item, stopped)
-
-    pool, waiting = ThreadPoolExecutor(workers), deque[Future[Found]]()
-    try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:  # after an error, or if nobody wants the rest
-        stopped.set()
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(workers)  # a thread that starts later takes the number that was set last

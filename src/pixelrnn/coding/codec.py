@@ -10,7 +10,6 @@ import itertools
 import json
 import zlib
 from collections.abc import Iterator
-from threading import Event
 from typing import Any, TypeAlias
 
 import constriction
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelrnn.errors import InputError
+from pixelrnn.likelihood import logits_per_channel
 from pixelrnn.models import ImageModel
 from pixelrnn.models.orders import highest
 from pixelrnn.models.pretrained import checksum
@@ -65,18 +65,8 @@ def numerics(model: ImageModel) -> str:
     return digest.hexdigest()
 
 
-def encode(
-    model: ImageModel,
-    x: UInt8[Tensor, "B C H W"],
-    labels: Int[Tensor, " B"] | None,
-    *,
-    tile: int,
-    stopped: Event,
-) -> bytes:
-    """The bytes of images of one size, coded until somebody sets ``stopped``.
-
-    ``tile`` is the greatest height and width of the parts that are coded alone.
-    """
+def encode(model: ImageModel, x: UInt8[Tensor, "B C H W"], labels: Int[Tensor, " B"] | None, *, tile: int) -> bytes:
+    """The bytes of images of one size. ``tile`` is the greatest height and width of the parts that are coded alone."""
     encoder = constriction.stream.queue.RangeEncoder()
     if labels is not None:
         encoder.encode(labels.int().numpy(), _uniform(len(model.classes or ())))
@@ -86,13 +76,12 @@ def encode(
         if model.orders > 1:
             encoder.encode(order.int().numpy(), _uniform(model.orders))
         for given, weights in _distributions(model, own, None if labels is None else labels[owner], order):
-            _go_on(stopped)
             encoder.encode(given, _LEVELS, weights)
     return encoder.get_compressed().astype("<u4").tobytes()
 
 
 def decode(
-    model: ImageModel, payload: bytes, shape: tuple[int, int, int, int], *, tile: int, stopped: Event
+    model: ImageModel, payload: bytes, shape: tuple[int, int, int, int], *, tile: int
 ) -> tuple[UInt8[Tensor, "B C H W"], Int[Tensor, " B"] | None]:
     """The images of `encode` and their labels. Damaged bytes give other images, or any error."""
     words = np.frombuffer(payload, "<u4").astype(np.uint32)
@@ -106,15 +95,16 @@ def decode(
         if model.orders > 1:
             order = torch.from_numpy(decoder.decode(_uniform(model.orders), len(own))).long()
         weights = np.empty((len(own), model.levels))
-        address = weights.ctypes.data
+        address, shape_of_logits = weights.ctypes.data, (len(own), logits_per_channel(model.levels))
         unknown, own_labels = torch.zeros(own.shape[2:], dtype=torch.bool), None if labels is None else labels[owner]
         steps = model.steps(own, unknown, order=order if model.orders > 1 else 0, labels=own_labels)
+        assert cpu.library is not None
+        compute = cpu.library.pixelrnn_weights  # `cpu.call` takes longer than a few images
         try:
             while True:
                 step = next(steps)
-                _go_on(stopped)
-                cpu.call("weights", *step.logits.shape, step.logits, address)
-                step.set(torch.from_numpy(decoder.decode(_LEVELS, weights).astype(np.uint8)))
+                cpu.check(compute(*shape_of_logits, step.logits.data_ptr(), address))
+                step.set(torch.from_numpy(decoder.decode(_LEVELS, weights)))
         except StopIteration as end:
             own = end.value
         for at, images in zip(part, own.split(shape[0]), strict=True):
@@ -132,21 +122,29 @@ def _distributions(
 ) -> Iterator[tuple[Array, Array]]:
     """For neighbouring sub-pixels in the order of generation, their levels (n) and the weights of all levels (n, K).
 
-    constriction makes frequencies from the weights.
+    constriction makes frequencies from the weights. Many rows at once cost it least.
     """
+    rows, count = list[tuple[Tensor, Tensor]](), 0
     for row in model.rows(x, order=order if model.orders > 1 else 0, labels=labels):
         levels, logits = row.pixels.permute(2, 1, 0), row.logits.permute(3, 2, 0, 1)
-        coded = ~logits[:, 0, 0, 0].isnan()  # the scale before has the others
-        most = max(1, MOST_WEIGHTS // (levels[0].numel() * model.levels))
-        for given, each in zip(levels[coded].split(most), logits[coded].split(most), strict=True):
-            weights = np.empty((given.numel(), model.levels))
-            cpu.call("weights", given.numel(), each.shape[-1], each, weights.ctypes.data)
-            yield given.flatten().int().numpy(), weights
+        if not (coded := ~logits[:, 0, 0, 0].isnan()).all():  # the scale before has the others
+            levels, logits = levels[coded], logits[coded]
+        rows.append((levels.flatten(), logits.flatten(0, 2)))
+        count += levels.numel() * model.levels
+        if count >= MOST_WEIGHTS:
+            yield from _weights(rows, model.levels)
+            rows, count = [], 0
+    if rows:
+        yield from _weights(rows, model.levels)
 
 
-def _go_on(stopped: Event) -> None:
-    if stopped.is_set():
-        raise InputError("nobody wants the images any more")
+def _weights(rows: list[tuple[Tensor, Tensor]], levels: int) -> Iterator[tuple[Array, Array]]:
+    """The levels and logits of some rows as levels (n) and the weights of all levels (n, K)."""
+    joined, most = (torch.cat(each) for each in zip(*rows, strict=True)), MOST_WEIGHTS // levels
+    for given, logits in zip(*(each.split(most) for each in joined), strict=True):
+        weights = np.empty((len(given), levels))
+        cpu.call("weights", *logits.shape, logits, weights.ctypes.data)
+        yield given.int().numpy(), weights
 
 
 def _uniform(n: int) -> Any:

@@ -109,12 +109,7 @@ def say_what_is_missing() -> None:
 def call(name: str, *arguments: Any) -> bool:
     """Calls a function of the library. Passes tensors as addresses, layers and types as numbers.
 
-    Returns:
-        True if the function found NaN or infinity in its result; only ``network_row`` looks.
-
-    Raises:
-        MemoryError: the library ran out of memory.
-        RuntimeError: any other failure.
+    Returns and raises as `check`.
     """
     held, given = [], []  # keeps the contiguous copies alive during the call
     for a in arguments:
@@ -122,7 +117,19 @@ def call(name: str, *arguments: Any) -> bool:
             held.append(a := a.contiguous())
             a = a.data_ptr()
         given.append(NUMBERS.get(a, a))
-    status = getattr(library, f"pixelrnn_{name}")(*given)
+    return check(getattr(library, f"pixelrnn_{name}")(*given))
+
+
+def check(status: int) -> bool:
+    """Reads the status that a function of the library returned.
+
+    Returns:
+        True if the function found NaN or infinity in its result; only ``network_row`` and ``network_next`` look.
+
+    Raises:
+        MemoryError: the library ran out of memory.
+        RuntimeError: any other failure.
+    """
     if status > 1:
         raise (MemoryError if status == 2 else RuntimeError)(f"pixelrnn's compiled library: {STATUS[status]}")
     return bool(status)
