@@ -13,7 +13,8 @@ from pixelrnn import PixelRNN
 from pixelrnn.likelihood import intensities, logits_per_channel
 from pixelrnn.nn import DiagonalBiLSTM, LayerKind, MaskedConv2d, RowLSTM
 from pixelrnn.ops import Backend
-from pixelrnn.sampling import cpu, reference, start, trace
+from pixelrnn.sampling import cpu, reference, trace
+from pixelrnn.sampling.batch import start
 from pixelrnn.sampling.program import Program
 
 LAYERS: list[LayerKind] = ["diagonal-bilstm", "row-lstm", "pixel-cnn"]

@@ -19,7 +19,8 @@ from pixelrnn import InputError, PixelRNN
 from pixelrnn.nn import LayerKind
 from pixelrnn.ops import backend
 from pixelrnn.ops import cpu as library
-from pixelrnn.sampling import complete, cuda, reference, start, steps
+from pixelrnn.sampling import complete, cuda, reference, steps
+from pixelrnn.sampling.batch import start
 from pixelrnn.sampling.program import operands
 from tests.checks import pairwise
 from tests.sampling.networks import LAYERS, Mixed, Random, model_of, partly_closed, randomized, rows, seeded, traced

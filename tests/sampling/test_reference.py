@@ -10,7 +10,8 @@ from pixelrnn import InputError, PixelRNN
 from pixelrnn.likelihood import draw
 from pixelrnn.nn import DiagonalBiLSTM, LayerKind, MaskedConv2d, RowLSTM
 from pixelrnn.ops import Backend, backend
-from pixelrnn.sampling import reference, start
+from pixelrnn.sampling import reference
+from pixelrnn.sampling.batch import start
 from tests.checks import pairwise
 from tests.sampling.networks import BACKENDS, LAYERS, Mixed, Network, model_of, parallel, randomized, rows, traced
 

@@ -23,7 +23,7 @@ from pixelrnn.coding import codec
 from pixelrnn.coding.container import Header, Index, Reader, Writer
 from pixelrnn.errors import InputError, input_error
 from pixelrnn.models import ImageModel
-from pixelrnn.sampling import check_images
+from pixelrnn.sampling.batch import check_images
 
 __all__ = ["Decoded", "decode", "encode", "model_of", "names_of", "read", "write"]
 
@@ -88,11 +88,12 @@ def write(
     if labels is not None:
         with input_error("labels must be a whole number for each image", TypeError, ValueError, RuntimeError):
             given = torch.as_tensor(labels)
-    writer = Writer(file, Header(codec.hash_of(model), codec.numerics(model), __version__, TILE, model_name))
+    own = codec.hash_of(model)
+    writer = Writer(file, Header(own, codec.numerics(model, own), __version__, TILE, model_name))
     with _evaluating(model):
-        for x, own in _chunks(model, images, given):
+        for x, classes in _chunks(model, images, given):
             count, _, height, width = x.shape
-            payload = codec.encode(model, x, own, tile=TILE)
+            payload = codec.encode(model, x, classes, tile=TILE)
             writer.add(payload, images=count, height=height, width=width, crc=codec.crc(x))
     if not writer.chunks:
         raise InputError("there are no images, expected at least one")
@@ -128,9 +129,9 @@ def read(
     """
     codec.check_exact(model)
     reader = Reader(file, name)
-    if reader.header.weights != codec.hash_of(model):
+    if reader.header.weights != (own := codec.hash_of(model)):
         raise InputError(f"{name} was compressed with another model, or with other weights")
-    if reader.header.numerics != codec.numerics(model):
+    if reader.header.numerics != codec.numerics(model, own):
         wrote = f"pixelrnn {reader.header.version} wrote it, this is {__version__}"
         raise InputError(f"{name} needs other bits of the logits than this machine computes ({wrote})")
 

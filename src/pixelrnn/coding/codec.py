@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelrnn.errors import InputError
-from pixelrnn.likelihood import logits_per_channel
 from pixelrnn.models import ImageModel
 from pixelrnn.models.orders import highest
 from pixelrnn.models.pretrained import checksum
 from pixelrnn.ops import choose, cpu
+from pixelrnn.sampling import Run
 
 Array: TypeAlias = NDArray[Any]
 MOST_SUB_PIXELS = 2**20  # of a batch, but at least one image or tile
@@ -51,8 +51,22 @@ def hash_of(model: ImageModel) -> str:
     return checksum(json.dumps(model.config, sort_keys=True).encode(), model.state_dict())
 
 
-def numerics(model: ImageModel) -> str:
-    """The SHA-256 of a made-up image's distributions and bytes: another one if a machine computes other bits."""
+_numerics: dict[str, str] = {}  # of the last model, for programs that code image by image
+
+
+def numerics(model: ImageModel, own: str) -> str:
+    """The SHA-256 of a made-up image's distributions and bytes: another one if a machine computes other bits.
+
+    ``own`` is the `hash_of` the model.
+    """
+    if (known := _numerics.get(own)) is None:
+        known = _compute_numerics(model)
+        _numerics.clear()
+        _numerics[own] = known
+    return known
+
+
+def _compute_numerics(model: ImageModel) -> str:
     shape = 1, model.channels, 9, 7
     levels = torch.arange(model.channels * 63) ** 2 % 251 % model.levels
     x, digest = levels.to(torch.uint8).reshape(shape), hashlib.sha256()
@@ -84,32 +98,54 @@ def decode(
     model: ImageModel, payload: bytes, shape: tuple[int, int, int, int], *, tile: int
 ) -> tuple[UInt8[Tensor, "B C H W"], Int[Tensor, " B"] | None]:
     """The images of `encode` and their labels. Damaged bytes give other images, or any error."""
-    words = np.frombuffer(payload, "<u4").astype(np.uint32)
-    decoder = constriction.stream.queue.RangeDecoder(words)
+    decoder = _Decoder(np.frombuffer(payload, "<u4").astype(np.uint32), model.levels)
     x, labels = torch.zeros(shape, dtype=torch.uint8), None
     if model.classes:
-        labels = torch.from_numpy(decoder.decode(_uniform(len(model.classes)), shape[0])).long()
+        labels = torch.from_numpy(decoder.coder.decode(_uniform(len(model.classes)), shape[0])).long()
     for part, owner in _parts(x.shape, tile):
         own = torch.cat([x[:, :, at[0], at[1]] for at in part])
         order = torch.zeros(len(own), dtype=torch.long)
         if model.orders > 1:
-            order = torch.from_numpy(decoder.decode(_uniform(model.orders), len(own))).long()
-        weights = np.empty((len(own), model.levels))
-        address, shape_of_logits = weights.ctypes.data, (len(own), logits_per_channel(model.levels))
+            order = torch.from_numpy(decoder.coder.decode(_uniform(model.orders), len(own))).long()
         unknown, own_labels = torch.zeros(own.shape[2:], dtype=torch.bool), None if labels is None else labels[owner]
-        steps = model.steps(own, unknown, order=order if model.orders > 1 else 0, labels=own_labels)
-        assert cpu.library is not None
-        compute = cpu.library.pixelrnn_weights  # `cpu.call` takes longer than a few images
+        runs = model.runs(own, unknown, order=order if model.orders > 1 else 0, labels=own_labels)
         try:
             while True:
-                step = next(steps)
-                cpu.check(compute(*shape_of_logits, step.logits.data_ptr(), address))
-                step.set(torch.from_numpy(decoder.decode(_LEVELS, weights)))
+                decoder.follow(next(runs))
         except StopIteration as end:
             own = end.value
         for at, images in zip(part, own.split(shape[0]), strict=True):
             x[:, :, at[0], at[1]] = images
     return x, labels
+
+
+class _Decoder:
+    """Reads the levels of runs from a range coder."""
+
+    def __init__(self, words: Array, levels: int) -> None:
+        self.coder = constriction.stream.queue.RangeDecoder(words)
+        self.levels, self.weights = levels, np.empty((0, levels))
+
+    def follow(self, run: Run) -> None:
+        """Sets the levels of a run up to the first wrong guess."""
+        n, images, size = run.logits.shape
+        if n * images > len(self.weights):
+            self.weights = np.empty((n * images, self.levels))
+            self.address = self.weights.ctypes.data
+        assert cpu.library is not None  # `cpu.call` takes longer than a few images
+        cpu.check(cpu.library.pixelrnn_weights(n * images, size, run.logits.data_ptr(), self.address))
+        before = self.coder.clone() if n > 1 else self.coder
+        try:
+            levels = self.coder.decode(_LEVELS, self.weights[: n * images])
+        except AssertionError:  # the bytes do not fit the logits behind a wrong guess
+            if n == 1:
+                raise
+            self.coder, n = before.clone(), 1
+            levels = self.coder.decode(_LEVELS, self.weights[:images])
+        held = run.set(levels.reshape(n, images))
+        if held < n:
+            self.coder = before
+            self.coder.decode(_LEVELS, self.weights[: held * images])
 
 
 def crc(x: UInt8[Tensor, "B C H W"]) -> int:

@@ -10,14 +10,19 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
+from pixelrnn import sampling
 from pixelrnn.errors import InputError, check_number
 from pixelrnn.models import hub, pretrained
 from pixelrnn.models.orders import ORDERS, Order, best, check_order, turn, turn_back
 from pixelrnn.nn import MaskedConv2d
 from pixelrnn.randomness import generator as seeded
-from pixelrnn.sampling import Row, Step, blank_images, check_completion, check_images, described
+from pixelrnn.sampling import Row, Run, Step
+from pixelrnn.sampling.batch import blank_images, check_completion, check_images, described
 
 Model = TypeVar("Model", bound="ImageModel")
+Chosen = TypeVar("Chosen", Step, Run)
+Choosing = Callable[..., Generator[Chosen, None, Tensor]]
+"""`pixelrnn.sampling.steps` or `pixelrnn.sampling.runs`."""
 
 
 class ImageModel(nn.Module, ABC):
@@ -197,10 +202,25 @@ class ImageModel(nn.Module, ABC):
         Arguments and errors as in `complete`. The rows and columns of the steps are those of the turned images. A
         Multi-Scale model goes through one scale after the other, and its rows and columns are those of the scale.
         """
+        return (yield from self._choosing(sampling.steps, x, known, order, given))
+
+    def runs(
+        self, x: UInt8[Tensor, "B C H W"], known: Bool[Tensor, "H W"], *, order: Order = 0, **given: Tensor | None
+    ) -> Generator[Run, None, UInt8[Tensor, "B C H W"]]:
+        """Goes through the pixels like `steps`, but several at a time where their levels can be guessed.
+
+        Arguments and errors as in `steps`, but the same pixels are known in all images; see `pixelrnn.sampling.runs`.
+        """
+        return (yield from self._choosing(sampling.runs, x, known, order, given))
+
+    def _choosing(
+        self, choosing: Choosing[Chosen], x: Tensor, known: Tensor, order: Order, given: dict[str, Any]
+    ) -> Generator[Chosen, None, Tensor]:
+        """Calls `pixelrnn.sampling.steps` or `runs` with the turned images."""
         check_images(x, 256, self.channels)
         known = check_completion(x, known, self.levels)
         turned, given = self._turned(x, order, given)
-        completed = yield from self._steps(turned, turn(known, order), given)
+        completed = yield from self._steps(choosing, turned, turn(known, order), given)
         return turn_back(completed, order)
 
     def rows(
@@ -239,8 +259,10 @@ class ImageModel(nn.Module, ABC):
         """See `complete`."""
 
     @abstractmethod
-    def _steps(self, x: Tensor, known: Tensor, given: dict[str, Any]) -> Generator[Step, None, Tensor]:
-        """See `steps`."""
+    def _steps(
+        self, choosing: Choosing[Chosen], x: Tensor, known: Tensor, given: dict[str, Any]
+    ) -> Generator[Chosen, None, Tensor]:
+        """See `steps` and `runs`."""
 
     @abstractmethod
     def _rows(self, x: Tensor, known: Tensor, given: dict[str, Any]) -> Generator[Row, None, Tensor]:

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from pixelrnn import likelihood
 from pixelrnn.errors import check_number
-from pixelrnn.models.image_model import ImageModel
+from pixelrnn.models.image_model import Choosing, Chosen, ImageModel
 from pixelrnn.models.orders import Order
 from pixelrnn.models.pixel_rnn import PixelRNN
 from pixelrnn.nn import UpsamplingNetwork
-from pixelrnn.sampling import Row, Step
+from pixelrnn.sampling import Row
 
 
 class MultiScalePixelRNN(ImageModel):
@@ -111,10 +111,12 @@ class MultiScalePixelRNN(ImageModel):
         assert drawn is not None
         return drawn
 
-    def _steps(self, x: Tensor, known: Tensor, given: dict[str, Any]) -> Generator[Step, None, Tensor]:
+    def _steps(
+        self, choosing: Choosing[Chosen], x: Tensor, known: Tensor, given: dict[str, Any]
+    ) -> Generator[Chosen, None, Tensor]:
         drawn: Tensor | None = None
         for k, network in enumerate(self.scales):
-            drawn = yield from network._steps(*self._scale(k, x, known, drawn, given))
+            drawn = yield from network._steps(choosing, *self._scale(k, x, known, drawn, given))
         assert drawn is not None
         return drawn
 

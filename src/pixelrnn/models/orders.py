@@ -21,7 +21,7 @@ from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from pixelrnn.errors import InputError, check_number
-from pixelrnn.sampling import described
+from pixelrnn.sampling.batch import described
 
 Order = int | Int[Tensor, " B"]
 """The order of all images of a batch, or of each image."""

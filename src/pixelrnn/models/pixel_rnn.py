@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pixelrnn import likelihood, sampling
 from pixelrnn.errors import InputError, check_number
-from pixelrnn.models.image_model import ImageModel
+from pixelrnn.models.image_model import Choosing, Chosen, ImageModel
 from pixelrnn.models.orders import Order
 from pixelrnn.nn import LayerKind, MaskedConv2d, OutputHead, ResidualBlock
 from pixelrnn.nn.raster import by_position
@@ -145,9 +145,11 @@ class PixelRNN(ImageModel):
         condition = self.condition_map(x, **given)
         return sampling.complete(self, x, known, levels=self.levels, condition=condition, method="logits", **how)
 
-    def _steps(self, x: Tensor, known: Tensor, given: dict[str, Any]) -> Generator[sampling.Step, None, Tensor]:
+    def _steps(
+        self, choosing: Choosing[Chosen], x: Tensor, known: Tensor, given: dict[str, Any]
+    ) -> Generator[Chosen, None, Tensor]:
         condition = self.condition_map(x, **given)
-        return sampling.steps(self, x, known, levels=self.levels, condition=condition, method="logits")
+        return choosing(self, x, known, levels=self.levels, condition=condition, method="logits")
 
     def _rows(self, x: Tensor, known: Tensor, given: dict[str, Any]) -> Generator[sampling.Row, None, Tensor]:
         condition = self.condition_map(x, **given)

@@ -54,7 +54,8 @@ def load(path: Path) -> ctypes.CDLL:
         "network_conv": (c_int, [pointer, size, *[pointer] * 3, *[size] * 3, pointer, *[size] * 3]),
         "network_line_lstm": (c_int, [pointer, size, size, *[pointer] * 5, *[size] * 3]),
         "network_begin": (c_int, [pointer] * 4),
-        "network_next": (c_int, [pointer] * 2),
+        "network_next": (c_int, [pointer, pointer, size, c_double, pointer]),
+        "network_back": (c_int, [pointer, size, size]),
         "weights": (c_int, [size, size, pointer, pointer]),
         "network_row": (c_int, [*[pointer] * 7, c_double]),
     }

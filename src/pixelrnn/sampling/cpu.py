@@ -2,10 +2,14 @@
 
 import weakref
 from collections.abc import Iterator
-from itertools import product
+from ctypes import byref, c_int64
+from itertools import groupby, product
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelrnn.errors import InputError
@@ -13,6 +17,52 @@ from pixelrnn.likelihood import logits_per_channel
 from pixelrnn.ops import cpu
 from pixelrnn.sampling.program import Program
 from pixelrnn.sampling.reference import RowOfImages
+
+LONGEST = 2**16  # logits of a run, but at least those of one sub-pixel
+
+
+class Run:
+    """Neighbouring sub-pixels of a row of all images, whose levels the caller chooses.
+
+    The level of each sub-pixel but the last is guessed: it is the likeliest. The logits of a sub-pixel are right if all
+    guesses before it are right.
+    """
+
+    __slots__ = "_levels", "held", "logits"
+
+    def __init__(self, logits: Tensor, levels: NDArray[np.uint8]) -> None:
+        self.logits: Float[Tensor, "n B logits"] = logits
+        """They change when the generator goes on."""
+        self._levels, self.held = levels, 0
+
+    def set(self, levels: "NDArray[np.integer[Any]] | Tensor") -> int:
+        """Chooses the levels of the first m sub-pixels, whole numbers (m, B), before the generator goes on.
+
+        They must be from 0 to K − 1, which is not checked.
+
+        Returns:
+            The number of sub-pixels that now have a level: those up to the first with a wrong guess, or all m. The next
+            run begins after them.
+
+        Raises:
+            InputError: levels of another shape or type.
+        """
+        given, (n, images) = np.asarray(levels), self._levels.shape
+        if (
+            given.ndim != 2
+            or not 0 < (m := given.shape[0]) <= n
+            or given.shape[1] != images
+            or given.dtype.kind not in "iu"
+        ):
+            wanted = f"whole numbers (m, {images}) for m from 1 to {n}"
+            raise InputError(f"levels: {given.dtype} array {given.shape}, expected {wanted}")
+        # NumPy needs a tenth of PyTorch's time for so few numbers.
+        given = given.astype(np.uint8)
+        if m > 1 and given[:-1].tobytes() != (guessed := self._levels[: m - 1]).tobytes():
+            m = 1 + int((given[:-1] != guessed).any(axis=1).argmax())
+        self._levels[:m] = given[:m]
+        self.held = m
+        return m
 
 
 class Network:
@@ -27,6 +77,9 @@ class Network:
         if self.network is None:
             raise MemoryError(f"not enough memory to sample {batch} images")
         weakref.finalize(self, cpu.library.pixelrnn_network_free, self.network)
+        per_channel = logits_per_channel(program.levels)
+        longest = max(1, min(width * program.channels, LONGEST // (batch * per_channel)))
+        self.logits, self._views = self.like.new_empty(longest, batch, per_channel), dict[int, Tensor]()
         made = zip(program.steps, weights, program.stages, program.kept, program.remembered, strict=True)
         for step, given, stages, kept, is_remembered in made:
             state, known = (*kept, is_remembered), torch.tensor(stages.known)
@@ -45,20 +98,46 @@ class Network:
 
     def positions(self, given: RowOfImages) -> Iterator[tuple[int, int, Float[Tensor, "B logits"]]]:
         """See `pixelrnn.sampling.reference.Network`."""
-        levels, wanted = given.levels, given.wanted.contiguous()
-        condition = None if given.condition is None else given.condition.contiguous()
-        cpu.call("network_begin", self.network, levels, wanted, condition)
-        sub_pixels = [*product(wanted.nonzero().flatten().tolist(), range(self.program.channels))]
-        row = self.like.new_empty(len(sub_pixels), levels.shape[2], logits_per_channel(self.program.levels))
-        address, stride = row.data_ptr(), row[:1].nbytes
+        wanted, channels = given.wanted.nonzero().flatten().tolist(), range(self.program.channels)
+        for (j, c), run in zip(product(wanted, channels), self.runs(given, sure=None), strict=True):
+            yield j, c, run.logits[0].clone()
+            run.held = 1
+
+    def runs(self, given: RowOfImages, sure: float | None) -> Iterator[Run]:
+        """Computes the next row. Yields runs of neighbouring sub-pixels of wanted columns.
+
+        All guesses of a run are right with a probability of at least ``sure``; without it, a run is one sub-pixel.
+
+        Raises:
+            InputError: a logit is NaN or infinite, or a run was not set.
+        """
         assert cpu.library is not None
-        compute = cpu.library.pixelrnn_network_next  # `cpu.call` takes longer than a small network
-        for (j, c), logits in zip(sub_pixels, row.unbind(), strict=True):
-            if cpu.check(compute(self.network, address)):
-                raise InputError("the network returned logits that are NaN or infinite")
-            yield j, c, logits
-            address += stride
-        cpu.call("network_next", self.network, None)  # to the end of the row
+        compute, n = cpu.library.pixelrnn_network_next, c_int64()  # `cpu.call` takes longer than a small network
+        channels, wanted = self.program.channels, given.wanted.contiguous()
+        condition = None if given.condition is None else given.condition.contiguous()
+        cpu.call("network_begin", self.network, given.levels, wanted, condition)
+        levels, longest = given.levels.flatten(0, 1).numpy(), 1 if sure is None else len(self.logits)
+        for is_wanted, columns in groupby(range(len(wanted)), key=wanted.tolist().__getitem__):
+            width, first = len(every := [*columns]), every[0] * channels
+            end = first + width * channels if is_wanted else first
+            while first < end:
+                most = min(longest, end - first)
+                if cpu.check(compute(self.network, self.logits.data_ptr(), most, sure or 1, byref(n))):
+                    raise InputError("the network returned logits that are NaN or infinite")
+                run = Run(self._logits_of(n.value), levels[first : first + n.value])
+                yield run
+                if not run.held:
+                    raise InputError("a run has no levels: call set() before the next run")
+                first += run.held
+                if run.held < n.value:
+                    cpu.call("network_back", self.network, *divmod(first - 1, channels))
+        cpu.check(compute(self.network, None, 1, 1, byref(n)))  # to the end of the row
+
+    def _logits_of(self, n: int) -> Float[Tensor, "n B logits"]:
+        """The buffer for the logits of a run of n sub-pixels."""
+        if n not in self._views:
+            self._views[n] = self.logits[:n]
+        return self._views[n]
 
     def row(self, given: RowOfImages) -> Float[Tensor, "W C B logits"]:
         """See `pixelrnn.sampling.reference.Network`."""

@@ -310,12 +310,15 @@ EXPORT int pixelrnn_network_begin(AnyNetwork* network, uint8_t* levels, const bo
         return OK;
     });
 }
-// logits: (B, L).
-EXPORT int pixelrnn_network_next(AnyNetwork* network, void* logits) {
-    return of_network(network, [&](auto& n, auto zero) {
-        using T = decltype(zero);
-        return n.next(out<T>(logits)) ? OK : NOT_FINITE;
+// logits: (n, B, L); n: the number of sub-pixels. See Network::next.
+EXPORT int pixelrnn_network_next(AnyNetwork* network, void* logits, int64_t most, double sure, int64_t* n) {
+    return of_network(network, [&](auto& net, auto zero) {
+        *n = net.next(out<decltype(zero)>(logits), most, sure);
+        return *n < 0 ? NOT_FINITE : OK;
     });
+}
+EXPORT int pixelrnn_network_back(AnyNetwork* network, int64_t j, int64_t c) {
+    return of_network(network, [&](auto& n, auto) { return n.back(j, c), OK; });
 }
 // The probabilities (n, K) that a coder needs, up to a factor for each row, from logits (n, L): exp(l − max l), or of
 // one logit those of 0 and 1. Every machine computes the same bits.

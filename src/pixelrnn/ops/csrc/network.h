@@ -138,14 +138,39 @@ struct Network : AnyNetwork {
         current = r;
         parallel(slices.size(), threads, [&](long n) { slices[n].begin(current); });
     }
-    // Gives the logits (B, L) of the next wanted sub-pixel of that row, once the one before has its level; at the end
-    // of the row, nothing. Returns false if a logit is NaN or infinite.
-    bool next(T* logits) {
-        std::atomic<bool> finite{true};
-        parallel(slices.size(), threads, [&](long n) {
-            if (slices[n].next(current) && !slices[n].give(logits, logits_per_channel())) finite = false;
+    // Gives the logits (n, B, L) of the next n wanted sub-pixels of that row, once those before have their levels; at
+    // the end of the row, none. It guesses all levels but those of the last: it takes the likeliest ones and goes on
+    // while the probability that all guesses are right is at least `sure`. Returns n ≤ most, or −1 if a logit is NaN or
+    // infinite.
+    long next(T* logits, long most, double sure) {
+        const long count = logits_per_channel();
+        const double least = std::pow(sure, 1.0 / static_cast<double>(slices.size()));
+        std::atomic<long> end{most}, first{0};  // where a slice stops guessing, the others stop too
+        std::atomic<bool> any{false}, finite{true};
+        parallel(slices.size(), threads, [&](long k) {
+            Slice<T>& slice = slices[k];
+            double right = 1;
+            for (long n = 0; n < end; ++n) {
+                if (!slice.next(current)) return;
+                if (n == 0) any = true, first = slice.j * channels + slice.c;
+                T* to = logits + n * batch * count;
+                if (!slice.give(to, count)) {  // behind a guess, that may be wrong: stop before it
+                    if (n == 0) finite = false;
+                    return lower(end, n);
+                }
+                if (n + 1 < most && (right *= slice.guess(current, to, count, least / right)) < least)
+                    lower(end, n + 1);
+            }
         });
-        return finite;
+        if (!finite) return -1;
+        if (!any) return 0;
+        const long last = first + end - 1;
+        back(last / channels, last % channels);
+        return end;
+    }
+    // Goes back to the sub-pixel (j, c), whose level differs from the guess.
+    void back(long j, long c) {
+        for (Slice<T>& s : slices) s.j = j, s.c = c;
     }
     // Draws the next row. Returns false if a wanted logit is NaN or infinite.
     bool row(const RowOfImages<T>& r) {
@@ -157,6 +182,10 @@ struct Network : AnyNetwork {
     }
 
 private:
+    static void lower(std::atomic<long>& least, long n) {
+        for (long seen = least; n < seen && !least.compare_exchange_weak(seen, n);) {
+        }
+    }
     Stages stages(const int64_t* known) const { return {std::vector<long>(known, known + channels + 1)}; }
     // The stages that a step computes: known pixels need the last one, and with one channel it equals the first.
     std::vector<long> computed(bool remembered) const {

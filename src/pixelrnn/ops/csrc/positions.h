@@ -293,6 +293,21 @@ long draw(const T* logits, long levels, double temperature, double uniform, std:
     return levels - 1;  // the last level takes the rest, so rounding cannot exceed it
 }
 
+// Finds the likeliest level. Returns its probability, or 0 if that is smaller than `least`.
+template <class T>
+double likeliest(const T* logits, long count, double least, uint8_t& level) {
+    if (count == 1) {
+        level = logits[0] > 0;
+        return 1 / (1 + std::exp(-std::abs(static_cast<double>(logits[0]))));
+    }
+    const T* best = std::max_element(logits, logits + count);
+    level = static_cast<uint8_t>(best - logits);
+    double sum = 0;
+    for (long k = 0; k < count; ++k)
+        if ((sum += std::exp(static_cast<double>(logits[k] - *best))) * least > 1) return 0;
+    return 1 / sum;
+}
+
 // The probabilities (n, K) of the levels up to a factor for each row, from logits (n, L): exp(l − max l). A single
 // logit is that of a Bernoulli variable.
 inline void weights(long n, long count, const float* logits, double* to) {
@@ -375,6 +390,15 @@ struct Slice {
             for (long l = 0; l < count; ++l) odd |= logits[l] - logits[l] != 0;
         }
         return !odd;
+    }
+    // Sets the sub-pixel (j, c) to the likeliest levels. Returns the probability that all are right, or 0 if that is
+    // smaller than `least`; then some keep their level.
+    double guess(const RowOfImages<T>& r, const T* logits, long count, double least) {
+        uint8_t* levels = r.levels + (j * r.channels + c) * r.batch;
+        double right = 1;
+        for (long b = first; b < first + images && right > 0; ++b)
+            right *= likeliest(logits + b * count, count, least / right, levels[b]);
+        return right < least ? 0 : right;
     }
     // Draws the row. Returns false if a wanted logit is NaN or infinite.
     bool row(const RowOfImages<T>& r) {
