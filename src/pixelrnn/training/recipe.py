@@ -87,6 +87,9 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     """The number format of matrix products; weights stay float32. bfloat16 is faster on processors with
     AVX512-BF16."""
+    compile: bool = False
+    """Compile the training loss of a full batch with torch.compile. The first step then takes a minute or more. This
+    pays on a GPU, in long runs of models with many small layers. It needs a C++ compiler, and Triton on a GPU."""
     start: str | None = None
     """The run folder or exported model whose weights training starts from. It may have fewer layers, or only raster
     order: additional layers and orders change nothing at first. Default: random weights."""
