@@ -41,7 +41,7 @@ class Replayed(torch.autograd.Function):
         return memory[0].detach()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         for own, each in zip(ctx.memory[1:], ctx.gradients, strict=True):
             own.copy_(each * gradient)
         return None, None, *(own.detach() for own in ctx.memory[1:])
@@ -61,13 +61,14 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def replayed(model: ImageModel, scale: int | None, turned: Tensor, given: dict[str, Any]) -> Tensor:
         seen.append(len(turned))
         loss = lambda: compiled._nats(model, scale, turned, given)  # noqa: E731
-        return Replayed.apply(memory, loss, *model.parameters())
+        computed: Any = Replayed
+        return computed.apply(memory, loss, *model.parameters())
 
     monkeypatch.setattr(compiled, "_compiled", lambda is_cuda: replayed)
     return seen
 
 
-@pytest.mark.parametrize(("batch", "accumulate"), [(8, 1), (8, 2), (13, 3), (16, 2)])
+@pytest.mark.parametrize(("batch", "accumulate"), [(8, 1), (8, 2), (10, 1), (13, 3), (16, 2)])
 def test_memory_of_a_cuda_graph_is_not_read_after_the_next_step(
     tmp_path: Path, images: DataConfig, sizes: list[int], batch: int, accumulate: int
 ) -> None:
@@ -122,18 +123,18 @@ def test_a_resumed_run_ends_bit_by_bit_as_one_never_stopped(tmp_path: Path, imag
     for name in ("last.ckpt", "best.ckpt"):
         pairs = zip(*(weights(path / "checkpoints" / name) for path in (run, whole)), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
-    fit(replace(r, train=replace(r.train, compile=False)), eager)  # a CPU draws the same dropout
+    fit(replace(r, train=replace(r.train, compile=False)), eager)  # on a CPU the compiler keeps the noise of dropout
     close(*(weights(path / "checkpoints" / "last.ckpt") for path in (eager, whole)))
 
 
-@pytest.mark.slow  # three processes that compile
+@pytest.mark.slow  # two processes that compile
 @pytest.mark.timeout(400)
 def test_the_weights_do_not_depend_on_the_number_of_processes(tmp_path: Path, images: DataConfig, cache: Path) -> None:
     r = recipe(images, batch=13, compile=True, scale=1)  # parts of 6 and 7 images; weights without gradients
     r = replace(r, model=replace(r.model, layer="pixel-cnn", dropout=0.4, factors=(2,)))
-    for size in (1, 2):
-        assert told(on_ranks(size, checked, cache, trained, r, tmp_path / str(size))) == [("", "")] * size
-    close(*(weights(tmp_path / size / "checkpoints" / "last.ckpt") for size in "12"))
+    assert told(on_ranks(2, checked, cache, trained, r, tmp_path / "two")) == [("", "")] * 2
+    fit(replace(r, train=replace(r.train, compile=False)), tmp_path / "one")
+    close(*(weights(tmp_path / run / "checkpoints" / "last.ckpt") for run in ("one", "two")))
 
 
 def equal_to_eager() -> None:
@@ -150,8 +151,7 @@ def equal_to_eager() -> None:
     cases: list[tuple[Any, int | None, bool]] = [
         (PixelRNN(layer="row-lstm", orders=8, classes=["a", "b"], **small), None, False),
         (PixelRNN(layer="diagonal-bilstm", **small), None, True),
-        (MultiScalePixelRNN(factors=(2,), layer="pixel-cnn", orders=8, **small), None, False),
-        (MultiScalePixelRNN(factors=(2,), layer="pixel-cnn", **small), 0, False),
+        (MultiScalePixelRNN(factors=(2,), layer="pixel-cnn", orders=8, **small), 0, False),
     ]
     for model, scale, is_rounded in cases:
         torch.compiler.reset()
@@ -168,7 +168,7 @@ def equal_to_eager() -> None:
             assert (a - b).norm() <= (2e-2 if is_rounded else 1e-4) * a.norm(), (type(model), scale)
 
 
-@pytest.mark.slow  # compiles four models
+@pytest.mark.slow  # compiles three models
 @pytest.mark.timeout(400)
 def test_loss_and_gradients_are_those_without_the_compiler(cache: Path) -> None:
     assert told(on_ranks(1, checked, cache, equal_to_eager)) == [("", "")]
@@ -188,8 +188,8 @@ def test_a_compiler_that_is_missing_or_fails_is_one_line(tmp_path: Path, compile
     done = subprocess.run([*command, "--train.compile"], check=False, **how)
     assert done.returncode == 1
     *_, last = done.stderr.splitlines()
-    assert last.startswith("pixelrnn: train.compile failed: "), done.stderr
-    assert last.endswith(": leave train.compile out to train without it")
+    assert last.startswith("pixelrnn: --train.compile failed: "), done.stderr
+    assert last.endswith(": leave --train.compile out to train without it")
     assert "Traceback" not in done.stderr
     assert ("no header" if compiler == "broken" else "no-such-compiler") in last
     # The folder still counts as new.

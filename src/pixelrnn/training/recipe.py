@@ -89,7 +89,7 @@ class TrainConfig:
     AVX512-BF16."""
     compile: bool = False
     """Compile the training loss of a full batch with torch.compile. The first step then takes a minute or more. This
-    pays on a GPU, in long runs of models with many small layers. It needs a C++ compiler, and Triton on a GPU."""
+    can pay for models of many small layers, mostly on a GPU. It needs a C++ compiler, and on a GPU also Triton."""
     start: str | None = None
     """The run folder or exported model whose weights training starts from. It may have fewer layers, or only raster
     order: additional layers and orders change nothing at first. Default: random weights."""
