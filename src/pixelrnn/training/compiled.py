@@ -15,7 +15,7 @@ from torch._dynamo.exc import TorchDynamoException
 from pixelrnn.errors import InputError
 from pixelrnn.models import ImageModel, MultiScalePixelRNN
 from pixelrnn.models.orders import Order
-from pixelrnn.sampling import check_images
+from pixelrnn.sampling.batch import check_images
 
 
 def nats(
