@@ -1,6 +1,6 @@
 """Checks and times the library on a GPU. The time limits of its parts add up to less than eight minutes.
 
-    python -m benchmarks.gpu                 all parts but tune and training
+    python -m benchmarks.gpu                 all parts but tune
     python -m benchmarks.gpu --out gpu.txt   the same, and adds each line to a file as soon as it is printed
     python -m benchmarks.gpu tune            one part; `PARTS` lists them
 
@@ -38,8 +38,8 @@ from pixelrnn.ops.lines import LAYERS
 LIMITS = {"equality": 120, "models": 45, "sampling": 65, "cifar10": 100, "mnist": 55, "sanitizer": 50, "bench": 40}
 """Time limit of each part in seconds."""
 
-TUNE, TRAINING = 120, 120
-"""Seconds that the parts tune and training may take."""
+TUNE = 120
+"""Seconds that the part tune may take."""
 
 PEAK = {"float32": 66.9, "tf32": 494.7, "bf16": 989.4}
 """TFLOP/s of an H100 SXM."""
@@ -220,16 +220,9 @@ def tune() -> None:
         print(found.key_averages().table(sort_by="cuda_time_total", row_limit=25, max_name_column_width=70))
 
 
-def training() -> None:
-    """Times whole steps of trainings, with and without ``train.compile``."""
-    from benchmarks import gpu_training  # no other part needs Lightning
-
-    gpu_training.training(TRAINING)
-
-
 CHECKS = gpu_checks.equality, gpu_checks.models, gpu_checks.sanitizer, gpu_checks.small
 PARTS: dict[str, Callable[[], None]] = {
-    part.__name__: part for part in (*CHECKS, sampling, cifar10, mnist, bench, tune, training)
+    part.__name__: part for part in (*CHECKS, sampling, cifar10, mnist, bench, tune)
 }
 
 

@@ -25,7 +25,7 @@ def _on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_all_parts_take_less_than_eight_minutes() -> None:
     assert sum(gpu.LIMITS.values()) < 8 * 60
-    assert gpu.PARTS.keys() == gpu.LIMITS.keys() | {"tune", "small", "training"}
+    assert gpu.PARTS.keys() == gpu.LIMITS.keys() | {"tune", "small"}
 
 
 def test_lines_are_written_as_they_come(tmp_path: Path) -> None:

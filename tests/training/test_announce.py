@@ -78,23 +78,6 @@ def test_a_long_run_estimates_its_time_and_gives_signs_of_life(
     assert len(output.err.splitlines()) == 17  # one a minute
 
 
-def test_slow_first_steps_do_not_make_the_estimate(
-    tmp_path: Path, images: DataConfig, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A compiler takes the first step, and the record of a CUDA graph the second one."""
-    now = 1000.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
-
-    class Slow(pl.Callback):
-        def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
-            nonlocal now
-            now += {0: 70, 1: 4}.get(trainer.global_step, 1)
-
-    watched(monkeypatch, [Slow()], [])
-    fit(recipe(images, epochs=20), tmp_path / "run")
-    assert capfd.readouterr().out.splitlines()[4] == "estimated time: about 3 min"  # not 7, as of the second step
-
-
 def test_the_bar_counts_epochs_from_one() -> None:
     bar = announce.EpochBar()
     bar._trainer = pl.Trainer(max_epochs=20, logger=False, enable_checkpointing=False, enable_progress_bar=False)

@@ -69,12 +69,12 @@ class Announcements(pl.Callback):
     ) -> None:
         batches = int(trainer.num_training_batches)
         done, left = trainer.current_epoch + (batch_idx + 1) / batches / (1 + self.validation_share), ""
-        if not self.first_end:  # the first step also fills caches or compiles, so we do not time it
+        if not self.first_end:  # the first step also fills caches, so we do not time it
             self.first_end, self.first_done = time.monotonic(), done
         else:
             seconds = (time.monotonic() - self.first_end) / (done - self.first_done)
             left = duration(seconds * ((trainer.max_epochs or 0) - done))
-            if not self.has_estimated and time.monotonic() - self.first_end > SECONDS_TO_ESTIMATE:
+            if not self.has_estimated and time.monotonic() - self.start > SECONDS_TO_ESTIMATE:
                 self.has_estimated = True
                 print(f"estimated time: about {left}", flush=True)
             left = f", about {left} left"

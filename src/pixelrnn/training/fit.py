@@ -39,11 +39,10 @@ from pixelrnn.training.run_folder import RunFolder, plain
 from pixelrnn.training.stopping import Patience, requeuing
 
 # Advice to combine metrics of processes, though every process logs those of the whole batch; to use srun, which may be
-# there without SLURM; warnings for the libraries' developers; and those of compiled code, on gradients and on TF32.
+# there without SLURM; and warnings for the libraries' developers.
 LIBRARY_WARNINGS = (
     "It is recommended to use `self.log|The `srun` command is available|'set_vital' is deprecated"
-    "|.*LeafSpec.* is deprecated|`broadcast_buffers` is deprecated|Grad strides do not match bucket view strides"
-    "|TensorFloat32 tensor cores for float32 matrix multiplication"
+    "|.*LeafSpec.* is deprecated|`broadcast_buffers` is deprecated"
 )
 
 

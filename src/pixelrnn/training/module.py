@@ -19,7 +19,6 @@ from pixelrnn.models import ImageModel, MultiScalePixelRNN, PixelRNN
 from pixelrnn.models.orders import Order, spread
 from pixelrnn.nn.dropout import part_of_batch
 from pixelrnn.processes import Processes
-from pixelrnn.training import compiled
 from pixelrnn.training.batches import Part
 from pixelrnn.training.recipe import TrainConfig
 
@@ -40,9 +39,8 @@ class LikelihoodTraining(pl.LightningModule):
 
     Args:
         model: the density; or a dictionary of its class and its ``config``, which checkpoints of a ``Trainer`` hold.
-        config: the optimiser, its schedule, the seed, the scale, and whether the loss of ``config.batch`` images is
-            compiled. Only `pixelrnn.fit` and the command read the other options. A ``Trainer`` has its own:
-            ``max_epochs``, ``gradient_clip_val``, ``accumulate_grad_batches``.
+        config: the optimiser, its schedule, the seed and the scale. Only `pixelrnn.fit` and the command read the other
+            options. A ``Trainer`` has its own: ``max_epochs``, ``gradient_clip_val``, ``accumulate_grad_batches``.
         images: the number of images in an epoch, in batches of ``config.batch``. Default: as many as the loader of the
             ``Trainer`` gives, and all its batches weigh alike.
         processes: with several of them, each computes its part of every batch. Noise is drawn for the whole batch, so
@@ -87,9 +85,6 @@ class LikelihoodTraining(pl.LightningModule):
     def nats(self, batch: Part, order: Order = 0) -> Float[Tensor, ""]:
         """Mean nats per image, −log p(x | order). If only one scale is trained, only its terms count."""
         given: dict[str, Any] = {"labels": batch.labels if self.model.classes else None, "order": order}
-        # Another size would be compiled for itself, for one step of an epoch.
-        if self.config.compile and self.training and batch.total == self.config.batch:
-            return compiled.nats(self.model, batch.pixels, scale=self.config.scale, **given)
         if self.config.scale is None:
             return -self.model.log_prob(batch.pixels, **given).mean()
         assert isinstance(self.model, MultiScalePixelRNN)
@@ -109,7 +104,7 @@ class LikelihoodTraining(pl.LightningModule):
         if self.model.orders > 1:
             every = spread(numbers, self.model.orders, (*batch.pixels.shape[2:],))
             order = every[batch.first : batch.first + len(batch.pixels)]
-        share = self.nats(batch, order) * weight  # a new tensor: a CUDA graph overwrites its own
+        share = self.nats(batch, order) * weight
         return share, self.processes.sum(share.detach().clone())
 
     def training_step(self, batch: "Part | Tensor | Sequence[Tensor]", batch_idx: int) -> dict[str, Tensor]:
@@ -186,16 +181,6 @@ class LikelihoodTraining(pl.LightningModule):
         # A plain function, because LambdaLR writes any other callable into the checkpoint.
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def on_fit_start(self) -> None:
-        if self.config.compile:  # the compiler keeps the graphs of earlier models, up to a small number
-            torch.compiler.reset()
-
-    def on_after_backward(self) -> None:
-        if self.config.compile and self.trainer.accumulate_grad_batches > 1:
-            # A CUDA graph owns the memory of its gradients, and the next batch overwrites them.
-            for weight in self.model.parameters():
-                weight.grad = None if weight.grad is None else weight.grad.clone()
 
     def on_train_start(self) -> None:
         # A run that resumes with another number of epochs still has the learning rate of its old schedule.

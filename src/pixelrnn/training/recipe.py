@@ -87,10 +87,6 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     """The number format of matrix products; weights stay float32. bfloat16 is faster on processors with
     AVX512-BF16."""
-    compile: bool = False
-    """Compile the training loss of a full batch with torch.compile. The first step then takes seconds to minutes,
-    more for a deeper network. This can pay for models of many small layers, mostly on a GPU. It needs a C++ compiler,
-    and on a GPU also Triton."""
     start: str | None = None
     """The run folder or exported model whose weights training starts from. It may have fewer layers, or only raster
     order: additional layers and orders change nothing at first. Default: random weights."""

@@ -25,8 +25,7 @@ from pixelrnn.files import replacing, temporaries
 from pixelrnn.training.checkpoint import read
 from pixelrnn.training.recipe import Recipe, read_recipe
 
-# These options may change when a run resumes. With any other change, no recipe would describe the run. Compiled code
-# rounds differently, so train.compile is not among them.
+# These options may change when a run resumes. With any other change, no recipe would describe the run.
 CHANGEABLE = {
     ("data", "path"),
     *(("train", name) for name in ("epochs", "patience", "device", "sample_every", "logger")),
