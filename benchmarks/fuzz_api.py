@@ -272,8 +272,10 @@ def raw_conv_backward(r: Draw) -> Call:
         if not reference():
             with torch.no_grad():
                 return torch.ops.pixelrnn.conv_backward(*arguments(r, "conv_backward", **how))
-        convolve = lambda x, weight, bias: ops.conv(x, masked(weight), bias, height, relu=relu)  # noqa: E731
         return by_autograd(convolve, (x, weight, bias), dy)
+
+    def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return ops.conv(x, masked(weight), bias, height, relu=relu)
 
     return call
 
