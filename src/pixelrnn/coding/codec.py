@@ -124,7 +124,7 @@ class _Decoder:
 
     def __init__(self, words: Array, levels: int) -> None:
         self.coder = constriction.stream.queue.RangeDecoder(words)
-        self.levels, self.weights = levels, np.empty((0, levels))
+        self.levels, self.weights, self.address = levels, np.empty((0, levels)), 0
 
     def follow(self, run: Run) -> None:
         """Sets the levels of a run up to the first wrong guess."""
