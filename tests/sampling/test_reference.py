@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pixelrnn import InputError, PixelRNN
 from pixelrnn.likelihood import draw
 from pixelrnn.nn import DiagonalBiLSTM, LayerKind, MaskedConv2d, RowLSTM
 from pixelrnn.ops import Backend, backend
+from pixelrnn.randomness import generator
 from pixelrnn.sampling import reference
 from pixelrnn.sampling.batch import start
 from tests.checks import pairwise
@@ -155,20 +156,43 @@ def test_a_network_that_the_package_does_not_have(name: Backend, channels: int, 
     torch.testing.assert_close(some[..., wanted], expected[..., wanted], rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("levels", [2, 7, 256])
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_the_compiled_draw_is_that_of_the_likelihood(levels: int, temperature: float) -> None:
-    model = PixelRNN(levels=levels, hidden=4).double()
-    nn.init.normal_(model.head.layers[1].bias, std=2.0)  # every sub-pixel of the first image has these logits
-    noise = torch.rand(1, 1, 500, dtype=torch.double)
-    noise[..., :2] = torch.tensor([0.0, 1 - 2**-53])
-    drawn = torch.zeros(1, 1, 500, dtype=torch.uint8)
+def compiled_draws(model: PixelRNN, noise: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """The levels that the compiled library draws for the first sub-pixel of each image, and its logits."""
+    images = len(noise)
+    drawn, noise = torch.zeros(1, 1, images, dtype=torch.uint8), noise.view(1, 1, images)
     with backend("cpu"):
-        unknown, wanted = torch.zeros(1, 500, dtype=torch.bool), torch.ones(1, dtype=torch.bool)
+        unknown, wanted = torch.zeros(1, images, dtype=torch.bool), torch.ones(1, dtype=torch.bool)
         row = reference.RowOfImages(drawn, unknown, noise, wanted, temperature)
-        logits = start(traced(model), 1, 500).row(row)
-    assert torch.equal(drawn[0, 0], draw(logits[0, 0], noise[0, 0], temperature=temperature))
-    assert drawn.max() > 0
+        logits = start(traced(model), 1, images).row(row)
+    return drawn[0, 0], logits[0, 0]
+
+
+@pytest.mark.parametrize("levels", [2, 7, 17, 256])
+@pytest.mark.parametrize("temperature", [1e-46, 0.5, 1.0, 3.0, 1e39])
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32])
+def test_the_compiled_draw_is_that_of_the_likelihood(levels: int, temperature: float, kind: torch.dtype) -> None:
+    model = PixelRNN(levels=levels, hidden=4).to(kind)
+    nn.init.normal_(model.head.layers[1].bias, std=2.0)  # every sub-pixel of the first image has these logits
+    noise = torch.rand(500, dtype=torch.double, generator=generator(1))
+    if kind == torch.float64:
+        noise[:2] = torch.tensor([0.0, 1 - 2**-53], dtype=torch.double)
+    drawn, logits = compiled_draws(model, noise, temperature)
+    assert torch.equal(drawn, draw(logits, noise, temperature=temperature))
+    assert drawn.max() > 0 or temperature < 1
+
+
+@pytest.mark.parametrize("levels", [17, 40, 64, 256])
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32])
+def test_rounding_never_draws_a_level_without_probability(levels: int, kind: torch.dtype) -> None:
+    noise = torch.cat([1 - torch.logspace(-16, -5, 200, dtype=torch.double), torch.zeros(1, dtype=torch.double)])
+    for seed in range(20):
+        torch.manual_seed(seed)
+        model = PixelRNN(levels=levels, hidden=4).to(kind)
+        nn.init.normal_(model.head.layers[1].bias)
+        with torch.no_grad():
+            model.head.layers[1].bias[16:] = -1e4
+        drawn, _ = compiled_draws(model, noise, 1.0)
+        assert drawn.max() < 16
 
 
 def test_a_named_backend_that_cannot_run_says_so() -> None:

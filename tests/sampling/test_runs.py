@@ -132,6 +132,27 @@ def test_logits_behind_a_wrong_guess_may_be_infinite() -> None:
         run(runs(network, x, x[0, 0] > 0, levels=2), torch.ones(8, 1, dtype=torch.long))
 
 
+def test_a_run_gets_its_levels_once() -> None:
+    """After a wrong guess, the levels are no longer the guesses that the logits depend on."""
+    model, x = sharp(PixelRNN(levels=2, hidden=3)), torch.zeros(1, 1, 3, 6, dtype=torch.uint8)
+    generator: Any = model.runs(x, x[0, 0] > 0)
+    first = next(generator)
+    first.set(np.zeros((1, 1), int))
+    with pytest.raises(InputError, match="the run has its levels: set them once, before you ask for the next run"):
+        first.set(np.zeros((1, 1), int))
+    next(generator)
+    with pytest.raises(InputError, match="the run has its levels"):
+        first.set(np.ones((1, 1), int))
+
+
+def test_no_guess_is_certain() -> None:
+    model, x = sharp(PixelRNN(levels=2, hidden=3)), torch.zeros(1, 1, 5, 6, dtype=torch.uint8)
+    logits, levels, _ = stepped(model.steps(x, x[0, 0] > 0))
+    found, _, lengths = run(model.runs(x, x[0, 0] > 0, sure=1.0), levels)
+    assert torch.equal(found, logits)
+    assert lengths == [(1, 1)] * 30
+
+
 @pytest.mark.usefixtures("as_a_user")
 def test_bad_choices_are_refused() -> None:
     model, x = sharp(PixelRNN(levels=4, hidden=3)), torch.zeros(2, 1, 3, 4, dtype=torch.uint8)
@@ -141,6 +162,9 @@ def test_bad_choices_are_refused() -> None:
     n = len(found.logits)
     shapes = [np.zeros(shape, int) for shape in ((2,), (0, 2), (n + 1, 2), (1, 3), (1, 2, 1))]
     anything: Any
+    for ragged in ([[0], [0, 0]], torch.zeros(1, 2, requires_grad=True)):
+        with pytest.raises(InputError, match="levels must be an array of whole numbers: "):
+            found.set(ragged)
     for anything in (*shapes, np.zeros((1, 2)), torch.zeros(1, 2, dtype=torch.bool), [["a", "b"]], 3):
         expected = rf"levels: .* array \(.*\), expected whole numbers \(m, 2\) for m from 1 to {n}"
         with pytest.raises(InputError, match=expected):
@@ -149,7 +173,10 @@ def test_bad_choices_are_refused() -> None:
         next(generator)
     known = torch.zeros(2, 3, 4, dtype=torch.bool)
     known[1, 1, 1] = True
-    with pytest.raises(InputError, match="known differs between the images, expected the same pixels in all of them"):
+    with pytest.raises(InputError, match="known differs between the images, expected the same pixels in all, turned"):
         next(runs(model, x, known, **how))
+    for sure in (0.0, 1.1):
+        with pytest.raises(InputError, match="sure must be "):
+            next(runs(model, x, unknown, sure=sure, **how))
     with backend("reference"), pytest.raises(InputError, match="runs need the compiled library"):
         next(runs(model, x, unknown, **how))

@@ -25,11 +25,14 @@ from pixelrnn.models.orders import highest
 from pixelrnn.models.pretrained import checksum
 from pixelrnn.ops import choose, cpu
 from pixelrnn.sampling import Run
+from pixelrnn.sampling.choosing import SURE
 
 Array: TypeAlias = NDArray[Any]
 MOST_SUB_PIXELS = 2**20  # of a batch, but at least one image or tile
 
 MOST_WEIGHTS = 2**22  # numbers that an encoder hands to constriction at a time
+
+LARGE = 2**20  # bytes: the decoder copies its words before each guess, which takes longer than the guess saves here
 
 _LEVELS = constriction.stream.model.Categorical(perfect=False)  # exact integer frequencies from any weights
 
@@ -108,7 +111,8 @@ def decode(
         if model.orders > 1:
             order = torch.from_numpy(decoder.coder.decode(_uniform(model.orders), len(own))).long()
         unknown, own_labels = torch.zeros(own.shape[2:], dtype=torch.bool), None if labels is None else labels[owner]
-        runs = model.runs(own, unknown, order=order if model.orders > 1 else 0, labels=own_labels)
+        how: dict[str, Any] = {"order": order if model.orders > 1 else 0, "labels": own_labels}
+        runs = model.runs(own, unknown, sure=SURE if len(payload) < LARGE else 1.0, **how)
         try:
             while True:
                 decoder.follow(next(runs))

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,6 +19,7 @@ from pixelrnn.nn import MaskedConv2d
 from pixelrnn.randomness import generator as seeded
 from pixelrnn.sampling import Row, Run, Step
 from pixelrnn.sampling.batch import blank_images, check_completion, check_images, described
+from pixelrnn.sampling.choosing import SURE
 
 Model = TypeVar("Model", bound="ImageModel")
 Chosen = TypeVar("Chosen", Step, Run)
@@ -205,13 +207,20 @@ class ImageModel(nn.Module, ABC):
         return (yield from self._choosing(sampling.steps, x, known, order, given))
 
     def runs(
-        self, x: UInt8[Tensor, "B C H W"], known: Bool[Tensor, "H W"], *, order: Order = 0, **given: Tensor | None
+        self,
+        x: UInt8[Tensor, "B C H W"],
+        known: Bool[Tensor, "*B H W"],
+        *,
+        order: Order = 0,
+        sure: float = SURE,
+        **given: Tensor | None,
     ) -> Generator[Run, None, UInt8[Tensor, "B C H W"]]:
         """Goes through the pixels like `steps`, but several at a time where their levels can be guessed.
 
-        Arguments and errors as in `steps`, but the same pixels are known in all images; see `pixelrnn.sampling.runs`.
+        Arguments and errors as in `steps` and `pixelrnn.sampling.runs`. The same pixels are known in all images, once
+        these are turned to their orders.
         """
-        return (yield from self._choosing(sampling.runs, x, known, order, given))
+        return (yield from self._choosing(partial(sampling.runs, sure=sure), x, known, order, given))
 
     def _choosing(
         self, choosing: Choosing[Chosen], x: Tensor, known: Tensor, order: Order, given: dict[str, Any]

@@ -6,15 +6,14 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from pixelrnn.errors import InputError
+from pixelrnn.errors import InputError, check_number
 from pixelrnn.sampling import cpu
 from pixelrnn.sampling.batch import begin, described
 from pixelrnn.sampling.cpu import Run
 
 WHOLE = torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64
 
-SURE = 0.8
-"""The least probability that all guesses of a `Run` are right."""
+SURE = 0.8  # less makes more wrong guesses, more makes shorter runs
 
 
 class Step:
@@ -123,28 +122,38 @@ def runs(
     levels: int = 256,
     condition: Float[Tensor, "B c H W"] | None = None,
     method: str = "forward",
+    sure: float = SURE,
 ) -> Generator[Run, None, UInt8[Tensor, "B C H W"]]:
     """Goes through the unknown pixels of x like `steps`, but several sub-pixels at a time where it can guess them.
 
     A decoder of compressed images is faster with it: it decodes a whole run at once.
 
-    Arguments as in `rows`, but the same pixels are known in all images, and the compiled library computes the network.
+    Args:
+        network: as in `rows`, like the arguments after it. The compiled library computes it.
+        x: as in `rows`.
+        known: as in `rows`, but the same pixels are known in all images.
+        levels: as in `rows`.
+        condition: as in `rows`.
+        method: as in `rows`.
+        sure: the least probability that all guesses of a run are right; 1 guesses only what is certain.
 
     Yields:
-        A run of sub-pixels. All its guesses are right with a probability of at least `SURE`.
+        A run of sub-pixels.
 
     Returns:
         The completed images, as the value of the generator.
 
     Raises:
-        InputError: as in `rows`; other pixels are known in other images; the compiled library does not compute the
-            network; or a run was not set.
+        InputError: as in `rows`; ``sure`` is not above 0 and up to 1; other pixels are known in other images; the
+            compiled library does not compute the network; or a run was not set.
     """
+    check_number("sure", sure, above=0, most=1, whole=False)
     batch = begin(network, x, known, levels, condition, method)
     if batch.is_partly_known:
-        raise InputError("known differs between the images, expected the same pixels in all of them: use steps")
+        expected = "expected the same pixels in all, turned to their orders"
+        raise InputError(f"known differs between the images, {expected}: use steps")
     if not isinstance(batch.network, cpu.Network):
         raise InputError("runs need the compiled library, and a network on the CPU: use steps")
     for i in range(batch.drawn_rows):
-        yield from batch.network.runs(batch.row(i), SURE)
+        yield from batch.network.runs(batch.row(i), sure)
     return batch.pixels.permute(3, 2, 0, 1).contiguous()

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelrnn.errors import InputError
+from pixelrnn.errors import InputError, input_error
 from pixelrnn.likelihood import logits_per_channel
 from pixelrnn.ops import cpu
 from pixelrnn.sampling.program import Program
@@ -25,7 +25,7 @@ class Run:
     """Neighbouring sub-pixels of a row of all images, whose levels the caller chooses.
 
     The level of each sub-pixel but the last is guessed: it is the likeliest. The logits of a sub-pixel are right if all
-    guesses before it are right.
+    guesses before it are right. The sub-pixels of all runs follow each other in the order of `pixelrnn.sampling.steps`.
     """
 
     __slots__ = "_levels", "held", "logits"
@@ -33,10 +33,10 @@ class Run:
     def __init__(self, logits: Tensor, levels: NDArray[np.uint8]) -> None:
         self.logits: Float[Tensor, "n B logits"] = logits
         """They change when the generator goes on."""
-        self._levels, self.held = levels, 0
+        self._levels, self.held = levels, 0  # held: the number of sub-pixels that have their level
 
     def set(self, levels: "NDArray[np.integer[Any]] | Tensor") -> int:
-        """Chooses the levels of the first m sub-pixels, whole numbers (m, B), before the generator goes on.
+        """Chooses the levels of the first m sub-pixels, whole numbers (m, B), once, before the generator goes on.
 
         They must be from 0 to K − 1, which is not checked.
 
@@ -45,9 +45,13 @@ class Run:
             run begins after them.
 
         Raises:
-            InputError: levels of another shape or type.
+            InputError: levels of another shape or type; or the run has its levels.
         """
-        given, (n, images) = np.asarray(levels), self._levels.shape
+        if self.held:  # a guess that was wrong is overwritten, so it would seem right
+            raise InputError("the run has its levels: set them once, before you ask for the next run")
+        with input_error("levels must be an array of whole numbers", ValueError, TypeError, RuntimeError):
+            given = np.asarray(levels)
+        n, images = self._levels.shape
         if (
             given.ndim != 2
             or not 0 < (m := given.shape[0]) <= n

@@ -262,7 +262,7 @@ T sum_of_grain(const T* w) {
 // variable. `weights` is scratch space for the levels, rounded up to GRAIN.
 template <class T>
 long draw(const T* logits, long levels, double temperature, double uniform, std::vector<T>& weights) {
-    if (levels == 1) return uniform * (1 + std::exp(logits[0] / temperature)) >= 1;
+    if (levels == 1) return uniform >= 1 / (1 + std::exp(logits[0] / temperature));
     const long padded = round_up(levels, GRAIN), whole = levels / WIDTH<T> * WIDTH<T>;
     T *w = weights.data(), rest[GRAIN];
     std::fill_n(std::copy(logits + whole, logits + levels, rest), GRAIN - (levels - whole), -INFINITY);
@@ -275,25 +275,29 @@ long draw(const T* logits, long levels, double temperature, double uniform, std:
     T largest = most[0];
     for (long k = 1; k < WIDTH<T>; ++k) largest = std::max(largest, most[k]);
     const T least = sizeof(T) == 4 ? -40 : -300;  // the range of `exp_`
+    const double end = std::numeric_limits<T>::max(), begin = std::numeric_limits<T>::min();
+    const T divisor = static_cast<T>(std::clamp(temperature, begin, end));
     for (long k = 0; k < padded; k += WIDTH<T>) {
         Vec<T> x = at(k) - largest;
-        if (temperature != 1) x /= static_cast<T>(temperature);
+        if (temperature != 1) x /= divisor;
         store(w + k, x < least ? Vec<T>{} : exp_(x));
     }
     // Sum the levels by GRAIN, to find the one drawn in few steps.
     double total = 0, sums[256 / GRAIN];
     for (long k = 0; k < padded; k += GRAIN) total += sums[k / GRAIN] = sum_of_grain(w + k);
+    const double wanted = uniform * total;
     double below = 0;
-    for (long k = 0; k < padded; k += GRAIN) {
-        if (uniform * total < below + sums[k / GRAIN])
-            for (long n = k; n < levels; ++n)
-                if (uniform * total < (below += w[n])) return n;
-        below += sums[k / GRAIN];
-    }
-    return levels - 1;  // the last level takes the rest, so rounding cannot exceed it
+    long first = 0;
+    for (; first + GRAIN < padded && wanted >= below + sums[first / GRAIN]; first += GRAIN)
+        below += sums[first / GRAIN];
+    long last = std::min(first + GRAIN, levels) - 1;
+    for (long n = first; n <= last; ++n)
+        if (wanted < (below += w[n])) return n;
+    while (w[last] == 0) --last;  // rounding may lead beyond the last level that has a weight
+    return last;
 }
 
-// Finds the likeliest level. Returns its probability, or 0 if that is smaller than `least`.
+// Finds the likeliest level. Returns its probability, or any smaller number than `least`.
 template <class T>
 double likeliest(const T* logits, long count, double least, uint8_t& level) {
     if (count == 1) {
@@ -391,14 +395,14 @@ struct Slice {
         }
         return !odd;
     }
-    // Sets the sub-pixel (j, c) to the likeliest levels. Returns the probability that all are right, or 0 if that is
-    // smaller than `least`; then some keep their level.
+    // Sets the sub-pixel (j, c) to the likeliest levels. Returns the probability that all are right, or any smaller
+    // number than `least`; then some keep their level.
     double guess(const RowOfImages<T>& r, const T* logits, long count, double least) {
         uint8_t* levels = r.levels + (j * r.channels + c) * r.batch;
         double right = 1;
-        for (long b = first; b < first + images && right > 0; ++b)
+        for (long b = first; b < first + images && right >= least; ++b)
             right *= likeliest(logits + b * count, count, least / right, levels[b]);
-        return right < least ? 0 : right;
+        return right;
     }
     // Draws the row. Returns false if a wanted logit is NaN or infinite.
     bool row(const RowOfImages<T>& r) {
