@@ -88,8 +88,9 @@ def write(
     if labels is not None:
         with input_error("labels must be a whole number for each image", TypeError, ValueError, RuntimeError):
             given = torch.as_tensor(labels)
-    own = codec.hash_of(model)
-    writer = Writer(file, Header(own, codec.numerics(model, own), __version__, TILE, model_name))
+    model_hash = codec.hash_of(model)
+    header = Header(model_hash, codec.numerics(model, model_hash), __version__, TILE, model_name)
+    writer = Writer(file, header)
     with _evaluating(model):
         for x, classes in _chunks(model, images, given):
             count, _, height, width = x.shape
@@ -129,9 +130,9 @@ def read(
     """
     codec.check_exact(model)
     reader = Reader(file, name)
-    if reader.header.weights != (own := codec.hash_of(model)):
+    if reader.header.weights != (model_hash := codec.hash_of(model)):
         raise InputError(f"{name} was compressed with another model, or with other weights")
-    if reader.header.numerics != codec.numerics(model, own):
+    if reader.header.numerics != codec.numerics(model, model_hash):
         wrote = f"pixelrnn {reader.header.version} wrote it, this is {__version__}"
         raise InputError(f"{name} needs other bits of the logits than this machine computes ({wrote})")
 

@@ -57,15 +57,15 @@ def hash_of(model: ImageModel) -> str:
 _numerics: dict[str, str] = {}  # of the last model, for programs that code image by image
 
 
-def numerics(model: ImageModel, own: str) -> str:
+def numerics(model: ImageModel, model_hash: str) -> str:
     """The SHA-256 of a made-up image's distributions and bytes: another one if a machine computes other bits.
 
-    ``own`` is the `hash_of` the model.
+    ``model_hash`` is the `hash_of` the model.
     """
-    if (known := _numerics.get(own)) is None:
+    if (known := _numerics.get(model_hash)) is None:
         known = _compute_numerics(model)
         _numerics.clear()
-        _numerics[own] = known
+        _numerics[model_hash] = known
     return known
 
 
@@ -89,10 +89,11 @@ def encode(model: ImageModel, x: UInt8[Tensor, "B C H W"], labels: Int[Tensor, "
         encoder.encode(labels.int().numpy(), _uniform(len(model.classes or ())))
     for part, owner in _parts(x.shape, tile):
         own = torch.cat([x[:, :, at[0], at[1]] for at in part])
-        order = _best_order(model, own, None if labels is None else labels[owner])
+        own_labels = None if labels is None else labels[owner]
+        order = _best_order(model, own, own_labels)
         if model.orders > 1:
             encoder.encode(order.int().numpy(), _uniform(model.orders))
-        for given, weights in _distributions(model, own, None if labels is None else labels[owner], order):
+        for given, weights in _distributions(model, own, own_labels, order):
             encoder.encode(given, _LEVELS, weights)
     return encoder.get_compressed().astype("<u4").tobytes()
 

@@ -47,7 +47,14 @@ class Batch:
         return reference.RowOfImages(self.pixels[i], self.known[i], uniform, self.wanted[i], temperature, given)
 
 
-def begin(network: nn.Module, x: Tensor, known: Tensor, levels: int, condition: Tensor | None, method: str) -> Batch:
+def begin(
+    network: nn.Module,
+    x: Tensor,
+    known: Tensor,
+    levels: int = 256,
+    condition: Tensor | None = None,
+    method: str = "forward",
+) -> Batch:
     """Checks the arguments of `pixelrnn.sampling.rows` and begins with the images."""
     check_number("levels", levels, least=2, most=256)
     for name, given in {"x": x, "known": known, "condition": condition}.items():

@@ -1,6 +1,7 @@
 """Goes through sub-pixels one by one, or several at once, while the caller chooses their levels."""
 
 from collections.abc import Generator
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -44,7 +45,9 @@ class Step:
             InputError: levels of another shape or type, or not from 0 to K − 1; or the generator has gone on.
         """
         own = self._open()
-        _check(levels, (*own.shape,))
+        if not isinstance(levels, Tensor) or levels.dtype not in WHOLE or levels.shape != own.shape:
+            kind = described(levels) if isinstance(levels, Tensor) else type(levels).__name__
+            raise InputError(f"levels: {kind}, expected whole numbers {tuple(own.shape)}")
         if levels.dtype != torch.uint8 or self._most < 255:  # others cannot be wrong
             for level in levels.aminmax():
                 if not 0 <= int(level) <= self._most:
@@ -60,13 +63,6 @@ class Step:
     def finish(self) -> None:
         """Refuses further use of the levels."""
         self._levels = None
-
-
-def _check(levels: object, shape: tuple[int, ...]) -> None:
-    """Raises InputError unless these are whole numbers of this shape."""
-    if not isinstance(levels, Tensor) or levels.dtype not in WHOLE or levels.shape != shape:
-        kind = described(levels) if isinstance(levels, Tensor) else type(levels).__name__
-        raise InputError(f"levels: {kind}, expected whole numbers {shape}")
 
 
 def steps(
@@ -119,23 +115,19 @@ def runs(
     x: UInt8[Tensor, "B C H W"],
     known: Bool[Tensor, "*B H W"],
     *,
-    levels: int = 256,
-    condition: Float[Tensor, "B c H W"] | None = None,
-    method: str = "forward",
     sure: float = SURE,
+    **options: Any,
 ) -> Generator[Run, None, UInt8[Tensor, "B C H W"]]:
     """Goes through the unknown pixels of x like `steps`, but several sub-pixels at a time where it can guess them.
 
     A decoder of compressed images is faster with it: it decodes a whole run at once.
 
     Args:
-        network: as in `rows`, like the arguments after it. The compiled library computes it.
+        network: as in `rows`; the compiled library must be able to compute it.
         x: as in `rows`.
         known: as in `rows`, but the same pixels are known in all images.
-        levels: as in `rows`.
-        condition: as in `rows`.
-        method: as in `rows`.
         sure: the least probability that all guesses of a run are right; 1 guesses only what is certain.
+        options: ``levels``, ``condition`` and ``method``, as in `rows`.
 
     Yields:
         A run of sub-pixels.
@@ -148,7 +140,7 @@ def runs(
             compiled library does not compute the network; or a run was not set.
     """
     check_number("sure", sure, above=0, most=1, whole=False)
-    batch = begin(network, x, known, levels, condition, method)
+    batch = begin(network, x, known, **options)
     if batch.is_partly_known:
         expected = "expected the same pixels in all, turned to their orders"
         raise InputError(f"known differs between the images, {expected}: use steps")

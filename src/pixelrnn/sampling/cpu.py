@@ -52,15 +52,11 @@ class Run:
         with input_error("levels must be an array of whole numbers", ValueError, TypeError, RuntimeError):
             given = np.asarray(levels)
         n, images = self._levels.shape
-        if (
-            given.ndim != 2
-            or not 0 < (m := given.shape[0]) <= n
-            or given.shape[1] != images
-            or given.dtype.kind not in "iu"
-        ):
+        m = given.shape[0] if given.ndim == 2 else 0
+        if not (0 < m <= n and given.shape[1] == images and given.dtype.kind in "iu"):
             wanted = f"whole numbers (m, {images}) for m from 1 to {n}"
             raise InputError(f"levels: {given.dtype} array {given.shape}, expected {wanted}")
-        # NumPy needs a tenth of PyTorch's time for so few numbers.
+        # For so few numbers, NumPy is far faster than PyTorch.
         given = given.astype(np.uint8)
         if m > 1 and given[:-1].tobytes() != (guessed := self._levels[: m - 1]).tobytes():
             m = 1 + int((given[:-1] != guessed).any(axis=1).argmax())
@@ -83,7 +79,7 @@ class Network:
         weakref.finalize(self, cpu.library.pixelrnn_network_free, self.network)
         per_channel = logits_per_channel(program.levels)
         longest = max(1, min(width * program.channels, LONGEST // (batch * per_channel)))
-        self.logits, self._views = self.like.new_empty(longest, batch, per_channel), dict[int, Tensor]()
+        self.logits = self.like.new_empty(longest, batch, per_channel)  # of a run
         made = zip(program.steps, weights, program.stages, program.kept, program.remembered, strict=True)
         for step, given, stages, kept, is_remembered in made:
             state, known = (*kept, is_remembered), torch.tensor(stages.known)
@@ -122,13 +118,15 @@ class Network:
         cpu.call("network_begin", self.network, given.levels, wanted, condition)
         levels, longest = given.levels.flatten(0, 1).numpy(), 1 if sure is None else len(self.logits)
         for is_wanted, columns in groupby(range(len(wanted)), key=wanted.tolist().__getitem__):
-            width, first = len(every := [*columns]), every[0] * channels
-            end = first + width * channels if is_wanted else first
+            if not is_wanted:
+                continue
+            neighbours = [*columns]
+            first, end = neighbours[0] * channels, (neighbours[-1] + 1) * channels
             while first < end:
                 most = min(longest, end - first)
                 if cpu.check(compute(self.network, self.logits.data_ptr(), most, sure or 1, byref(n))):
                     raise InputError("the network returned logits that are NaN or infinite")
-                run = Run(self._logits_of(n.value), levels[first : first + n.value])
+                run = Run(self.logits[: n.value], levels[first : first + n.value])
                 yield run
                 if not run.held:
                     raise InputError("a run has no levels: call set() before the next run")
@@ -136,12 +134,6 @@ class Network:
                 if run.held < n.value:
                     cpu.call("network_back", self.network, *divmod(first - 1, channels))
         cpu.check(compute(self.network, None, 1, 1, byref(n)))  # to the end of the row
-
-    def _logits_of(self, n: int) -> Float[Tensor, "n B logits"]:
-        """The buffer for the logits of a run of n sub-pixels."""
-        if n not in self._views:
-            self._views[n] = self.logits[:n]
-        return self._views[n]
 
     def row(self, given: RowOfImages) -> Float[Tensor, "W C B logits"]:
         """See `pixelrnn.sampling.reference.Network`."""

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_optimizer import SOAP
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pixelrnn.data import to_levels
 from pixelrnn.errors import InputError
@@ -197,10 +198,9 @@ class WeightEMA(WeightAveraging):
     """
 
     def __init__(self, decay: float) -> None:
-        @torch.no_grad()
         def average(averages: list[Tensor], currents: list[Tensor], n: Tensor | int) -> None:
             steps = int(n)  # on a GPU it waits for all kernels, so once per step and not for each weight
             rising = (1 + steps) / (10 + steps)
-            torch._foreach_lerp_(averages, currents, 1 - min(decay, rising))
+            get_ema_multi_avg_fn(min(decay, rising))(averages, currents, n)
 
         super().__init__(use_buffers=False, multi_avg_fn=average)
