@@ -145,7 +145,8 @@ struct Network : AnyNetwork {
     long next(T* logits, long most, double sure) {
         const long count = logits_per_channel();
         const double least = std::pow(sure, 1.0 / static_cast<double>(slices.size()));
-        std::atomic<long> end{most}, first{0};  // where a slice stops guessing, the others stop too
+        std::atomic<long> end{most};  // where a slice stops guessing, the others stop too
+        std::atomic<long> first{0};   // the number of the first sub-pixel in the row
         std::atomic<bool> any{false}, finite{true};
         parallel(slices.size(), threads, [&](long k) {
             Slice<T>& slice = slices[k];
